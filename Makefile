@@ -1,0 +1,39 @@
+# make run    install into .venv and run the whole pipeline on the simulated market
+# make test   install, lint, and run the tests (under 10 minutes on 2 cores)
+# make lint   ruff, mypy, import-linter
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ROOT   ?= data/simulated
+
+.PHONY: run test lint install clean
+.DEFAULT_GOAL := help
+
+help:  ## the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## create .venv and install the pinned packages
+
+run: install  ## the whole pipeline on the simulated market, then a look at the result
+	$(BIN)/erm3 demo --root $(ROOT)
+
+lint: install  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: install lint  ## lint, then every test that needs no server and no real data
+	$(BIN)/pytest -n 2 -m "not slow and not postgres and not browser"
+
+test-slow: install  ## the longer suites
+	$(BIN)/pytest -m slow
+
+clean:  ## remove what `make run` made
+	rm -rf data/simulated

@@ -1,0 +1,1 @@
+"""When: the thin Dagster layer over `pipeline.engine`. The only package that imports Dagster."""

@@ -1,0 +1,1 @@
+"""Who: identity, validity windows, classification, shares, universe and the factor-ETF registry, all dated."""
