@@ -1,0 +1,139 @@
+"""What a published store looks like, as frozen declarations: dimensions, dtypes, units, flags, chunks.
+
+Metadata, structure checks, the tables of docs/datasets.md and the table schemas shown by Dagster come from here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+DType = Literal["float32", "int16", "int64", "uint8", "bool", "str"]
+Flags = tuple[tuple[int, str], ...]
+
+ROW_CHUNK = 504
+COLUMN_CHUNK = 256
+TEO_CHUNK = 8192
+COORDINATE_CHUNK = 32768
+
+EPOCH = np.datetime64("1970-01-01", "D")
+TEO_UNITS = "days since 1970-01-01 00:00:00"
+
+
+def flag_word(meaning: str) -> str:
+    """One word for `flag_meanings`, which CF separates by blanks: 'Oil & gas' becomes 'Oil_gas'."""
+    return re.sub(r"\W+", "_", meaning.strip()).strip("_")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What a data variable and a coordinate have in common.
+
+    flags: codes and their meanings, part of the contract.
+    open_flags: further codes are given when a store is written (an ETF roster, a taxonomy); they are append-only.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: DType
+    long_name: str
+    units: str = ""
+    comment: str = ""
+    flags: Flags = ()
+    open_flags: bool = False
+
+    @property
+    def fill(self) -> float | int | bool | str:
+        """What a cell holds that nobody wrote: NaN, 0, False or the empty string."""
+        fills: dict[str, float | bool | str] = {"float32": np.nan, "bool": False, "str": ""}
+        return fills.get(self.dtype, 0)
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        return np.dtype(object) if self.dtype == "str" else np.dtype(self.dtype)
+
+    def filled(self, shape: tuple[int, ...]) -> NDArray:
+        return np.full(shape, self.fill, self.numpy_dtype)
+
+
+@dataclass(frozen=True)
+class VariableSpec(ArraySpec):
+    """A data variable, `(teo, columns)` or `(teo, columns, level)`, in chunks of (504, 256[, 1])."""
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return (ROW_CHUNK, COLUMN_CHUNK, 1)[: len(self.dims)]
+
+
+@dataclass(frozen=True)
+class CoordinateSpec(ArraySpec):
+    """A one-dimensional coordinate.
+
+    changes: values may be replaced (the ticker of today); otherwise the axis only ever grows at its end.
+    """
+
+    changes: bool = False
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return (TEO_CHUNK if self.name == "teo" else COORDINATE_CHUNK,)
+
+    @property
+    def is_axis(self) -> bool:
+        return self.dims == (self.name,)
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One store.
+
+    name:       of the store, without `.zarr`; `dataset_id` is the same without the factor set.
+    attributes: root attributes that are part of the contract.
+    levels:     values of the `level` axis, empty when the store has none.
+    lineage:    dataset_ids that it is computed from.
+    """
+
+    dataset_id: str
+    name: str
+    title: str
+    summary: str
+    coordinates: tuple[CoordinateSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    attributes: tuple[tuple[str, str], ...]
+    levels: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [array.name for array in self.arrays]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: two arrays have one name: {sorted(names)}")
+        for array in self.arrays:
+            if unknown := set(array.dims) - set(self.axes):
+                raise ValueError(f"{self.name}: {array.name} has dimensions without a coordinate: {sorted(unknown)}")
+        if ("level" in self.axes) != bool(self.levels):
+            raise ValueError(f"{self.name}: a level axis needs levels, and levels need the axis")
+
+    @property
+    def arrays(self) -> tuple[CoordinateSpec | VariableSpec, ...]:
+        return (*self.coordinates, *self.variables)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The dimensions, each with its coordinate: `teo`, the columns, `level`."""
+        return tuple(c.name for c in self.coordinates if c.is_axis)
+
+    @property
+    def labels(self) -> tuple[CoordinateSpec, ...]:
+        """Coordinates beside the axes, such as `ticker` on `symbol`."""
+        return tuple(c for c in self.coordinates if not c.is_axis)
+
+    def array(self, name: str) -> CoordinateSpec | VariableSpec:
+        for array in self.arrays:
+            if array.name == name:
+                return array
+        known = ", ".join(a.name for a in self.arrays)
+        raise KeyError(f"{self.name} has no array {name!r}; it has {known}")
