@@ -1,0 +1,308 @@
+"""The source's rows under permanent ids: security, session ordinal and the first session that may use each row.
+
+`build_facts` joins every table to the security master by vendor code *and date*, turns dates into ordinals, and turns
+`known_from` into `visible`, so that time safety is one integer comparison from here on. Two rows with one key and
+different `visible` are a correction: the later one replaces the earlier from its `visible` on.
+
+What does not fit (a bar on a closed day, a row that belongs to no security) is left out and listed in `findings`;
+nothing is repaired here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.calendar import Calendar
+from pipeline.events import clean_events
+from pipeline.settings import DataRules
+
+if TYPE_CHECKING:
+    from pipeline.sources.tables import SourceTables
+
+ALWAYS = 0
+"""`visible` of a row that counts as known from the start."""
+
+NO_SESSION = -1
+"""A session that is missing, for example the last one of a security that still trades."""
+
+FINDING_COLUMNS = ["sec_id", "session", "rule", "outcome", "observed", "expected", "evidence", "detected_at"]
+
+
+class KnowsIdentities(Protocol):
+    """What is needed of `security_master.SecurityMaster`."""
+
+    def assign(self, vendor_codes: Any, dates: Any) -> NDArray[np.object_]: ...
+
+    def roster(self) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Dated facts keyed by `sec_id`. `session`, `ex`, `first`, `last`, `visible`, `detected_at` are int32 ordinals.
+
+    prices:     sec_id (category, sorted) session open high low close volume total_return_close visible;
+                sorted by sec_id, session, visible
+    splits:     sec_id ex ratio_new ratio_old kind visible; kind `split`, or `spin_off`: in the return, never in the
+                share count
+    dividends:  sec_id ex amount currency kind basis visible
+    spin_offs:  sec_id ex child_sec_id child_ratio value visible
+    delistings: sec_id last reason cash successor_sec_id successor_ratio visible
+    fx_rates:   currency session usd_rate (USD for one unit) visible
+    securities: sec_id sec_type currency exchange first last (NO_SESSION: none)
+    findings:   what was left out or read differently, see FINDING_COLUMNS
+    """
+
+    prices: pd.DataFrame
+    splits: pd.DataFrame
+    dividends: pd.DataFrame
+    spin_offs: pd.DataFrame
+    delistings: pd.DataFrame
+    fx_rates: pd.DataFrame
+    securities: pd.DataFrame
+    findings: pd.DataFrame
+    restated_as_of: np.datetime64 | None = None
+
+
+def findings_frame(**columns: Any) -> pd.DataFrame:
+    """A frame of FINDING_COLUMNS; scalars are repeated."""
+    frame = pd.DataFrame({name: columns[name] for name in FINDING_COLUMNS}, index=columns.get("index"))
+    return frame.astype({"session": np.int32, "detected_at": np.int32, "observed": float, "expected": float})
+
+
+def no_findings() -> pd.DataFrame:
+    return findings_frame(**{name: [] for name in FINDING_COLUMNS})
+
+
+def concat_findings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All rows, in an order that does not depend on how they were found."""
+    kept = [frame for frame in frames if len(frame)]
+    if not kept:
+        return no_findings()
+    rows = pd.concat(kept, ignore_index=True)
+    order = ["detected_at", "session", "sec_id", "rule", "evidence"]
+    return rows.sort_values(order, kind="stable", ignore_index=True)
+
+
+def build_facts(
+    tables: SourceTables,
+    master: KnowsIdentities,
+    calendar: Calendar,
+    rules: DataRules,
+    restated_as_of: np.datetime64 | None = None,
+) -> Facts:
+    """Rows of `tables` under permanent ids.
+
+    `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
+    restatement uses; later rows keep their own `visible`.
+    """
+    cleaned = clean_events(tables)
+    tables = cleaned.tables
+    clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
+    findings: list[pd.DataFrame] = []
+
+    def identify(name: str, date_column: str) -> pd.DataFrame:
+        """Rows of one table that belong to a security, with sec_id and visible."""
+        frame: pd.DataFrame = getattr(tables, name)
+        sec_ids = master.assign(frame["vendor_code"].to_numpy(), frame[date_column].to_numpy("datetime64[D]"))
+        owned = np.asarray(sec_ids != "", bool)
+        visible = clock.visible(frame)
+        if not owned.all():
+            findings.append(_unowned(frame[~owned], name, date_column, calendar, visible[~owned]))
+        frame = frame[owned].copy()
+        frame["visible"] = visible[owned]
+        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
+        return frame
+
+    def event_session(frame: pd.DataFrame, name: str, date_column: str, to: str) -> pd.DataFrame:
+        """The ex-date as an ordinal; a closed day rolls forward and is flagged, one before the calendar is dropped."""
+        dates = frame[date_column].to_numpy("datetime64[D]")
+        inside = (dates >= calendar.sessions[0]) & (dates <= calendar.sessions[-1])
+        frame, dates = frame[inside].copy(), dates[inside]
+        frame[to] = calendar.on_or_after(dates)
+        closed = ~calendar.is_session(dates)
+        if closed.any():
+            moved = frame[closed]
+            findings.append(
+                findings_frame(
+                    sec_id=moved["sec_id"],
+                    session=moved[to],
+                    rule="event_on_closed_day",
+                    outcome="flag",
+                    observed=np.nan,
+                    expected=np.nan,
+                    evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
+                    detected_at=np.maximum(moved[to], moved["visible"]),
+                )
+            )
+        return frame
+
+    prices = identify("prices", "date")
+    prices, closed_bars = _sessions_of_bars(prices, calendar)
+    findings.append(closed_bars)
+    splits = event_session(identify("splits", "ex_date"), "splits", "ex_date", "ex")
+    dividends = event_session(identify("dividends", "ex_date"), "dividends", "ex_date", "ex")
+    spin_offs = event_session(identify("spin_offs", "ex_date"), "spin_offs", "ex_date", "ex")
+    spin_offs["child_sec_id"] = _other_party(master, spin_offs, "child_code", "ex_date")
+    delistings = identify("delistings", "last_session")
+    delistings["last"] = calendar.on_or_before(delistings["last_session"].to_numpy("datetime64[D]"))
+    delistings["successor_sec_id"] = _other_party(master, delistings, "successor_code", "last_session")
+    fx_rates = tables.fx_rates
+    fx_rates = fx_rates[calendar.is_session(fx_rates["date"].to_numpy("datetime64[D]"))].copy()
+    fx_rates["session"] = calendar.on_or_after(fx_rates["date"].to_numpy("datetime64[D]"))
+    fx_rates["visible"] = clock.visible(fx_rates)
+
+    findings.append(_identified_findings(cleaned.findings, master, clock))
+    return Facts(
+        prices=_sorted_bars(prices),
+        splits=_latest_of_each_key(splits, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
+        dividends=_latest_of_each_key(dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis"], many=True),
+        spin_offs=_latest_of_each_key(spin_offs, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"]),
+        delistings=_latest_of_each_key(
+            delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio"]
+        ),
+        fx_rates=_latest_of_each_key(fx_rates, ["currency", "session"], ["usd_rate"]),
+        securities=_securities(master, calendar),
+        findings=concat_findings(findings),
+        restated_as_of=restated_as_of,
+    )
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Turns instants of knowledge into the ordinal of the first session that may use them."""
+
+    calendar: Calendar
+    delay_minutes: int
+    restated_as_of: np.datetime64 | None
+
+    def visible(self, frame: pd.DataFrame) -> NDArray[np.int32]:
+        known_from = frame["known_from"].to_numpy("datetime64[us]")
+        visible = self.calendar.visible_from(known_from, self.delay_minutes)
+        if self.restated_as_of is not None:
+            visible[known_from <= self.restated_as_of] = ALWAYS
+        return visible
+
+
+def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Bars with their ordinal; those on a closed day are rejected with a finding each."""
+    dates = prices["date"].to_numpy("datetime64[D]")
+    prices["session"] = calendar.on_or_after(dates)
+    open_day = calendar.is_session(dates)
+    if open_day.all():
+        return prices, no_findings()
+    rejected = prices[~open_day]
+    findings = findings_frame(
+        sec_id=rejected["sec_id"].astype("str"),
+        session=rejected["session"],
+        rule="bar_on_closed_day",
+        outcome="quarantine",
+        observed=rejected["close"],
+        expected=np.nan,
+        evidence=[f"bar dated {d}, on which the exchange was closed" for d in dates[~open_day]],
+        detected_at=np.maximum(rejected["session"], rejected["visible"]),
+    )
+    return prices[open_day], findings
+
+
+def _unowned(
+    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32]
+) -> pd.DataFrame:
+    """One finding for each vendor code whose rows belong to no security on their date."""
+    dates = frame[date_column].to_numpy("datetime64[D]")
+    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "visible": visible})
+    by_code = rows.groupby("code", sort=True).agg(n=("date", "size"), first=("date", "min"), last=("date", "max"))
+    by_code["visible"] = rows.groupby("code", sort=True)["visible"].min()
+    session = calendar.on_or_after(by_code["first"].to_numpy("datetime64[D]"))
+    return findings_frame(
+        sec_id="",
+        session=session,
+        rule="no_security",
+        outcome="flag",
+        observed=by_code["n"].to_numpy(float),
+        expected=0.0,
+        evidence=[
+            f"{name}: {row.n} rows of {code} dated {row.first:%Y-%m-%d}..{row.last:%Y-%m-%d} belong to no security"
+            for code, row in zip(by_code.index, by_code.itertuples(), strict=True)
+        ],
+        detected_at=np.maximum(session, by_code["visible"].to_numpy()),
+        index=range(len(by_code)),
+    )
+
+
+def _other_party(master: KnowsIdentities, frame: pd.DataFrame, code: str, date_column: str) -> NDArray[np.object_]:
+    """Security that a second vendor code of the row means on the row's date; "" where there is none."""
+    return np.asarray(
+        master.assign(frame[code].to_numpy(object), frame[date_column].to_numpy("datetime64[D]")), dtype=object
+    )
+
+
+def _identified_findings(rows: pd.DataFrame, master: KnowsIdentities, clock: _Clock) -> pd.DataFrame:
+    """Findings of the event cleaning, which are keyed by vendor code and date, under permanent ids."""
+    if rows.empty:
+        return no_findings()
+    dates = rows["ex_date"].to_numpy("datetime64[D]")
+    session = clock.calendar.on_or_after(dates)
+    return findings_frame(
+        sec_id=np.asarray(master.assign(rows["vendor_code"].to_numpy(object), dates), dtype=object),
+        session=session,
+        rule=rows["rule"].to_numpy(),
+        outcome="flag",
+        observed=rows["observed"].to_numpy(),
+        expected=rows["expected"].to_numpy(),
+        evidence=rows["evidence"].to_numpy(),
+        detected_at=np.maximum(session, clock.visible(rows)),
+        index=range(len(rows)),
+    )
+
+
+def _latest_of_each_key(frame: pd.DataFrame, key: list[str], values: list[str], many: bool = False) -> pd.DataFrame:
+    """Sorted by key and `visible`; of rows that become visible together, the one that was known last.
+
+    `many`: a key may hold several rows at once (two dividends of one kind on one day); then all rows of the last
+    instant stay. The order of the input rows has no influence: ties are broken by the values.
+    """
+    frame = frame.sort_values([*key, "visible", "known_from", *values], kind="stable", ignore_index=True)
+    moment = frame.groupby([*key, "visible"], sort=False, observed=True)
+    if many:
+        kept = frame["known_from"].to_numpy() == moment["known_from"].transform("max").to_numpy()
+    else:
+        kept = ~frame.duplicated([*key, "visible"], keep="last").to_numpy()
+    return frame.loc[kept, [*key, *values, "visible"]].reset_index(drop=True)
+
+
+def _sorted_bars(prices: pd.DataFrame) -> pd.DataFrame:
+    """`_latest_of_each_key` for millions of bars: one integer sort, and the slow way only for bars that meet."""
+    values = ["open", "high", "low", "close", "volume", "total_return_close"]
+    security = prices["sec_id"].cat.codes.to_numpy(np.int64)
+    moment = (security << 40) | (prices["session"].to_numpy(np.int64) << 20) | prices["visible"].to_numpy(np.int64)
+    order = np.argsort(moment, kind="stable")
+    moment = moment[order]
+    prices = prices.iloc[order] if (order[1:] < order[:-1]).any() else prices
+    meets = np.zeros(len(prices), bool)
+    same = moment[1:] == moment[:-1]
+    meets[1:] |= same
+    meets[:-1] |= same
+    if meets.any():
+        settled = _latest_of_each_key(prices[meets], ["sec_id", "session"], values)
+        keep = ~meets
+        keep[np.flatnonzero(meets)[np.r_[True, np.diff(moment[meets]) != 0]]] = True
+        slots = meets[keep]
+        prices = prices[keep].copy()
+        for column in values:
+            prices.loc[slots, column] = settled[column].to_numpy()
+    return prices[["sec_id", "session", *values, "visible"]].reset_index(drop=True)
+
+
+def _securities(master: KnowsIdentities, calendar: Calendar) -> pd.DataFrame:
+    roster = master.roster()
+    last = roster["last_session"].to_numpy("datetime64[D]")
+    frame = roster[["sec_id", "sec_type", "currency", "exchange"]].copy()
+    frame["first"] = calendar.on_or_after(roster["first_session"].to_numpy("datetime64[D]"))
+    frame["last"] = np.where(np.isnat(last), NO_SESSION, calendar.on_or_before(last)).astype(np.int32)
+    return frame
