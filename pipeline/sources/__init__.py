@@ -6,9 +6,10 @@ from typing import Protocol
 
 from pipeline.settings import Settings
 from pipeline.sources.files import FilesSource
+from pipeline.sources.simulated import SimulatedSource
 from pipeline.sources.tables import SourceError, SourceTables
 
-__all__ = ["FilesSource", "Source", "SourceError", "SourceTables", "open_source"]
+__all__ = ["FilesSource", "SimulatedSource", "Source", "SourceError", "SourceTables", "open_source"]
 
 
 class Source(Protocol):
@@ -25,4 +26,4 @@ def open_source(settings: Settings) -> Source:
     if settings.source == "files":
         assert settings.source_path is not None  # Settings has checked it
         return FilesSource(settings.source_path)
-    raise SourceError("the simulated market is not there yet", "simulated")
+    return SimulatedSource(settings.simulated)

@@ -12,9 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
+from pipeline.sources.specs import TABLES
 
 PRICE_DELAY = np.timedelta64(15, "m")
 """A day's price, volume and exchange rate are taken to be known this long after the session's close."""
+
+CODE_COLUMNS = {column.name for spec in TABLES.values() for column in spec.columns if column.code}
 
 Instants = NDArray[np.datetime64]
 
@@ -65,15 +68,18 @@ def known_tables(frames: dict[str, pd.DataFrame], instant: np.datetime64) -> dic
 
     Rows that became known later are gone. What a remaining row of `securities` says about a later time is undone:
     `last_session` is blank before that session has closed, and `ticker` is the one before changes not yet known.
-    The two configuration tables are no dated facts and stay.
+    Rows about a security that is not known yet are gone too. The two configuration tables are no dated facts and stay.
     """
     known = {
         name: _rows(frame, _values(frame["known_from"]) <= instant) if "known_from" in frame else frame
         for name, frame in frames.items()
     }
     known["securities"] = _without_the_future(known["securities"], frames["ticker_changes"], instant)
-    codes = known["prices"]["vendor_code"]
     listed = sorted(set(known["securities"]["vendor_code"]))
+    for name in known.keys() - {"securities", "prices"}:
+        for code in CODE_COLUMNS & set(known[name].columns):
+            known[name] = _rows(known[name], known[name][code].isin(["", *listed]).to_numpy())
+    codes = known["prices"]["vendor_code"]
     if list(codes.cat.categories) != listed:
         known["prices"] = known["prices"].assign(vendor_code=codes.cat.set_categories(listed))
     return known
