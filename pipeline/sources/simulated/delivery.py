@@ -134,9 +134,7 @@ def _add_classification(book: _Book, world: World, life: Life) -> None:
     first = {"vendor_code": company.vendor_code, "fs_industry_code": company.industry}
     book.add("classification", valid_from=_day(company.start), known_from=None, **first)
     if company.reclassified_at <= world.end:
-        late = int(
-            stream(world.seed, "classification", company.key).integers(-5, 20)
-        )  # some are announced, most seen late
+        late = int(stream(world.seed, "classification", company.key).integers(-5, 20))  # most are seen late
         book.add(
             "classification",
             valid_from=_day(company.reclassified_at),
@@ -172,7 +170,7 @@ def _add_fund(book: _Book, world: World, fund: Fund) -> None:
 
 def _add_events(book: _Book, code: str, start: int, path: Path) -> None:
     closes = xnys().closes
-    for t in np.flatnonzero(path.decided >= 0):
+    for t in np.flatnonzero(path.decided >= 0).tolist():
         book.add(
             "splits",
             vendor_code=code,
@@ -182,7 +180,7 @@ def _add_events(book: _Book, code: str, start: int, path: Path) -> None:
             known_from=closes[start + path.decided[t]] + np.timedelta64(60, "m"),
         )
     for kind, amounts in (("regular", path.regular), ("special", path.special)):
-        for t in np.flatnonzero(amounts):
+        for t in np.flatnonzero(amounts).tolist():
             book.add(
                 "dividends",
                 vendor_code=code,

@@ -3,7 +3,7 @@
     f_m   market: GJR-GARCH(1,1) with Student-t(6) shocks and a drift of 7.5 % a year
     f_s   one per sector, own GARCH, 8.5 % a year of volatility, times volstate^0.6
     f_u   one per subsector, own GARCH, 7.5 % a year of volatility, times volstate^0.5
-    SPY   = f_m + 1 bp          sector ETF = b_m f_m + f_s + 2 bp          subsector ETF = b_m f_m + b_s f_s + f_u + 3 bp
+    SPY = f_m + 1 bp      sector ETF = b_m f_m + f_s + 2 bp      subsector ETF = b_m f_m + b_s f_s + f_u + 3 bp
 
 The factors are independent of each other in population, so every beta of the cascade is known in closed form.
 """
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EtfLoadings:
-    """Loadings of an ETF on f_m, on the factor of its sector, and on its own factor; noise: daily standard deviation."""
+    """Loadings of an ETF on f_m, on its sector's factor, and on its own; noise: daily standard deviation."""
 
     market: float
     sector: float

@@ -37,8 +37,8 @@ class Delisting:
 class Life:
     """A company from `company.start` on, per session up to its last one or the end of the horizon.
 
-    returns: (T,) true total returns, NaN on the first session; own: (T,) the part that no factor explains; path: exact closes and events;
-    outstanding: (T,) true share count; jumps: index -> size of the jumps planted in `own`.
+    returns: (T,) true total returns, NaN on the first session; own: (T,) the part that no factor explains; path:
+    exact closes and events; outstanding: (T,) true share count; jumps: index -> size of the jumps planted in `own`.
     """
 
     company: Company

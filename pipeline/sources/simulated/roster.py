@@ -174,7 +174,8 @@ def _with_old_ticker(seed: int, company: Company, before: list[Company]) -> Comp
 def _listing_sessions(rng: Generator, first: int, last: int) -> list[int]:
     """Sessions of later listings: a Poisson process whose rate depends on the year, by thinning."""
     top = max(LISTING_RATE.values())
-    sessions, at = [], float(first)
+    sessions: list[int] = []
+    at = float(first)
     years = xnys().sessions.astype("datetime64[Y]").astype(int) + 1970
     while True:
         at += rng.exponential(SESSIONS_A_YEAR / top)

@@ -17,9 +17,9 @@ from pipeline.sources.simulated.world import Fund, World
 
 
 class Truth:
-    """The truth behind the delivered tables, for the sessions shown. A security is named by its `key`, an ETF by its ticker.
+    """The truth behind the delivered tables, for the sessions shown.
 
-    Everything is kept in memory, so it is for markets of test size.
+    A security is named by its `key`, an ETF by its ticker. Everything is kept in memory, so it is for markets of test size.
     """
 
     def __init__(self, world: World) -> None:
@@ -27,7 +27,7 @@ class Truth:
 
     @cached_property
     def identities(self) -> pd.DataFrame:
-        """One row per security: key, vendor_code, ticker (at its listing), cik, first_session, last_session (NaT: lives on)."""
+        """One row per security: key, vendor_code, ticker (at its listing), cik, first_session, last_session (or NaT)."""
         return pd.DataFrame(
             {
                 "key": life.company.key,
@@ -42,8 +42,8 @@ class Truth:
 
     @cached_property
     def betas(self) -> pd.DataFrame:
-        """One row per company and industry it was in: key, valid_from, industry, sector_etf, subsector_etf, and its betas
-        `market`, `sector`, `subsector` on the three independent factors, with `own_vol`, the annual volatility of the rest.
+        """One row per company and industry it was in: key, valid_from, industry, sector_etf, subsector_etf, and its
+        betas `market`, `sector`, `subsector` on the three independent factors, with the annual volatility of the rest.
 
         They are the betas of the cascade at L1, L2 and L3 where no proxy stands in for an ETF.
         """

@@ -24,8 +24,9 @@ class Path:
     """What happened to one security, per session of its life.
 
     close: exact price at the close, in dollars, before rounding to a tick. new, old: split ratio with this ex-date, 1
-    and 1 for none. regular, special: cash per share after the split of that day, in the currency of payment. shares: shares
-    that one share of the first session has become. decided: for a split, the session on which it was announced.
+    and 1 for none. decided: for a split, the index of the session that announced it, else -1. regular, special: cash
+    per share after the split of that day, in the currency of payment. shares: what one share of the first session has
+    become.
     """
 
     close: Array
