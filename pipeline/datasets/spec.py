@@ -9,9 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 DType = Literal["float32", "int16", "int64", "uint8", "bool", "str"]
 Flags = tuple[tuple[int, str], ...]
 
@@ -20,7 +17,6 @@ COLUMN_CHUNK = 256
 TEO_CHUNK = 8192
 COORDINATE_CHUNK = 32768
 
-EPOCH = np.datetime64("1970-01-01", "D")
 TEO_UNITS = "days since 1970-01-01 00:00:00"
 
 
@@ -45,19 +41,6 @@ class ArraySpec:
     comment: str = ""
     flags: Flags = ()
     open_flags: bool = False
-
-    @property
-    def fill(self) -> float | int | bool | str:
-        """What a cell holds that nobody wrote: NaN, 0, False or the empty string."""
-        fills: dict[str, float | bool | str] = {"float32": np.nan, "bool": False, "str": ""}
-        return fills.get(self.dtype, 0)
-
-    @property
-    def numpy_dtype(self) -> np.dtype:
-        return np.dtype(object) if self.dtype == "str" else np.dtype(self.dtype)
-
-    def filled(self, shape: tuple[int, ...]) -> NDArray:
-        return np.full(shape, self.fill, self.numpy_dtype)
 
 
 @dataclass(frozen=True)

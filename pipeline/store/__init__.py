@@ -1,0 +1,27 @@
+"""Storing and publishing: the only place that writes stores.
+
+A run stages what it writes beside what readers see (`Stage`), is audited there, and is published as a whole
+(`promote`). `filesystem` knows local disks and buckets, `lease` lets one run write at a time, `guards` say what a
+publication may never do, `publications` and `manifest` what has been published.
+"""
+
+from pipeline.store.filesystem import StoreError
+from pipeline.store.guards import GuardFailed
+from pipeline.store.lease import LeaseHeld, LeaseLost
+from pipeline.store.manifest import Publication
+from pipeline.store.promote import promote
+from pipeline.store.stage import NotAudited, Stage
+from pipeline.store.staged_store import StagedStore, WrongShape
+
+__all__ = [
+    "GuardFailed",
+    "LeaseHeld",
+    "LeaseLost",
+    "NotAudited",
+    "Publication",
+    "Stage",
+    "StagedStore",
+    "StoreError",
+    "WrongShape",
+    "promote",
+]

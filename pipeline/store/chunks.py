@@ -1,0 +1,134 @@
+"""One array in Zarr format 2: its chunk grid, and chunks to bytes and back.
+
+The same values are always the same bytes. Two things take care of that: Blosc runs single-threaded inside each call
+(its threads put compressed blocks into the buffer in the order in which they finish), and every NaN is written as the
+same NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numcodecs
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+
+from pipeline.datasets.metadata import COMPRESSOR, ZARR_DTYPES
+from pipeline.datasets.spec import CoordinateSpec, VariableSpec
+
+blosc.use_threads = False
+_BLOSC = numcodecs.get_codec(COMPRESSOR)
+_TEXT = numcodecs.VLenUTF8()
+_NAMES = {code: name for name, code in ZARR_DTYPES.items()}
+
+Region = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class ChunkedArray:
+    """Shape and chunks of one array in a store; `dtype` is one of `pipeline.datasets.spec.DType`."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+    @classmethod
+    def declared(cls, array: CoordinateSpec | VariableSpec, shape: tuple[int, ...]) -> ChunkedArray:
+        return cls(array.name, array.dims, array.dtype, shape, array.chunks)
+
+    @classmethod
+    def stored(cls, name: str, metadata: Mapping[str, Any]) -> ChunkedArray:
+        """From the `metadata` of a `.zmetadata` document."""
+        zarray, zattrs = metadata[f"{name}/.zarray"], metadata[f"{name}/.zattrs"]
+        return cls(
+            name,
+            tuple(zattrs["_ARRAY_DIMENSIONS"]),
+            _NAMES[zarray["dtype"]],
+            tuple(zarray["shape"]),
+            tuple(zarray["chunks"]),
+        )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of chunks along each dimension."""
+        return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
+
+    def whole(self) -> Region:
+        return tuple(slice(0, size) for size in self.shape)
+
+    def key(self, index: tuple[int, ...]) -> str:
+        return f"{self.name}/{'.'.join(map(str, index))}"
+
+    def indices(self) -> Iterator[tuple[int, ...]]:
+        return product(*map(range, self.grid))
+
+    def blocks(self, region: Region) -> Iterator[tuple[tuple[int, ...], Region, Region]]:
+        """The chunks that a region touches: (index of the chunk, region inside the chunk, region inside the region)."""
+        along: list[list[tuple[int, slice, slice]]] = []
+        for part, chunk in zip(region, self.chunks, strict=True):
+            pieces = []
+            for k in range(part.start // chunk, -(-part.stop // chunk) if part.stop > part.start else 0):
+                lo, hi = max(part.start, k * chunk), min(part.stop, (k + 1) * chunk)
+                pieces.append((k, slice(lo - k * chunk, hi - k * chunk), slice(lo - part.start, hi - part.start)))
+            along.append(pieces)
+        for combination in product(*along):
+            index, inside, outside = zip(*combination, strict=True)
+            yield index, inside, outside
+
+    def covers(self, index: tuple[int, ...], inside: Region) -> bool:
+        """Whether a region inside a chunk covers all of its cells that belong to the array."""
+        return all(
+            part.start == 0 and part.stop == min(chunk, size - k * chunk)
+            for k, part, chunk, size in zip(index, inside, self.chunks, self.shape, strict=True)
+        )
+
+    def empty(self, shape: tuple[int, ...] | None = None) -> NDArray:
+        """Cells that nobody wrote (of a whole chunk by default): NaN, 0, False or the empty string."""
+        fill: Any = {"float32": np.nan, "bool": False, "str": ""}.get(self.dtype, 0)
+        dtype = np.dtype(object) if self.dtype == "str" else np.dtype(self.dtype)
+        return np.full(self.chunks if shape is None else shape, fill, dtype)
+
+    def encode(self, chunk: NDArray) -> bytes | None:
+        """The bytes of a whole chunk; None for one that is not stored, which is a float32 chunk of nothing but NaN."""
+        if self.dtype == "float32":
+            missing = np.isnan(chunk)
+            if missing.all():
+                return None
+            chunk = np.where(missing, np.float32(np.nan), chunk)
+        elif self.dtype == "str":
+            return bytes(_BLOSC.encode(_TEXT.encode(chunk)))
+        return bytes(_BLOSC.encode(np.ascontiguousarray(chunk)))
+
+    def encode_empty(self) -> bytes:
+        """The bytes of a chunk of fill values; for float32 only in place of one that was stored."""
+        if self.dtype == "str":
+            return bytes(_BLOSC.encode(_TEXT.encode(self.empty())))
+        return bytes(_BLOSC.encode(self.empty()))
+
+    def decode(self, data: bytes) -> NDArray:
+        """A whole chunk. The result may be written to. Raises ValueError or RuntimeError for damaged bytes."""
+        if self.dtype == "str":
+            return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object).reshape(self.chunks)
+        out = np.empty(self.chunks, self.dtype)
+        unpacked, packed = int.from_bytes(data[4:8], "little"), int.from_bytes(data[12:16], "little")
+        if (unpacked, packed) != (out.nbytes, len(data)):
+            raise ValueError(
+                f"a chunk of {self.name} is damaged: expected {packed} bytes that unpack to {out.nbytes}, "
+                f"found {len(data)} that unpack to {unpacked}"
+            )
+        _BLOSC.decode(data, out)
+        return out
+
+
+def same(a: NDArray, b: NDArray) -> NDArray[np.bool_]:
+    """Cell by cell, bit for bit, any NaN equal to any other."""
+    if a.dtype.kind != "f":
+        return np.asarray(a == b)
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    return (a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))

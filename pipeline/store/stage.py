@@ -1,0 +1,300 @@
+"""A run's staging area: everything that it is about to publish, beside what readers see.
+
+stage = Stage.begin(root, run_id)                  # takes the lease
+store = stage.create_or_open(spec, attributes)     # copy-on-write over the published store
+store.extend(teo=..., symbol=...); store.write(...); store.close()
+stage.record_audit(store.name, passed=True, input_hashes={...}, results=[...])
+promote(stage, family=[...], sessions=...)         # pipeline.store.promote
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pipeline.datasets import DatasetSpec
+from pipeline.datasets.metadata import to_json
+from pipeline.datasets.spec import Flags
+from pipeline.store import publications
+from pipeline.store.filesystem import Objects, StoreError, open_objects
+from pipeline.store.layout import METADATA, STAGING, join, staging_key, store_key
+from pipeline.store.lease import TTL_SECONDS, Lease
+from pipeline.store.overlay import Overlay
+from pipeline.store.staged_store import StagedStore
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["append", "restatement"]
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class NotAudited(StoreError):
+    """A staged store has no passed audit for the bytes that are staged now."""
+
+
+class Stage:
+    """One run's view of a root. Use it in a `with` block, or end it with `detach`, `abandon` or a promotion.
+
+    kind, info: "append" adds rows; "restatement" may change the published sessions in [info["from"], info["to"]]
+                and needs info["reason"].
+    base:       id of the publication that the run builds on, None before the first one.
+    notices:    what was found left behind by earlier runs, and what was done about it.
+    """
+
+    def __init__(self, objects: Objects, lease: Lease, document: Mapping[str, Any], clock: Clock, threads: int) -> None:
+        self.objects = objects
+        self.lease = lease
+        self.clock = clock
+        self.run_id: str = document["run_id"]
+        self.kind: Kind = document["kind"]
+        self.info: dict[str, Any] = document["info"]
+        self.base: str | None = document["base"]
+        self.notices: list[str] = []
+        self.finished = False
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="store")
+
+    @classmethod
+    def begin(
+        cls,
+        root: str | Path | Objects,
+        run_id: str,
+        kind: Kind = "append",
+        info: Mapping[str, Any] | None = None,
+        *,
+        clock: Clock = utc_now,
+        lease_ttl: float = TTL_SECONDS,
+        threads: int | None = None,
+    ) -> Stage:
+        """Starts a run: takes the lease on the root and clears away what dead runs left.
+
+        Raises LeaseHeld when another run is writing, ValueError for a run_id that is no name or a restatement without
+        its range and reason.
+        """
+        _check_run(run_id, kind, info or {})
+        objects = root if isinstance(root, Objects) else open_objects(root)
+        lease = Lease(objects, run_id, clock, lease_ttl)
+        lease.acquire()
+        try:
+            notices = [f"took over the expired lease of {lease.taken_from}"] if lease.taken_from else []
+            notices += publications.recover(objects)
+            notices += _clear_staging(objects, run_id)
+            document = {
+                "run_id": run_id,
+                "kind": kind,
+                "info": dict(info or {}),
+                "base": publications.current_id(objects),
+                "begun_utc": clock().isoformat(),
+            }
+            objects.write(f"{staging_key(run_id)}/stage.json", to_json(document))
+        except BaseException:
+            lease.release()
+            raise
+        stage = cls(objects, lease, document, clock, threads or objects.concurrency)
+        stage.notices = notices
+        for notice in notices:
+            log.warning("%s: %s", objects.url, notice)
+        return stage
+
+    @classmethod
+    def attach(
+        cls,
+        root: str | Path | Objects,
+        run_id: str,
+        *,
+        clock: Clock = utc_now,
+        lease_ttl: float = TTL_SECONDS,
+        threads: int | None = None,
+    ) -> Stage:
+        """Joins a run from another process. Raises StoreError when it has not begun, has ended or was overtaken."""
+        objects = root if isinstance(root, Objects) else open_objects(root)
+        data = objects.read(f"{staging_key(run_id)}/stage.json")
+        if data is None:
+            raise StoreError(f"{objects.url} has no staged run {run_id!r}: it was not begun, or it has ended")
+        document = json.loads(data)
+        if "abandoned" in document:
+            raise StoreError(f"run {run_id} was given up: {document['abandoned']}. Start a new one")
+        lease = Lease(objects, run_id, clock, lease_ttl)
+        lease.acquire(join=True)
+        stage = cls(objects, lease, document, clock, threads or objects.concurrency)
+        if (now := publications.current_id(objects)) != stage.base:
+            stage.abandon(f"publication {now} was made since it began")
+            raise StoreError(f"run {run_id} builds on {stage.base}, but {now} is published. Start a new run")
+        return stage
+
+    # stores
+
+    def create_or_open(
+        self,
+        spec: DatasetSpec,
+        attributes: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Iterable[tuple[int, str]]] | None = None,
+    ) -> StagedStore:
+        """The store of a spec in this run's overlay, new or as published.
+
+        attributes: root attributes beyond the spec's own, such as model parameters.
+        flags:      (code, meaning) pairs of the arrays with open flags; codes already published keep their meaning.
+        """
+        open_flags: dict[str, Flags] = {name: tuple(pairs) for name, pairs in (flags or {}).items()}
+        overlay = self.overlay(spec.name)
+        return StagedStore(spec, overlay, self._executor, self.run_id, self.clock, attributes, open_flags)
+
+    def overlay(self, name: str) -> Overlay:
+        live = publications.live_prefix(self.objects, self.base)
+        store = store_key(name)
+        return Overlay(
+            self.objects,
+            join(self.directory_key, "stores", store),
+            None if live is None else join(live, store),
+        )
+
+    def exists_live(self, name: str) -> bool:
+        return self.overlay(name).exists_live(METADATA)
+
+    @property
+    def directory_key(self) -> str:
+        return staging_key(self.run_id)
+
+    @property
+    def directory(self) -> str:
+        """Where the staged objects are, for a person who wants to look."""
+        return f"{self.objects.url}/{self.directory_key}"
+
+    @property
+    def staged_stores(self) -> list[str]:
+        return [name.removesuffix(".zarr") for name in self.objects.children(f"{self.directory_key}/stores")]
+
+    def add_file(self, name: str, path: str | Path) -> None:
+        """Stages a file that is published beside the stores. One that is published with these bytes is left alone."""
+        Overlay(self.objects, f"{self.directory_key}/files", publications.live_prefix(self.objects, self.base)).put(
+            name, Path(path).read_bytes()
+        )
+
+    @property
+    def staged_files(self) -> list[str]:
+        return self.objects.keys(f"{self.directory_key}/files")
+
+    # audits
+
+    def digest(self, name: str) -> str:
+        """Hash over the staged objects of a store as they are now; of one without any, over the live metadata."""
+        overlay = self.overlay(name)
+        content = self.objects.fingerprints(overlay.staged)
+        if not content:
+            content = {METADATA: hashlib.sha256(overlay.get_live(METADATA) or b"").hexdigest()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def record_audit(
+        self, name: str, passed: bool, input_hashes: Mapping[str, str], results: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Keeps an audit of a closed store beside its staged objects. Only what it saw may be published.
+
+        input_hashes: what the store was made from; those that name a store of this run must still have that digest
+                      when the run is promoted (see `digest`).
+        results:      plain dictionaries, one for each check.
+        """
+        document = {
+            "store": name,
+            "passed": bool(passed),
+            "digest": self.digest(name),
+            "inputs": dict(input_hashes),
+            "results": [dict(result) for result in results],
+        }
+        self.objects.write(f"{self.directory_key}/audits/{name}.json", to_json(document))
+
+    def audit(self, name: str) -> dict[str, Any] | None:
+        data = self.objects.read(f"{self.directory_key}/audits/{name}.json")
+        return json.loads(data) if data else None
+
+    def check_audits(self) -> dict[str, dict[str, Any]]:
+        """The audits of all staged stores. Raises NotAudited unless each passed for the bytes and inputs of now."""
+        digests = {name: self.digest(name) for name in self.staged_stores}
+        audits, problems = {}, []
+        for name, digest in digests.items():
+            audit = self.audit(name)
+            if audit is None:
+                problems.append(f"{name} was not audited")
+                continue
+            if not audit["passed"]:
+                failed = [str(r.get("check", "?")) for r in audit["results"] if not r.get("passed", True)]
+                problems.append(f"{name} failed its audit ({', '.join(failed) or 'no check named'})")
+            elif audit["digest"] != digest:
+                problems.append(f"{name} was changed after its audit")
+            problems += [
+                f"{name} was made from another {other} than the one staged"
+                for other, seen in audit["inputs"].items()
+                if other in digests and digests[other] != seen
+            ]
+            audits[name] = audit
+        if problems:
+            raise NotAudited(f"nothing was published: {'; '.join(problems)}. The staged data is in {self.directory}")
+        return audits
+
+    # endings
+
+    def detach(self) -> None:
+        """This process is done, the run goes on in another one."""
+        if not self.finished:
+            self._end()
+            self.lease.leave()
+
+    def abandon(self, reason: str) -> None:
+        """The run is given up. What it staged is kept for a look until the next publication."""
+        if not self.finished:
+            key = f"{self.directory_key}/stage.json"
+            document = json.loads(self.objects.read(key) or b"{}")
+            self.objects.write(key, to_json({**document, "abandoned": reason}))
+            self._end()
+            self.lease.release()
+
+    def finish(self) -> None:
+        """The run is published (or there was nothing to publish): removes staging areas and gives the lease back."""
+        self.objects.delete_tree(STAGING)
+        self._end()
+        self.lease.release()
+
+    def _end(self) -> None:
+        self.finished = True
+        self._executor.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.detach()
+        else:
+            self.abandon(f"{type(error).__name__}: {error}")
+
+
+def _check_run(run_id: str, kind: str, info: Mapping[str, Any]) -> None:
+    if not run_id or not all(c.isalnum() or c in "-_." for c in run_id) or run_id.startswith("."):
+        raise ValueError(f"run_id {run_id!r} must be letters, digits, '-', '_' and '.', to name a directory")
+    if kind not in ("append", "restatement"):
+        raise ValueError(f"kind {kind!r} must be 'append' or 'restatement'")
+    if kind == "restatement" and (missing := {"from", "to", "reason"} - set(info)):
+        raise ValueError(f"a restatement needs info with {', '.join(sorted(missing))}")
+
+
+def _clear_staging(objects: Objects, run_id: str) -> list[str]:
+    """Removes what dead runs staged. Runs that were given up are kept for a look, but not under the same run_id."""
+    notices = []
+    for old in objects.children(STAGING):
+        data = objects.read(f"{STAGING}/{old}/stage.json")
+        if old != run_id and data is not None and "abandoned" in json.loads(data):
+            continue
+        objects.delete_tree(f"{STAGING}/{old}")
+        notices.append(f"removed what run {old} had staged and not published")
+    return notices

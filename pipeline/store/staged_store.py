@@ -1,0 +1,444 @@
+"""One store of a run: opened or created in the overlay, extended at the end of its axes, written block by block."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
+from pipeline.datasets.metadata import consolidated, to_json
+from pipeline.datasets.spec import Flags, flag_word
+from pipeline.store.chunks import ChunkedArray, Region
+from pipeline.store.filesystem import StoreError
+from pipeline.store.layout import METADATA
+from pipeline.store.overlay import Overlay, OverlayStore
+
+VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_version", "security_master_build"})
+"""Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
+
+_LOCKS = tuple(threading.Lock() for _ in range(64))
+
+
+class WrongShape(StoreError):
+    """Values, axes or codes that do not fit the store."""
+
+
+class StagedStore:
+    """A store in the overlay of a run.
+
+    Rows and columns are positions on *this* store's axes: get them from `rows_of` and `cols_of`, never from another
+    store. `extend` first, then `write` (from several threads if you like), then `close`, which writes coordinates and
+    metadata. Nothing that is not closed can be audited or published.
+    """
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        overlay: Overlay,
+        executor: Executor,
+        run_id: str,
+        clock: Callable[[], datetime],
+        attributes: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Flags] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.overlay = overlay
+        self._executor = executor
+        self._run_id = run_id
+        self._clock = clock
+        live = overlay.get_live(METADATA)
+        known = overlay.get(METADATA)
+        self._live: dict[str, Any] = json.loads(live)["metadata"] if live else {}
+        self._known: dict[str, Any] = json.loads(known)["metadata"] if known else {}
+        self.sizes = self._known_sizes()
+        self._coordinates: dict[str, NDArray] = {}
+        self._attributes = {**self._own_attributes(), **_plain(attributes or {})}
+        self._flags = {
+            array.name: self._merged_flags(array.name, (flags or {}).get(array.name, ()))
+            for array in spec.arrays
+            if array.open_flags
+        }
+        if unknown := set(flags or {}) - set(self._flags):
+            raise WrongShape(f"{spec.name}: flags were given for {sorted(unknown)}, which declare no open_flags")
+        self._check_structure()
+
+    # what is known
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def exists_live(self) -> bool:
+        """Whether the store has been published before."""
+        return bool(self._live)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self._attributes)
+
+    @property
+    def teo(self) -> NDArray[np.datetime64]:
+        return self.axis("teo").astype("datetime64[D]")
+
+    @property
+    def symbol(self) -> NDArray[np.object_]:
+        return self.axis("symbol")
+
+    def axis(self, name: str) -> NDArray:
+        """Values of a coordinate, not to be written to: `teo` in days (int64), texts as objects, codes as int16."""
+        if name not in self._coordinates:
+            self._coordinates[name] = self._stored_coordinate(name)
+        return self._coordinates[name]
+
+    def rows_of(self, sessions: ArrayLike) -> slice:
+        """Rows of consecutive sessions of this store. Raises WrongShape when one is missing or lies between."""
+        wanted = np.asarray(sessions, "datetime64[D]").ravel()
+        if not len(wanted):
+            return slice(0, 0)
+        first = int(np.searchsorted(self.teo, wanted[0]))
+        found = self.teo[first : first + len(wanted)]
+        if not np.array_equal(found, wanted):
+            missing = wanted[~np.isin(wanted, self.teo)]
+            problem = f"does not have {_some(missing)}" if len(missing) else "has other sessions between them"
+            raise WrongShape(f"{self.name}: asked for {len(wanted)} sessions {_span(wanted)}, but the store {problem}")
+        return slice(first, first + len(wanted))
+
+    def cols_of(self, symbols: Iterable[object], axis: str = "symbol") -> NDArray[np.intp]:
+        """Positions of symbols (or of industries, links) on this store's axis. Raises WrongShape for unknown ones."""
+        position = {value: k for k, value in enumerate(self.axis(axis).tolist())}
+        wanted = [value.item() if isinstance(value, np.generic) else value for value in symbols]
+        if unknown := [value for value in wanted if value not in position]:
+            raise WrongShape(f"{self.name}: {_some(unknown)} is not on the axis {axis} ({len(position)} values)")
+        return np.fromiter((position[value] for value in wanted), np.intp, len(wanted))
+
+    # growing
+
+    def extend(self, **added: ArrayLike) -> None:
+        """Adds values at the end of axes: `extend(teo=sessions, symbol=ids)`. New cells hold no value until written."""
+        for name, values in added.items():
+            if name not in self.spec.axes or name == "level":
+                raise WrongShape(
+                    f"{self.name} has no axis {name!r} that could grow; it has {', '.join(self.spec.axes)}"
+                )
+            old, new = self.axis(name), self._checked(name, values)
+            if name == "teo":
+                if (np.diff(np.concatenate([old[-1:], new])) <= 0).any():
+                    last = f" after {self.teo[-1]}" if len(old) else ""
+                    raise WrongShape(
+                        f"{self.name}: new sessions must increase{last}, found {_span(new.astype('M8[D]'))}"
+                    )
+            elif twice := _repeated([*old.tolist(), *new.tolist()]):
+                raise WrongShape(f"{self.name}: {_some(twice)} would stand twice on the axis {name}")
+            self._coordinates[name] = np.concatenate([old, new])
+            self.sizes[name] = len(old) + len(new)
+
+    def set_coord(self, name: str, values: ArrayLike) -> None:
+        """Sets all values of a coordinate beside an axis, such as `ticker`."""
+        if name not in {label.name for label in self.spec.labels}:
+            labels = ", ".join(label.name for label in self.spec.labels) or "none"
+            raise WrongShape(f"{self.name}: {name!r} is no coordinate beside an axis; it has {labels}")
+        new = self._checked(name, values)
+        if len(new) != (size := self.sizes[self.spec.array(name).dims[0]]):
+            raise WrongShape(f"{self.name}: {name} needs {size} values, one for each {self.spec.array(name).dims[0]}; "
+                             f"found {len(new)}")  # fmt: skip
+        self._coordinates[name] = new
+
+    # values
+
+    def write(self, var: str, rows: slice, cols: slice, values: ArrayLike, level: str | None = None) -> None:
+        """Writes a block of `(rows, cols)`, or `(rows, cols, levels)` for a variable with levels unless one is named.
+
+        float32 takes any real number but infinity; the integer and bool variables take exactly their kind.
+        Threads may write different blocks at once; blocks on chunk borders are fastest.
+        """
+        array = self._variable(var)
+        region = self._region(array, rows, cols, level)
+        block = self._cast(array, values)
+        if level is not None:
+            block = block[..., np.newaxis]
+        expected = tuple(part.stop - part.start for part in region)
+        if block.shape != expected:
+            raise WrongShape(f"{self.name}/{var}: expected values of shape {expected}, found {block.shape}")
+
+        def write_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
+            index, inside, outside = place
+            key = array.key(index)
+            if array.covers(index, inside):
+                chunk = array.empty()
+                chunk[inside] = block[outside]
+                self._put_chunk(array, key, chunk)
+                return
+            with _LOCKS[hash((self.name, key)) % len(_LOCKS)]:
+                chunk = self._chunk(array, index)
+                chunk[inside] = block[outside]
+                self._put_chunk(array, key, chunk)
+
+        self._each(write_chunk, list(array.blocks(region)))
+
+    def read(self, var: str, rows: slice | None = None, cols: slice | None = None, level: str | None = None) -> NDArray:
+        """A block as stored: float32 with NaN, codes as int16. Shapes as in `write`; None is the whole axis."""
+        array = self._variable(var)
+        region = self._region(array, rows, cols, level)
+        out = array.empty(tuple(part.stop - part.start for part in region))
+
+        def read_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
+            index, inside, outside = place
+            out[outside] = self._chunk(array, index)[inside]
+
+        self._each(read_chunk, list(array.blocks(region)))
+        return out[..., 0] if level is not None else out
+
+    def dataset(self) -> xr.Dataset:
+        """The overlay as xarray sees it, lazily. Closes what was written so far."""
+        self.close()
+        return xr.open_zarr(OverlayStore(self.overlay), consolidated=True, chunks=None)
+
+    def close(self) -> None:
+        """Writes coordinates, the chunks of fill values that new cells need, and the metadata, consolidated last.
+
+        A store in which nothing differs from the live one is left without staged objects.
+        """
+        if "level" in self.spec.axes:
+            self._coordinates["level"] = np.array(self.spec.levels, object)
+        for coordinate in self.spec.coordinates:
+            values = self.axis(coordinate.name)
+            if len(values) != self.sizes[coordinate.dims[0]]:
+                raise WrongShape(
+                    f"{self.name}: {coordinate.dims[0]} has {self.sizes[coordinate.dims[0]]} values, but "
+                    f"{coordinate.name} {len(values)}; set_coord({coordinate.name!r}, ...) before closing"
+                )
+            array = ChunkedArray.declared(coordinate, values.shape)
+            for index, inside, outside in array.blocks(array.whole()):
+                chunk = array.empty()
+                chunk[inside] = values[outside]
+                self._put_chunk(array, array.key(index), chunk)
+        self._fill_new_chunks()
+        self._write_metadata()
+
+    # inside
+
+    def _known_sizes(self) -> dict[str, int]:
+        sizes = dict.fromkeys(self.spec.axes, 0) | {"level": len(self.spec.levels)}
+        for array in self.spec.arrays:
+            if zarray := self._known.get(f"{array.name}/.zarray"):
+                sizes |= dict(zip(array.dims, zarray["shape"], strict=True))
+        return {dim: sizes[dim] for dim in self.spec.axes}
+
+    def _own_attributes(self) -> dict[str, Any]:
+        known = self._known.get(".zattrs", {})
+        return {**known, **dict(self.spec.attributes)}
+
+    def _merged_flags(self, name: str, given: Flags) -> Flags:
+        """The open flags so far with the new ones at the end. Raises WrongShape when a code changes its meaning."""
+        declared = {code for code, _ in self.spec.array(name).flags}
+        zattrs = self._known.get(f"{name}/.zattrs", {})
+        known = dict(zip(zattrs.get("flag_values", ()), zattrs.get("flag_meanings", "").split(), strict=True))
+        merged = {code: meaning for code, meaning in known.items() if code not in declared}
+        for code, meaning in render_flags(given):
+            if merged.setdefault(int(code), meaning) != meaning or int(code) in declared:
+                old = known.get(code, merged.get(code))
+                raise WrongShape(f"{self.name}/{name}: code {code} means {old!r} and cannot become {meaning!r}")
+        return tuple(merged.items())
+
+    def _check_structure(self) -> None:
+        for array in self.spec.arrays:
+            zarray = self._known.get(f"{array.name}/.zarray")
+            if zarray is None:
+                if self._known:
+                    raise WrongShape(f"{self.name}: the stored one lacks {array.name}. {_NEW_SCHEMA}")
+                continue
+            found = ChunkedArray.stored(array.name, self._known)
+            if (found.dims, found.dtype, found.chunks) != (array.dims, array.dtype, array.chunks):
+                raise WrongShape(
+                    f"{self.name}/{array.name}: declared {array.dtype} {array.dims} in chunks {array.chunks}, "
+                    f"stored {found.dtype} {found.dims} in chunks {found.chunks}. {_NEW_SCHEMA}"
+                )
+
+    def _stored_coordinate(self, name: str) -> NDArray:
+        spec = self.spec.array(name)
+        stored = self._known.get(f"{name}/.zarray")
+        array = ChunkedArray.declared(spec, tuple(stored["shape"]) if stored else (0,))
+        values = array.empty(array.shape)
+        for index, inside, outside in array.blocks(array.whole()):
+            data = self.overlay.get(array.key(index))
+            if data is None:
+                raise StoreError(
+                    f"{self.name}: the coordinate chunk {array.key(index)} is missing; the store is damaged"
+                )
+            values[outside] = array.decode(data)[inside]
+        return values
+
+    def _checked(self, name: str, values: ArrayLike) -> NDArray:
+        """Coordinate values in their stored dtype."""
+        dtype = self.spec.array(name).dtype
+        if name == "teo":
+            return np.asarray(values, "datetime64[D]").ravel().astype("int64")
+        if dtype == "str":
+            texts = np.array([str(value) for value in np.asarray(values, object).ravel()] or [], object)
+            if name in self.spec.axes and (texts == "").any():
+                raise WrongShape(f"{self.name}: an empty text cannot stand on the axis {name}")
+            return texts
+        return _exactly(np.asarray(values).ravel(), dtype, f"{self.name}/{name}")
+
+    def _variable(self, name: str) -> ChunkedArray:
+        spec = self.spec.array(name)
+        if not isinstance(spec, VariableSpec):
+            raise WrongShape(f"{self.name}: {name} is a coordinate; use axis, extend or set_coord")
+        return ChunkedArray.declared(spec, tuple(self.sizes[dim] for dim in spec.dims))
+
+    def _region(self, array: ChunkedArray, rows: slice | None, cols: slice | None, level: str | None) -> Region:
+        parts: list[slice] = []
+        for part, dim, size in zip((rows, cols), array.dims, array.shape, strict=False):
+            start, stop, step = (part or slice(None)).indices(size)
+            if step != 1 or (part and part.stop is not None and part.stop > size):
+                raise WrongShape(f"{self.name}/{array.name}: {part} does not lie within the {size} values of {dim}")
+            parts.append(slice(start, max(start, stop)))
+        if len(array.dims) == 3:
+            if level is not None and level not in self.spec.levels:
+                raise WrongShape(f"{self.name}: no level {level!r}; it has {', '.join(self.spec.levels)}")
+            k = 0 if level is None else self.spec.levels.index(level)
+            parts.append(slice(0, len(self.spec.levels)) if level is None else slice(k, k + 1))
+        elif level is not None:
+            raise WrongShape(f"{self.name}/{array.name} has no levels, but level={level!r} was given")
+        return tuple(parts)
+
+    def _cast(self, array: ChunkedArray, values: ArrayLike) -> NDArray:
+        block = np.asarray(values)
+        where = f"{self.name}/{array.name}"
+        if array.dtype != "float32":
+            return _exactly(block, array.dtype, where)
+        if block.dtype.kind not in "fiu":
+            raise WrongShape(f"{where}: expected numbers, found {block.dtype}")
+        with np.errstate(over="ignore"):
+            block = block.astype(np.float32, copy=False)
+        if np.isinf(block).any():
+            at = tuple(int(k) for k in np.argwhere(np.isinf(block))[0])
+            raise WrongShape(f"{where}: infinite value at {at} of the block; write NaN for no value")
+        return block
+
+    def _chunk(self, array: ChunkedArray, index: tuple[int, ...]) -> NDArray:
+        key = array.key(index)
+        data = self.overlay.get(key)
+        if data is None:
+            if array.dtype != "float32" and self._in_live_grid(array, index):
+                raise StoreError(f"{self.name}: the published chunk {key} is missing; run `erm3 verify`")
+            return array.empty()
+        try:
+            return array.decode(data)
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(f"{self.name}: the chunk {key} cannot be unpacked ({error}); run `erm3 verify`") from error
+
+    def _in_live_grid(self, array: ChunkedArray, index: tuple[int, ...]) -> bool:
+        if f"{array.name}/.zarray" not in self._live:
+            return False
+        return all(k < n for k, n in zip(index, ChunkedArray.stored(array.name, self._live).grid, strict=True))
+
+    def _put_chunk(self, array: ChunkedArray, key: str, chunk: NDArray) -> None:
+        data = array.encode(chunk)
+        if data is None and self.overlay.exists_live(key):
+            data = array.encode_empty()
+        if data is None:
+            self.overlay.drop_staged(key)
+        else:
+            self.overlay.put(key, data)
+
+    def _fill_new_chunks(self) -> None:
+        """Stores the chunks of codes and masks that are new and that nobody wrote."""
+        for spec in self.spec.variables:
+            if spec.dtype == "float32":
+                continue
+            array = self._variable(spec.name)
+            data = array.encode_empty()
+            new = [index for index in array.indices() if not self._in_live_grid(array, index)]
+            keys = [key for key in map(array.key, new) if not self.overlay.exists(key)]
+            self._each(partial(self.overlay.put, data=data), keys)
+
+    def _write_metadata(self) -> None:
+        now = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        attributes = {
+            **self._attributes,
+            "created_utc": self._live.get(".zattrs", {}).get("created_utc", now),
+            "updated_utc": now,
+            "run_id": self._run_id,
+        }
+        documents = render_metadata(self.spec, self.sizes, attributes, self._flags)
+        data_keys = [key for key in self.overlay.staged_keys() if not key.rpartition("/")[2].startswith(".z")]
+        if not data_keys and _lasting(documents) == _lasting(self._live):
+            for key in self.overlay.staged_keys():
+                self.overlay.drop_staged(key)
+            return
+        for key, document in documents.items():
+            self.overlay.put(key, to_json(document))
+        self.overlay.put(METADATA, to_json(consolidated(documents)))
+        self._known = json.loads(to_json(documents))
+
+    def _each(self, task: Callable[[Any], None], items: Sequence[Any]) -> None:
+        if len(items) < 2:
+            for item in items:
+                task(item)
+            return
+        for _ in self._executor.map(task, items):
+            pass
+
+
+_NEW_SCHEMA = "A published structure is not changed in place: publish the new one under another root"
+
+
+def render_flags(flags: Iterable[tuple[int, str]]) -> Flags:
+    """Codes with one-word meanings, as they stand in the attributes."""
+    return tuple((int(code), flag_word(meaning)) for code, meaning in flags)
+
+
+def _lasting(documents: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata without the attributes that say who wrote last, as plain JSON values."""
+    plain = json.loads(to_json(dict(documents)))
+    root = {key: value for key, value in plain.get(".zattrs", {}).items() if key not in VOLATILE_ATTRIBUTES}
+    return {**plain, ".zattrs": root}
+
+
+def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attribute values as JSON has them."""
+
+    def value(x: Any) -> Any:
+        if isinstance(x, np.generic):
+            return x.item()
+        if isinstance(x, np.ndarray | tuple | list):
+            return [value(each) for each in x]
+        return x
+
+    return {key: value(x) for key, x in attributes.items()}
+
+
+def _exactly(block: NDArray, dtype: str, where: str) -> NDArray:
+    """Integers or bools in a narrower dtype, without loss. Raises WrongShape."""
+    kinds = "b" if dtype == "bool" else "iu"
+    if block.dtype.kind not in kinds:
+        raise WrongShape(f"{where}: expected {dtype}, found {block.dtype}")
+    narrow = block.astype(dtype, copy=False)
+    if narrow is not block and not np.array_equal(narrow, block):
+        raise WrongShape(f"{where}: values from {block.min()} to {block.max()} do not fit {dtype}")
+    return narrow
+
+
+def _repeated(values: Sequence[object]) -> list[object]:
+    seen: set[object] = set()
+    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
+
+
+def _some(values: Iterable[object], limit: int = 5) -> str:
+    texts = [str(value) for value in values]
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
+
+
+def _span(days: NDArray) -> str:
+    return f"{days[0]} to {days[-1]}" if len(days) else "none"
