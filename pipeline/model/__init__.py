@@ -1,0 +1,37 @@
+"""The numeric core: pure functions of arrays. No dates, no stores, no settings.
+
+Arrays are stock-major `(n, T)` float64, NaN for missing; column j is the session with ordinal `first + j`. Outputs have
+T' = T - window + 1 columns, one for each window that fits. An output column depends on its window's columns and its
+ordinal alone: a nightly run (T = window) gives the bits of a backfill, for every tiling and number of threads.
+Definitions: docs/methodology.md.
+"""
+
+from pipeline.model.explained_risk import SHARES, decompose, lstar_level
+from pipeline.model.hedge import HEDGE_RATIOS, hedge_ratios, links_of_stocks
+from pipeline.model.link_betas import LinkBetas
+from pipeline.model.params import KernelParams
+from pipeline.model.reasons import DegenerateReason
+from pipeline.model.run import Cascade, cascade, explained_risk, link_betas, reason_counts
+from pipeline.model.shrinkage import IndustryAggregates, Shrunk, industry_aggregates, shrink, shrink_session
+
+__all__ = [
+    "HEDGE_RATIOS",
+    "SHARES",
+    "Cascade",
+    "DegenerateReason",
+    "IndustryAggregates",
+    "KernelParams",
+    "LinkBetas",
+    "Shrunk",
+    "cascade",
+    "decompose",
+    "explained_risk",
+    "hedge_ratios",
+    "industry_aggregates",
+    "link_betas",
+    "links_of_stocks",
+    "lstar_level",
+    "reason_counts",
+    "shrink",
+    "shrink_session",
+]

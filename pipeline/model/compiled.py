@@ -1,0 +1,47 @@
+"""How kernels are compiled: ahead of the first call, without the GIL, and cached on disk.
+
+Numba's cache sees changes of the file that holds a kernel, not of the files it calls into. Here every kernel is stamped
+with the sources of the whole room, so that no stale machine code survives an edit or an upgrade.
+
+Plain kernels follow IEEE 754 to the letter, so one expression gives one result wherever it is compiled into a loop.
+`REDUCTION` lets the compiler reorder sums (and nothing else: NaN and infinity keep their meaning); such a kernel gives
+one result per call site, and the callers are written so that each number comes from one call site.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int16]
+Bools = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+REDUCTION = {"reassoc", "contract", "nsz"}
+
+_SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
+
+def kernel(signature: str | list[str], *, reorder: bool = False) -> Callable[[Function], Function]:
+    """Compile a function for exactly these argument types; `reorder` allows sums in any order."""
+
+    def compile_it(function: Function) -> Function:
+        flags = REDUCTION if reorder else False
+        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
+        dispatcher._cache._cache_file._source_stamp = _SOURCES
+        for one in [signature] if isinstance(signature, str) else signature:
+            dispatcher.compile(one)
+        dispatcher.disable_compile()
+        return dispatcher  # type: ignore[no-any-return]
+
+    return compile_it

@@ -1,0 +1,247 @@
+"""One-regressor Huber fit with a joint scale, solved exactly (docs/methodology.md, section 3).
+
+Minimise over (b, sigma >= floor)   F = sum w (sigma + H((y - b x)/sigma) sigma),
+H(z) = z^2 for |z| <= epsilon, else 2 epsilon |z| - epsilon^2.
+
+Once the inliers I and the signs of the outliers O are known, F is smooth and its minimum has a closed form. With
+A = sum_I w x^2, b0 = sum_I w x y / A, c = sum_O w sign x, n = sum w:
+
+    sigma^2 = RSS_I(b0) / (n - epsilon^2 sum_O w - epsilon^2 c^2 / A)        b = b0 + epsilon sigma c / A
+
+Classify, solve, repeat until nothing changes: a semismooth Newton method. F is convex, so a fixed point is the minimum,
+and its last digit depends on the set alone. The start can therefore be anything (yesterday's fit), unless a point sits
+on the kink to rounding; then the answer is taken from the cold start, which depends on the window alone as well.
+Should the classification cycle, bisection on the convex problem finds the minimum, and the closed form polishes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.model.compiled import Floats, kernel
+
+CONVERGED, AT_FLOOR, UNCONVERGED = 0, 1, 2
+
+WARM_PASSES = 8
+COLD_PASSES = 24
+POLISH_PASSES = 6
+# A residual so near the kink (relative to it) may be counted in or out by rounding.
+ON_THE_KINK = 1e-9
+# Below this share of the inliers' raw squares, RSS is added up from residuals instead of from sums of products.
+NEARLY_EXACT = 1e-3
+# Optimality residual at which a cycle between equivalent sets (points on the kink) counts as solved.
+SOLVED = 1e-12
+# The same after bisection; above it the fit is reported as unconverged.
+OPTIMAL = 1e-10
+
+
+@kernel("UniTuple(f8, 3)(f8[::1], f8[::1], f8[::1])", reorder=True)
+def square_sums(y: Floats, x: Floats, w: Floats) -> tuple[float, float, float]:
+    """(sum w x^2, sum w x y, sum w y^2)."""
+    xx = xy = yy = 0.0
+    for i in range(y.size):
+        wx = w[i] * x[i]
+        xx += wx * x[i]
+        xy += wx * y[i]
+        yy += w[i] * y[i] * y[i]
+    return xx, xy, yy
+
+
+@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8)", reorder=True)
+def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, float]:
+    """(sum w x e, sum w e^2) with e = y - b x."""
+    xe = ee = 0.0
+    for i in range(y.size):
+        e = y[i] - b * x[i]
+        xe += w[i] * x[i] * e
+        ee += w[i] * e * e
+    return xe, ee
+
+
+@kernel("UniTuple(f8, 6)(f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
+def _classify(
+    y: Floats, x: Floats, w: Floats, b: float, kink: float
+) -> tuple[float, float, float, float, float, float]:
+    """Sums over the inliers at (b, kink): w x^2, w x y, w y^2; over the outliers: w, w sign x; and points on the kink."""
+    xx = xy = yy = outside = pull = on_kink = 0.0
+    edge = ON_THE_KINK * kink
+    for i in range(y.size):
+        e = y[i] - b * x[i]
+        size = abs(e)
+        inside = w[i] if size <= kink else 0.0
+        out = w[i] - inside
+        wx = inside * x[i]
+        xx += wx * x[i]
+        xy += wx * y[i]
+        yy += inside * y[i] * y[i]
+        outside += out
+        pull += (out if e > 0.0 else -out) * x[i]
+        on_kink += 1.0 if abs(size - kink) <= edge else 0.0
+    return xx, xy, yy, outside, pull, on_kink
+
+
+@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8, f8)", reorder=True)
+def _inlier_residuals(y: Floats, x: Floats, w: Floats, b: float, kink: float, b0: float) -> tuple[float, float]:
+    """(sum w x e, sum w e^2) over the inliers at (b, kink), with e = y - b0 x."""
+    xe = ee = 0.0
+    for i in range(y.size):
+        inside = w[i] if abs(y[i] - b * x[i]) <= kink else 0.0
+        e = y[i] - b0 * x[i]
+        xe += inside * x[i] * e
+        ee += inside * e * e
+    return xe, ee
+
+
+@kernel("f8(f8[::1], f8[::1], f8[::1], f8, f8)")
+def _slope_at_scale(y: Floats, x: Floats, w: Floats, kink: float, b: float) -> float:
+    """The b at which sum w clip(y - b x, -kink, kink) x = 0: Newton steps inside a shrinking bracket."""
+    low, high = np.inf, -np.inf
+    for i in range(y.size):
+        if w[i] > 0.0 and x[i] != 0.0:
+            ratio = y[i] / x[i]
+            low, high = min(low, ratio), max(high, ratio)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return b
+    b = min(max(b, low), high)
+    for _ in range(2000):
+        gradient = curvature = 0.0
+        for i in range(y.size):
+            e = y[i] - b * x[i]
+            if abs(e) <= kink:
+                gradient += w[i] * x[i] * e
+                curvature += w[i] * x[i] * x[i]
+            else:
+                gradient += (kink if e > 0.0 else -kink) * w[i] * x[i]
+        if gradient > 0.0:
+            low = b
+        elif gradient < 0.0:
+            high = b
+        else:
+            return b
+        step = b + gradient / curvature if curvature > 0.0 else low
+        if step == b:
+            return b
+        if not low < step < high:
+            step = 0.5 * (low + high)
+            if not low < step < high:
+                return b
+        b = step
+    return b
+
+
+@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8)")
+def _bisect(
+    y: Floats, x: Floats, w: Floats, n: float, epsilon: float, floor: float, b: float, sigma: float
+) -> tuple[float, float]:
+    """The minimum (b, sigma) to about 1e-15 by bisection of dF/dsigma, which grows with sigma along the best b."""
+    low, high, top = floor, max(sigma, floor), 0.0
+    for step in range(400):
+        at = low if step == 0 else high if top == 0.0 else np.sqrt(low) * np.sqrt(high)
+        b = _slope_at_scale(y, x, w, epsilon * at, b)
+        inside = outside = 0.0
+        for i in range(y.size):
+            e = (y[i] - b * x[i]) / at
+            if abs(e) <= epsilon:
+                inside += w[i] * e * e
+            else:
+                outside += w[i]
+        rising = n - epsilon * epsilon * outside - inside >= 0.0
+        if step == 0:
+            if rising:
+                return b, low
+        elif top == 0.0:
+            if rising:
+                top = high
+            else:
+                low, high = high, 2.0 * high
+        elif rising:
+            high = at
+        else:
+            low = at
+        if top > 0.0 and high - low <= 2e-16 * high:
+            break
+    return b, high
+
+
+@kernel("Tuple((f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8, f8, f8, f8)")
+def fit_huber(
+    y: Floats,
+    x: Floats,
+    w: Floats,
+    n: float,
+    epsilon: float,
+    floor: float,
+    cold_b: float,
+    cold_sigma: float,
+    warm_b: float,
+    warm_sigma: float,
+    xx_all: float,
+) -> tuple[float, float, int]:
+    """(b, sigma, status) at the minimum; status is CONVERGED, AT_FLOOR or UNCONVERGED.
+
+    y, x, w: (window,) with w = 0 for sessions left out; n = sum w; cold_*: the least-squares fit, cold_sigma >= floor > 0;
+    warm_*: any other start, NaN for none; xx_all = sum w x^2 > 0.
+    """
+    phase = 0
+    b, sigma = warm_b, max(warm_sigma, floor)
+    if not (np.isfinite(b) and np.isfinite(sigma)):
+        phase = 1
+        b, sigma = cold_b, cold_sigma
+    limit = WARM_PASSES if phase == 0 else COLD_PASSES
+    passes = 0
+    unit = np.sqrt(xx_all * n)
+    while True:
+        # The only place that classifies and adds up, so that one set gives one result, warm or cold.
+        xx, xy, yy, outside, pull, on_kink = _classify(y, x, w, b, epsilon * sigma)
+        passes += 1
+        next_b, next_sigma = b, 2.0 * sigma
+        optimality = np.inf
+        careful = False
+        if xx > 0.0:
+            b0 = xy / xx
+            rss = yy - b0 * xy
+            careful = not rss > NEARLY_EXACT * yy
+            if careful:
+                xe, rss = _inlier_residuals(y, x, w, b, epsilon * sigma, b0)
+                b0 += xe / xx
+            room = n - epsilon * epsilon * outside - epsilon * epsilon * pull * pull / xx
+            if room > 0.0:
+                next_sigma = max(np.sqrt(max(rss, 0.0) / room), floor)
+                next_b = b0 + epsilon * next_sigma * pull / xx
+            slope = abs(xx * (b0 - b) + epsilon * sigma * pull) / (sigma * unit)
+            scale = (n - epsilon * epsilon * outside - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
+            if sigma <= floor:
+                scale = min(scale, 0.0)
+            optimality = max(slope, abs(scale))
+        if phase == 0:
+            if next_b == b and next_sigma == sigma and on_kink == 0.0 and not careful:
+                break
+            if (next_b == b and next_sigma == sigma) or careful or passes >= limit:
+                phase, limit, passes = 1, COLD_PASSES, 0
+                next_b, next_sigma = cold_b, cold_sigma
+        else:
+            if next_b == b and next_sigma == sigma:
+                break
+            if optimality <= SOLVED and passes >= 4:
+                break
+            if passes >= limit:
+                if phase == 2:
+                    return b, sigma, CONVERGED if optimality <= OPTIMAL else UNCONVERGED
+                phase, limit, passes = 2, POLISH_PASSES, 0
+                next_b, next_sigma = _bisect(y, x, w, n, epsilon, floor, cold_b, cold_sigma)
+        b, sigma = next_b, next_sigma
+    return b, sigma, AT_FLOOR if sigma <= floor else CONVERGED
+
+
+@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
+def sandwich_sums(y: Floats, x: Floats, w: Floats, b: float, kink: float) -> tuple[float, float]:
+    """(sum over the inliers of w x^2, sum of w^2 psi^2 x^2 with psi = clip(y - b x, -kink, kink))."""
+    bread = meat = 0.0
+    for i in range(y.size):
+        e = y[i] - b * x[i]
+        size = abs(e)
+        wx = w[i] * x[i]
+        bread += wx * x[i] if size <= kink else 0.0
+        bent = size if size <= kink else kink
+        meat += wx * wx * bent * bent
+    return bread, meat

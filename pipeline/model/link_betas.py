@@ -1,0 +1,271 @@
+"""Link betas, and all else that belongs to the factor ETFs alone (docs/methodology.md, section 2).
+
+    lambda_sm = <s,m>/<m,m>      s* = s - lambda_sm m
+    lambda_um = <u,m>/<m,m>
+    lambda_us = <u - lambda_um m, s*>/<s*,s*>
+
+One set per ETF and session, over the sessions of the window in which the legs concerned are all valid. The same sums
+serve every stock whose own window is complete, so the cascade and the shares read them from a `FactorPanel` and are
+sure to clean with the link betas that are published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.params import KernelParams
+from pipeline.model.window import count_missing, decay, split_missing, window_sums
+
+# A cleaned factor with less than this share of the raw factor's square sum has no information of its own.
+COLLINEAR = 1e-12
+# Below this share, sums of squares lose too many digits to cancellation: the window is added up again, residual by residual.
+CANCELLATION = 1e-3
+
+# Rows of FactorPanel.gram.
+MM, MS, MU, SS, SU, UU, M, S, U = range(9)
+# Rows of FactorPanel.link.
+SECTOR_ON_MARKET, SUB_ON_MARKET, SUB_ON_SECTOR = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class LinkBetas:
+    """Link betas of T' = T - window + 1 sessions; NaN where there are too few sessions or the factors are degenerate.
+
+    on_market:     (E, T') lambda of each ETF on the market ETF (1 for the market itself)
+    sub_on_sector: (P, T') lambda_us of each pair: subsector, cleaned of the market, on the cleaned sector
+    """
+
+    on_market: Floats
+    sub_on_sector: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FactorPanel:
+    """Window sums of the factor ETFs alone, for the pairs of one call and a range of C sessions.
+
+    filled, valid: (E + 1, T) returns with 0 for missing, and 1/0; the last row stands for "no ETF" (0, valid)
+    on_market:     (E + 1, C)
+    gram:          (P, 9, C) weighted sums of mm ms mu ss su uu m s u where all legs of the pair are valid
+    link:          (P, 3, C) lambda_sm, lambda_um, lambda_us
+    complete:      (P, C) 1 where the legs are valid in every session of the window
+    weight:        (2, C) sums of the weights and of their squares over a window without gaps
+    """
+
+    filled: Floats
+    valid: Floats
+    on_market: Floats
+    gram: Floats
+    link: Floats
+    complete: Bytes
+    weight: Floats
+
+
+@kernel("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8[::1])")
+def _sub_on_sector_by_residuals(
+    m: Floats, s: Floats, u: Floats, valid: Floats, lambda_sm: float, lambda_um: float, weights: Floats
+) -> float:
+    """lambda_us from the residuals themselves, refined once; NaN if the cleaned sector is collinear."""
+    last = m.size - 1
+    square = raw = product = 0.0
+    for i in range(m.size):
+        w = weights[last - i] * valid[i]
+        cleaned = s[i] - lambda_sm * m[i]
+        square += w * cleaned * cleaned
+        raw += w * s[i] * s[i]
+        product += w * (u[i] - lambda_um * m[i]) * cleaned
+    if not square >= COLLINEAR * raw or square == 0.0:
+        return np.nan
+    slope = product / square
+    left = 0.0
+    for i in range(m.size):
+        cleaned = s[i] - lambda_sm * m[i]
+        left += weights[last - i] * valid[i] * ((u[i] - lambda_um * m[i]) - slope * cleaned) * cleaned
+    return slope + left / square
+
+
+@kernel(
+    "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1],"
+    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1])"
+)
+def _factor_panel(
+    filled: Floats,
+    valid: Floats,
+    market: int,
+    pairs: Codes,
+    used: Bools,
+    first: int,
+    start: int,
+    stop: int,
+    min_obs: int,
+    weights: Floats,
+    weights2: Floats,
+    on_market: Floats,
+    gram: Floats,
+    link: Floats,
+    complete: Bytes,
+    weight: Floats,
+) -> None:
+    window = weights.size - 1
+    count = stop - start
+    columns = count + window - 1
+    phase = (first + start) % window
+    none = filled.shape[0] - 1
+    x = np.empty((6, columns))
+    joint = np.empty(columns)
+    missing = np.empty(columns + 1, np.int64)
+    sums = np.empty((2, count))
+    m = filled[market, start : start + columns]
+    vm = valid[market, start : start + columns]
+
+    x[0, :] = 1.0
+    window_sums(x, 1, count, phase, weights, sums)
+    weight[0, :] = sums[0]
+    window_sums(x, 1, count, phase, weights2, sums)
+    weight[1, :] = sums[0]
+
+    on_market[:, :] = np.nan
+    for e in range(none):
+        if not used[e]:
+            continue
+        s = filled[e, start : start + columns]
+        vs = valid[e, start : start + columns]
+        for c in range(columns):
+            joint[c] = vm[c] * vs[c]
+            x[0, c] = joint[c] * m[c] * m[c]
+            x[1, c] = joint[c] * s[c] * m[c]
+        count_missing(joint, missing)
+        window_sums(x, 2, count, phase, weights, sums)
+        for j in range(count):
+            if window - (missing[j + window] - missing[j]) >= min_obs and sums[0, j] > 0.0:
+                on_market[e, j] = sums[1, j] / sums[0, j]
+
+    for p in range(pairs.shape[0]):
+        u_row = pairs[p, 0] if pairs[p, 0] >= 0 else none
+        s_row = pairs[p, 1] if pairs[p, 1] >= 0 else none
+        s = filled[s_row, start : start + columns]
+        u = filled[u_row, start : start + columns]
+        vs = valid[s_row, start : start + columns]
+        vu = valid[u_row, start : start + columns]
+        for c in range(columns):
+            joint[c] = vm[c] * vs[c] * vu[c]
+            x[0, c] = joint[c] * m[c] * m[c]
+            x[1, c] = joint[c] * m[c] * s[c]
+            x[2, c] = joint[c] * m[c] * u[c]
+            x[3, c] = joint[c] * s[c] * s[c]
+            x[4, c] = joint[c] * s[c] * u[c]
+            x[5, c] = joint[c] * u[c] * u[c]
+        count_missing(joint, missing)
+        window_sums(x, 6, count, phase, weights, gram[p])
+        for c in range(columns):
+            x[0, c] = joint[c] * m[c]
+            x[1, c] = joint[c] * s[c]
+            x[2, c] = joint[c] * u[c]
+        window_sums(x, 3, count, phase, weights, gram[p, 6:])
+        for j in range(count):
+            gaps = missing[j + window] - missing[j]
+            complete[p, j] = gaps == 0
+            sm = on_market[s_row, j]
+            um = on_market[u_row, j]
+            link[p, SECTOR_ON_MARKET, j] = sm
+            link[p, SUB_ON_MARKET, j] = um
+            link[p, SUB_ON_SECTOR, j] = np.nan
+            if window - gaps < min_obs or np.isnan(sm) or np.isnan(um):
+                continue
+            mm, ms, mu = gram[p, MM, j], gram[p, MS, j], gram[p, MU, j]
+            ss, su, uu = gram[p, SS, j], gram[p, SU, j], gram[p, UU, j]
+            square_s = (ss - 2.0 * sm * ms) + sm * sm * mm
+            square_u = (uu - 2.0 * um * mu) + um * um * mm
+            if square_s > CANCELLATION * ss and square_u > CANCELLATION * uu:
+                product = (su - um * ms) - sm * (mu - um * mm)
+                link[p, SUB_ON_SECTOR, j] = product / square_s
+            else:
+                window_of = slice(j, j + window)
+                link[p, SUB_ON_SECTOR, j] = _sub_on_sector_by_residuals(
+                    m[window_of], s[window_of], u[window_of], joint[window_of], sm, um, weights
+                )
+
+
+def fill_factors(etf: Floats) -> tuple[Floats, Floats]:
+    """(filled, valid) of `FactorPanel` from raw ETF returns (E, T)."""
+    filled = np.zeros((etf.shape[0] + 1, etf.shape[1]))
+    valid = np.ones_like(filled)
+    for e in range(etf.shape[0]):
+        split_missing(etf[e], filled[e], valid[e])
+    return filled, valid
+
+
+def factor_panel(
+    filled: Floats,
+    valid: Floats,
+    market: int,
+    pairs: Codes,
+    used: Bools,
+    first: int,
+    start: int,
+    stop: int,
+    params: KernelParams,
+) -> FactorPanel:
+    """The panel of sessions [start, stop) (counted among the T' published ones) for `pairs` (P, 2) = (sub, sector), -1 none.
+
+    used: (E,) ETFs whose lambda on the market is wanted; the legs of every pair must be among them.
+    """
+    weights = decay(params.window, params.half_life)
+    count, n_pairs = stop - start, len(pairs)
+    panel = FactorPanel(
+        filled,
+        valid,
+        on_market=np.empty((filled.shape[0], count)),
+        gram=np.empty((n_pairs, 9, count)),
+        link=np.empty((n_pairs, 3, count)),
+        complete=np.empty((n_pairs, count), np.uint8),
+        weight=np.empty((2, count)),
+    )
+    _factor_panel(
+        filled,
+        valid,
+        market,
+        pairs,
+        used,
+        first,
+        start,
+        stop,
+        params.min_obs,
+        weights,
+        weights * weights,
+        panel.on_market,
+        panel.gram,
+        panel.link,
+        panel.complete,
+        panel.weight,
+    )
+    return panel
+
+
+@kernel("i8(i2[:,::1], i2[:,::1], b1[:,::1], i4[:,::1])")
+def _mark_pairs(sector: Codes, subsector: Codes, wanted: Bools, marks: Ints) -> int:
+    """marks[sector + 1, subsector + 1] = 1 for each pair that a wanted cell has; returns a row out of range, or -1."""
+    rows = marks.shape[0] - 1
+    for i in range(wanted.shape[0]):
+        for t in range(wanted.shape[1]):
+            if wanted[i, t]:
+                s, u = sector[i, t], subsector[i, t]
+                if not (-1 <= s < rows and -1 <= u < rows):
+                    return i
+                marks[s + 1, u + 1] = 1
+    return -1
+
+
+def pairs_in_use(sector: Codes, subsector: Codes, wanted: Bools, n_etf: int) -> tuple[Codes, Ints]:
+    """The (subsector, sector) pairs of the wanted cells, (P, 2), and the table [sector + 1, subsector + 1] -> P."""
+    marks = np.zeros((n_etf + 1, n_etf + 1), np.int32)
+    bad = _mark_pairs(sector, subsector, wanted, marks)
+    if bad >= 0:
+        raise ValueError(
+            f"sector and subsector are rows of etf (-1 for none, below {n_etf}); stock {bad} has another value"
+        )
+    at = np.argwhere(marks)
+    marks[at[:, 0], at[:, 1]] = np.arange(len(at))
+    return np.ascontiguousarray((at - 1)[:, ::-1].astype(np.int16)), marks

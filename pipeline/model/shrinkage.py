@@ -1,0 +1,360 @@
+"""Vasicek shrinkage to industry peers, and industry aggregates (docs/methodology.md, sections 4 and 5).
+
+A cell is (industry, fact) of one session. Its names ("peers") are the members with a finite beta, a known industry
+(code > 0), a fact (>= 0) and a finite, positive weight: a member without market cap is nobody's peer, keeps its raw beta,
+and does not count in n. With omega = ln(market cap + 1):
+
+    mu = sum omega beta / sum omega      tau2 = max(sum omega (beta - mu)^2 / sum omega, 1e-8)
+    alpha = se^2 / (se^2 + tau2)         adjusted = (1 - alpha) beta + alpha mu
+
+Sums run along the symbol axis, so symbols appended at its end that are not members change no bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
+
+TAU2_FLOOR = 1e-8
+# Sessions whose cross-sections are brought together before they are worked on: stock-major rows are read in cache lines.
+BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """One session, one level.
+
+    adjusted: (n,) the beta, shrunk for peers in cells of min_peers names or more, raw for all others
+    weight:   (n,) alpha; 0 where nothing was shrunk, NaN where there is no beta
+    cell_*:   (C,) the cells, ordered by industry and fact: names, sum of omega, mu, tau2
+    """
+
+    adjusted: Floats
+    weight: Floats
+    cell_industry: Codes
+    cell_fact: Codes
+    cell_n: Ints
+    cell_log_weight: Floats
+    cell_mean: Floats
+    cell_variance: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class IndustryAggregates:
+    """(I, T') each, for the industries asked for; beta_mean and beta_variance are NaN where n_companies is 0."""
+
+    beta_mean: Floats
+    beta_variance: Floats
+    n_companies: Ints
+    total_log_mcap_weight: Floats
+    n_facts: Ints
+
+
+@kernel("i8(f8[::1], i8[::1], i8[::1], f8[::1], b1[::1], i8, i8[::1], i8[::1], f8[::1], f8[::1], f8[::1])")
+def _cells(
+    beta: Floats,
+    fact: Ints,
+    industry: Ints,
+    log_weight: Floats,
+    member: Bytes,
+    n_facts: int,
+    cell_of: Ints,
+    n: Ints,
+    total: Floats,
+    mean: Floats,
+    variance: Floats,
+) -> int:
+    """Cells of one session in dense tables of industry * n_facts + fact; cell_of is -1 for who is in none.
+
+    fact and industry are positions (-1 none). Only touched cells of the tables are meaningful (n > 0); n must be 0 on entry.
+    """
+    for i in range(beta.size):
+        cell_of[i] = -1
+        w = log_weight[i]
+        if member[i] and fact[i] >= 0 and industry[i] >= 0 and w > 0.0 and np.isfinite(w) and np.isfinite(beta[i]):
+            k = industry[i] * n_facts + fact[i]
+            cell_of[i] = k
+            if n[k] == 0:
+                total[k] = mean[k] = variance[k] = 0.0
+            n[k] += 1
+            total[k] += w
+            mean[k] += w * beta[i]
+    for k in range(n.size):
+        if n[k] > 0:
+            mean[k] /= total[k]
+    for i in range(beta.size):
+        k = cell_of[i]
+        if k >= 0:
+            variance[k] += log_weight[i] * (beta[i] - mean[k]) ** 2
+    for k in range(n.size):
+        if n[k] > 0:
+            variance[k] = max(variance[k] / total[k], TAU2_FLOOR)
+    return n.size  # type: ignore[no-any-return]
+
+
+@kernel("void(f8[::1], f8[::1], i8[::1], i8[::1], f8[::1], f8[::1], i8, f8[::1], f8[::1])")
+def _adjust(
+    beta: Floats,
+    se: Floats,
+    cell_of: Ints,
+    n: Ints,
+    mean: Floats,
+    variance: Floats,
+    min_peers: int,
+    adjusted: Floats,
+    weight: Floats,
+) -> None:
+    for i in range(beta.size):
+        alpha = 0.0
+        k = cell_of[i]
+        if k >= 0 and n[k] >= min_peers and se[i] >= 0.0:
+            noise = se[i] * se[i]
+            alpha = noise / (noise + variance[k]) if noise < np.inf else 1.0
+        weight[i] = alpha if not np.isnan(beta[i]) else np.nan
+        adjusted[i] = (1.0 - alpha) * beta[i] + alpha * mean[k] if alpha > 0.0 else beta[i]
+
+
+@kernel(
+    "void(f8[:,::1], f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8, i8,"
+    "f8[:,::1], f8[:,::1])"
+)
+def _shrink_panel(
+    beta: Floats,
+    se: Floats,
+    fact: Codes,
+    industry: Codes,
+    log_weight: Floats,
+    member: Bytes,
+    fact_offset: int,
+    industry_at: Ints,
+    n_industries: int,
+    n_facts: int,
+    min_peers: int,
+    adjusted: Floats,
+    weight: Floats,
+) -> None:
+    stocks, sessions = beta.shape
+    n = np.empty(n_industries * n_facts, np.int64)
+    total, mean, variance = np.empty(n.size), np.empty(n.size), np.empty(n.size)
+    cell_of = np.empty(stocks, np.int64)
+    b, e, w = np.empty((BATCH, stocks)), np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
+    f, g = np.empty((BATCH, stocks), np.int64), np.empty((BATCH, stocks), np.int64)
+    who = np.empty((BATCH, stocks), np.bool_)
+    a, alpha = np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
+    for start in range(0, sessions, BATCH):
+        batch = min(BATCH, sessions - start)
+        for i in range(stocks):
+            for j in range(batch):
+                b[j, i] = beta[i, start + j]
+                e[j, i] = se[i, start + j]
+                w[j, i] = log_weight[i, start + j]
+                f[j, i] = fact[i, start + j] - fact_offset if fact[i, start + j] >= 0 else -1
+                g[j, i] = industry_at[industry[i, start + j]] if industry[i, start + j] > 0 else -1
+                who[j, i] = member[i, start + j]
+        for j in range(batch):
+            n[:] = 0
+            _cells(b[j], f[j], g[j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
+            _adjust(b[j], e[j], cell_of, n, mean, variance, min_peers, a[j], alpha[j])
+        for i in range(stocks):
+            for j in range(batch):
+                adjusted[i, start + j] = a[j, i]
+                weight[i, start + j] = alpha[j, i]
+
+
+@kernel(
+    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8,"
+    "f8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1], i8[:,::1])"
+)
+def _aggregate_panel(
+    beta: Floats,
+    fact: Codes,
+    industry: Codes,
+    log_weight: Floats,
+    member: Bytes,
+    fact_offset: int,
+    industry_at: Ints,
+    n_industries: int,
+    n_facts: int,
+    out_mean: Floats,
+    out_variance: Floats,
+    out_n: Ints,
+    out_total: Floats,
+    out_facts: Ints,
+) -> None:
+    stocks, sessions = beta.shape
+    n = np.empty(n_industries * n_facts, np.int64)
+    total, mean, variance = np.empty(n.size), np.empty(n.size), np.empty(n.size)
+    cell_of = np.empty(stocks, np.int64)
+    b, w = np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
+    f, g = np.empty((BATCH, stocks), np.int64), np.empty((BATCH, stocks), np.int64)
+    who = np.empty((BATCH, stocks), np.bool_)
+    for start in range(0, sessions, BATCH):
+        batch = min(BATCH, sessions - start)
+        for i in range(stocks):
+            for j in range(batch):
+                b[j, i] = beta[i, start + j]
+                w[j, i] = log_weight[i, start + j]
+                f[j, i] = fact[i, start + j] - fact_offset if fact[i, start + j] >= 0 else -1
+                g[j, i] = industry_at[industry[i, start + j]] if industry[i, start + j] > 0 else -1
+                who[j, i] = member[i, start + j]
+        for j in range(batch):
+            n[:] = 0
+            _cells(b[j], f[j], g[j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
+            for g_at in range(n_industries):
+                names = facts = 0
+                weights = centre = 0.0
+                for k in range(g_at * n_facts, (g_at + 1) * n_facts):
+                    if n[k] > 0:
+                        names += n[k]
+                        facts += 1
+                        weights += total[k]
+                        centre += n[k] * mean[k]
+                spread = 0.0
+                if names > 0:
+                    centre /= names
+                    for k in range(g_at * n_facts, (g_at + 1) * n_facts):
+                        if n[k] > 0:
+                            spread += n[k] * (variance[k] + (mean[k] - centre) ** 2)
+                out_n[g_at, start + j] = names
+                out_facts[g_at, start + j] = facts
+                out_total[g_at, start + j] = weights
+                out_mean[g_at, start + j] = centre if names > 0 else np.nan
+                out_variance[g_at, start + j] = spread / names if names > 0 else np.nan
+
+
+def _positions(industries: Codes) -> Ints:
+    """Position of each industry code among the sorted `industries`, -1 for others; addressed by the code."""
+    at = np.full(np.iinfo(np.int16).max + 1, -1, np.int64)
+    at[industries] = np.arange(len(industries))
+    return at
+
+
+def _industries(industry: Codes) -> Codes:
+    seen = np.zeros(np.iinfo(np.int16).max + 1, np.bool_)
+    seen[np.maximum(industry, 0)] = True
+    seen[0] = False
+    return np.flatnonzero(seen).astype(np.int16)
+
+
+def _facts(fact: Codes) -> tuple[int, int]:
+    """(lowest fact, number of facts in its range)."""
+    low, high = max(int(fact.min(initial=0)), 0), max(int(fact.max(initial=0)), 0)
+    return low, high - low + 1
+
+
+def _arguments(
+    beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools
+) -> tuple[Floats, Codes, Codes, Floats, Bools]:
+    shape = beta.shape
+    for name, array in (("fact", fact), ("industry", industry), ("log_weight", log_weight), ("member", member)):
+        if array.shape != shape:
+            raise ValueError(f"{name} has the shape of beta, {shape}; found {array.shape}")
+    return (
+        np.ascontiguousarray(beta, np.float64),
+        np.ascontiguousarray(fact, np.int16),
+        np.ascontiguousarray(industry, np.int16),
+        np.ascontiguousarray(log_weight, np.float64),
+        np.ascontiguousarray(member, np.bool_),
+    )
+
+
+def shrink(
+    beta: Floats, se: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, min_peers: int
+) -> tuple[Floats, Floats]:
+    """(adjusted, weight), each (n, T'), of one level, session by session.
+
+    beta, se: (n, T') raw betas and standard errors; fact, industry: int16 codes (-1 and 0: none);
+    log_weight: ln(market cap + 1), NaN unknown; member: in the universe at that session.
+    """
+    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
+    if se.shape != beta.shape:
+        raise ValueError(f"se has the shape of beta, {beta.shape}; found {se.shape}")
+    low, n_facts = _facts(fact)
+    industries = _industries(industry)
+    adjusted, weight = np.empty(beta.shape), np.empty(beta.shape)
+    _shrink_panel(
+        beta,
+        np.ascontiguousarray(se, np.float64),
+        fact,
+        industry,
+        log_weight,
+        member,
+        low,
+        _positions(industries),
+        max(len(industries), 1),
+        n_facts,
+        min_peers,
+        adjusted,
+        weight,
+    )
+    return adjusted, weight
+
+
+def shrink_session(
+    beta: Floats, se: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, min_peers: int
+) -> Shrunk:
+    """`shrink` for one session, (n,) each, with the cells that it used."""
+    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
+    adjusted, weight = shrink(
+        beta[:, None], se[:, None], fact[:, None], industry[:, None], log_weight[:, None], member[:, None], min_peers
+    )
+    low, n_facts = _facts(fact)
+    industries = _industries(industry)
+    positions = _positions(industries)
+    fact_at = np.where(fact >= 0, fact.astype(np.int64) - low, -1)
+    industry_at = np.where(industry > 0, positions[industry], -1)
+    size = max(len(industries), 1) * n_facts
+    n, cell_of = np.zeros(size, np.int64), np.empty(len(beta), np.int64)
+    total, mean, variance = np.empty(size), np.empty(size), np.empty(size)
+    _cells(beta, fact_at, industry_at, log_weight, member, n_facts, cell_of, n, total, mean, variance)
+    cells = np.flatnonzero(n)
+    return Shrunk(
+        adjusted[:, 0],
+        weight[:, 0],
+        industries[cells // n_facts] if len(industries) else np.empty(0, np.int16),
+        (cells % n_facts + low).astype(np.int16),
+        n[cells],
+        total[cells],
+        mean[cells],
+        variance[cells],
+    )
+
+
+def industry_aggregates(
+    beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, industries: Codes
+) -> IndustryAggregates:
+    """Aggregates of one level per session, for the codes in `industries` (I,), ascending; (n, T') inputs as for `shrink`.
+
+    beta is the raw beta of the level. At the level `market` every stock has the same fact, the market ETF:
+    `fact = np.full(beta.shape, market)`. N = sum n over the cells of an industry:
+    beta_mean = sum n mu / N, beta_variance = sum n (tau2 + (mu - beta_mean)^2) / N.
+    """
+    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
+    industries = np.ascontiguousarray(industries, np.int16)
+    if len(industries) and (industries[0] <= 0 or (np.diff(industries) <= 0).any()):
+        raise ValueError("industries are positive codes in ascending order, each once")
+    low, n_facts = _facts(fact)
+    shape = (len(industries), beta.shape[1])
+    out = IndustryAggregates(
+        np.empty(shape), np.empty(shape), np.empty(shape, np.int64), np.empty(shape), np.empty(shape, np.int64)
+    )
+    _aggregate_panel(
+        beta,
+        fact,
+        industry,
+        log_weight,
+        member,
+        low,
+        _positions(industries),
+        len(industries),
+        n_facts,
+        out.beta_mean,
+        out.beta_variance,
+        out.n_companies,
+        out.total_log_mcap_weight,
+        out.n_facts,
+    )
+    return out
