@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.model.compiled import Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.huber import AT_FLOOR, UNCONVERGED, fit_huber, residual_sums, sandwich_sums, square_sums
 from pipeline.model.link_betas import (
     CANCELLATION,
@@ -57,12 +57,12 @@ def ladder(market: int, sector: int, subsector: int) -> tuple[int, int, int]:
         above = _NO_ETF if sector < 0 else _SAME_ETF
         if subsector < 0:
             return 1, above, _NO_ETF
-        if subsector == market or subsector == sector:
+        if subsector in (market, sector):
             return 1, above, _SAME_ETF
         return 1, above, _LEVEL_ABOVE
     if subsector < 0:
         return 2, 0, _NO_ETF
-    if subsector == market or subsector == sector:
+    if subsector in (market, sector):
         return 2, 0, _SAME_ETF
     return 3, 0, 0
 
@@ -248,7 +248,7 @@ def _from_sums(
     link: Floats,
     complete: Bytes,
     n: Ints,
-    wanted: Bytes,
+    wanted: Bools,
     depth: int,
     min_obs: int,
     alpha: float,
@@ -339,7 +339,7 @@ def _products(r: Floats, m: Floats, s: Floats, u: Floats, rows: int, x: Floats) 
 
 @kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1])")
 def _factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
-    """Products of the factors in the stock's sessions; where ok is 1 they are those of the factor panel, bit for bit."""
+    """Products of the factors in the stock's sessions; where ok is 1, those of the factor panel bit for bit."""
     for c in range(ok.size):
         x[MM, c] = ok[c] * m[c] * m[c]
         x[MS, c] = ok[c] * m[c] * s[c]
@@ -350,7 +350,7 @@ def _factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> 
 
 
 @kernel(
-    "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], b1[:,::1], i4[:,::1], f8[:,:,::1], f8[:,:,::1],"
+    "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1],"
     "u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], f8[::1], b1, i8, f8, f8, f8,"
     "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1])"
 )
@@ -361,7 +361,7 @@ def cascade_tile(
     market: int,
     sector: Codes,
     subsector: Codes,
-    wanted: Bytes,
+    wanted: Bools,
     pair_of: Ints,
     gram: Floats,
     link: Floats,
@@ -528,7 +528,7 @@ def cascade_tile(
 
 
 @kernel("void(u1[:,:,::1], b1[:,::1], i8[:,::1])")
-def count_reasons(reason: Bytes, wanted: Bytes, counts: Ints) -> None:
+def count_reasons(reason: Bytes, wanted: Bools, counts: Ints) -> None:
     """Add to counts[level, reason] over the wanted cells."""
     for level in range(reason.shape[0]):
         for i in range(reason.shape[1]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -37,11 +37,11 @@ def kernel(signature: str | list[str], *, reorder: bool = False) -> Callable[[Fu
 
     def compile_it(function: Function) -> Function:
         flags = REDUCTION if reorder else False
-        dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
+        dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
         dispatcher._cache._cache_file._source_stamp = _SOURCES
         for one in [signature] if isinstance(signature, str) else signature:
             dispatcher.compile(one)
         dispatcher.disable_compile()
-        return dispatcher  # type: ignore[no-any-return]
+        return cast(Function, dispatcher)
 
     return compile_it

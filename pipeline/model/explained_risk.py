@@ -3,9 +3,9 @@
     V0 = Var(r), Vk = Var(e_k) over the window, with the adjusted betas and the link betas of its last session
     market = (V0-V1)/V0   sector = (V1-V2)/V0   subsector = (V2-V3)/V0   residual at level k = Vk/V0
 
-Variances are weighted, mean removed, divided by the sum of the weights. Each level is measured on its own sessions (those
-in which the stock and all legs up to that level are valid), V0 included, so that its shares add to 1 also when a leg
-has gaps. The total variance is measured on all sessions of the stock.
+Variances are weighted, mean removed, divided by the sum of the weights. Each level is measured on its own sessions
+(those in which the stock and all legs up to that level are valid), V0 included, so that its shares add to 1 also when
+a leg has gaps. The total variance is measured on all sessions of the stock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.model.cascade import ROUNDING, ladder
-from pipeline.model.compiled import Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.link_betas import (
     CANCELLATION,
     MM,
@@ -161,7 +161,7 @@ def _from_sums(
     beta: Floats,
     complete: Bytes,
     n: Ints,
-    wanted: Bytes,
+    wanted: Bools,
     depth: int,
     min_obs: int,
     through_residuals: Bytes,
@@ -251,7 +251,7 @@ def _factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> 
 
 
 @kernel(
-    "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i4[:,::1],"
+    "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i8[:,::1],"
     "f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], i8, f8[:,:,::1], f8[:,::1])"
 )
 def explained_risk_tile(
@@ -262,7 +262,7 @@ def explained_risk_tile(
     sector: Codes,
     subsector: Codes,
     beta: Floats,
-    wanted: Bytes,
+    wanted: Bools,
     pair_of: Ints,
     gram: Floats,
     link: Floats,
@@ -329,8 +329,8 @@ def explained_risk_tile(
                 window_sums(x, 9, length, phase, weights, g)
                 x[0, : length + window - 1] = ok[span]
                 window_sums(x, 1, length, phase, weights, w)
-            l = run_link[: 3 * length].reshape(3, length)
-            l[:] = link[p, :, c : c + length]
+            lam = run_link[: 3 * length].reshape(3, length)
+            lam[:] = link[p, :, c : c + length]
             b = run_beta[: 3 * length].reshape(3, length)
             for level in range(3):
                 b[level] = beta[level, i, begin:end]
@@ -342,7 +342,7 @@ def explained_risk_tile(
                 sums,
                 g,
                 w,
-                l,
+                lam,
                 b,
                 complete[p, c : c + length],
                 n[:length],
@@ -372,9 +372,9 @@ def explained_risk_tile(
                         b[0, j],
                         b[1, j],
                         b[2, j],
-                        l[SECTOR_ON_MARKET, j],
-                        l[SUB_ON_MARKET, j],
-                        l[SUB_ON_SECTOR, j],
+                        lam[SECTOR_ON_MARKET, j],
+                        lam[SUB_ON_MARKET, j],
+                        lam[SUB_ON_SECTOR, j],
                         deep,
                         work,
                         out,
@@ -390,7 +390,7 @@ def decompose(
 ) -> tuple[Floats, Floats, Floats]:
     """(factor_return, combined, residual), each (3, ...), of the session whose returns and betas are given.
 
-    r_t, m_t, s_t, u_t: (...) returns of the session; beta: (3, ...); lambdas: (lambda_sm, lambda_um, lambda_us), each (...).
+    r_t, m_t, s_t, u_t: (...) returns of the session; beta: (3, ...); lambdas: lambda_sm, lambda_um, lambda_us, (...)
     A level without beta is NaN, and so are the combined and residual returns from there on.
     """
     sm, um, us = lambdas

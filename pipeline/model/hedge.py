@@ -20,7 +20,10 @@ HEDGE_RATIOS = ("L1_market_HR", "L2_market_HR", "L2_sector_HR", "L3_market_HR", 
 
 
 def hedge_ratios(beta: Floats, lambda_sm: Floats, lambda_um: Floats, lambda_us: Floats) -> Floats:
-    """(6, ...) in the order of `HEDGE_RATIOS`, from adjusted betas (3, ...) and link betas (...); NaN where a leg is missing."""
+    """(6, ...) in the order of `HEDGE_RATIOS`, from adjusted betas (3, ...) and link betas (...).
+
+    A level without beta or link beta is NaN.
+    """
     beta_m, beta_s, beta_u = beta
     ratios = np.empty((6, *beta.shape[1:]))
     ratios[0] = -beta_m

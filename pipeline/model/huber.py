@@ -62,7 +62,7 @@ def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, flo
 def _classify(
     y: Floats, x: Floats, w: Floats, b: float, kink: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Sums over the inliers at (b, kink): w x^2, w x y, w y^2; over the outliers: w, w sign x; and points on the kink."""
+    """Sums over the inliers at (b, kink) of w x^2, w x y, w y^2; over the outliers of w, w sign x; points at the kink."""
     xx = xy = yy = outside = pull = on_kink = 0.0
     edge = ON_THE_KINK * kink
     for i in range(y.size):
@@ -179,7 +179,8 @@ def fit_huber(
 ) -> tuple[float, float, int]:
     """(b, sigma, status) at the minimum; status is CONVERGED, AT_FLOOR or UNCONVERGED.
 
-    y, x, w: (window,) with w = 0 for sessions left out; n = sum w; cold_*: the least-squares fit, cold_sigma >= floor > 0;
+    y, x, w: (window,) with w = 0 for sessions left out; n = sum w
+    cold_*: the least-squares fit, cold_sigma >= floor > 0
     warm_*: any other start, NaN for none; xx_all = sum w x^2 > 0.
     """
     phase = 0

@@ -21,7 +21,7 @@ from pipeline.model.window import count_missing, decay, split_missing, window_su
 
 # A cleaned factor with less than this share of the raw factor's square sum has no information of its own.
 COLLINEAR = 1e-12
-# Below this share, sums of squares lose too many digits to cancellation: the window is added up again, residual by residual.
+# Below this share, sums of squares lose too many digits to cancellation: the window is added up residual by residual.
 CANCELLATION = 1e-3
 
 # Rows of FactorPanel.gram.
@@ -208,7 +208,7 @@ def factor_panel(
     stop: int,
     params: KernelParams,
 ) -> FactorPanel:
-    """The panel of sessions [start, stop) (counted among the T' published ones) for `pairs` (P, 2) = (sub, sector), -1 none.
+    """The panel of the published sessions [start, stop) of T', for `pairs` (P, 2) = (sub, sector), -1 none.
 
     used: (E,) ETFs whose lambda on the market is wanted; the legs of every pair must be among them.
     """
@@ -244,7 +244,7 @@ def factor_panel(
     return panel
 
 
-@kernel("i8(i2[:,::1], i2[:,::1], b1[:,::1], i4[:,::1])")
+@kernel("i8(i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1])")
 def _mark_pairs(sector: Codes, subsector: Codes, wanted: Bools, marks: Ints) -> int:
     """marks[sector + 1, subsector + 1] = 1 for each pair that a wanted cell has; returns a row out of range, or -1."""
     rows = marks.shape[0] - 1
@@ -260,7 +260,7 @@ def _mark_pairs(sector: Codes, subsector: Codes, wanted: Bools, marks: Ints) -> 
 
 def pairs_in_use(sector: Codes, subsector: Codes, wanted: Bools, n_etf: int) -> tuple[Codes, Ints]:
     """The (subsector, sector) pairs of the wanted cells, (P, 2), and the table [sector + 1, subsector + 1] -> P."""
-    marks = np.zeros((n_etf + 1, n_etf + 1), np.int32)
+    marks = np.zeros((n_etf + 1, n_etf + 1), np.int64)
     bad = _mark_pairs(sector, subsector, wanted, marks)
     if bad >= 0:
         raise ValueError(

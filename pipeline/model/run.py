@@ -1,7 +1,7 @@
 """The model on one tile of stocks: checks the arrays, prepares the factor panel, runs the kernels block by block.
 
-A tile is any set of stocks over any range of sessions. Inside, sessions are taken in blocks, so that memory beyond inputs
-and outputs does not grow with history. No result depends on either.
+A tile is any set of stocks over any range of sessions. Inside, sessions are taken in blocks, so that memory beyond
+inputs and outputs does not grow with history. No result depends on either.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def link_betas(etf: Floats, market: int, pairs: Codes, first: int, params: Kerne
     """
     etf = _etf_returns(etf, market, first, params)
     pairs = np.ascontiguousarray(pairs, np.int16).reshape(-1, 2)
-    if len(pairs) and not (0 <= pairs.min() and pairs.max() < len(etf)):
+    if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(etf)):
         raise ValueError(f"pairs are rows of etf, 0 to {len(etf) - 1}; found {pairs.min()} to {pairs.max()}")
     sessions = etf.shape[1] - params.window + 1
     links = LinkBetas(np.empty((len(etf), sessions)), np.empty((len(pairs), sessions)))

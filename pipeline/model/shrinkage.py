@@ -1,8 +1,8 @@
 """Vasicek shrinkage to industry peers, and industry aggregates (docs/methodology.md, sections 4 and 5).
 
 A cell is (industry, fact) of one session. Its names ("peers") are the members with a finite beta, a known industry
-(code > 0), a fact (>= 0) and a finite, positive weight: a member without market cap is nobody's peer, keeps its raw beta,
-and does not count in n. With omega = ln(market cap + 1):
+(code > 0), a fact (>= 0) and a finite, positive weight: a member without market cap is nobody's peer, keeps its raw
+beta, and does not count in n. With omega = ln(market cap + 1):
 
     mu = sum omega beta / sum omega      tau2 = max(sum omega (beta - mu)^2 / sum omega, 1e-8)
     alpha = se^2 / (se^2 + tau2)         adjusted = (1 - alpha) beta + alpha mu
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Bools, Codes, Floats, Ints, kernel
 
 TAU2_FLOOR = 1e-8
-# Sessions whose cross-sections are brought together before they are worked on: stock-major rows are read in cache lines.
+# Sessions whose cross-sections are gathered together: stock-major rows are read in cache lines.
 BATCH = 16
 
 
@@ -59,7 +59,7 @@ def _cells(
     fact: Ints,
     industry: Ints,
     log_weight: Floats,
-    member: Bytes,
+    member: Bools,
     n_facts: int,
     cell_of: Ints,
     n: Ints,
@@ -69,7 +69,7 @@ def _cells(
 ) -> int:
     """Cells of one session in dense tables of industry * n_facts + fact; cell_of is -1 for who is in none.
 
-    fact and industry are positions (-1 none). Only touched cells of the tables are meaningful (n > 0); n must be 0 on entry.
+    fact and industry are positions (-1 none). n must be 0 on entry; cells with n = 0 are meaningless afterwards.
     """
     for i in range(beta.size):
         cell_of[i] = -1
@@ -92,7 +92,7 @@ def _cells(
     for k in range(n.size):
         if n[k] > 0:
             variance[k] = max(variance[k] / total[k], TAU2_FLOOR)
-    return n.size  # type: ignore[no-any-return]
+    return n.size
 
 
 @kernel("void(f8[::1], f8[::1], i8[::1], i8[::1], f8[::1], f8[::1], i8, f8[::1], f8[::1])")
@@ -127,7 +127,7 @@ def _shrink_panel(
     fact: Codes,
     industry: Codes,
     log_weight: Floats,
-    member: Bytes,
+    member: Bools,
     fact_offset: int,
     industry_at: Ints,
     n_industries: int,
@@ -173,7 +173,7 @@ def _aggregate_panel(
     fact: Codes,
     industry: Codes,
     log_weight: Floats,
-    member: Bytes,
+    member: Bools,
     fact_offset: int,
     industry_at: Ints,
     n_industries: int,
@@ -326,7 +326,7 @@ def shrink_session(
 def industry_aggregates(
     beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, industries: Codes
 ) -> IndustryAggregates:
-    """Aggregates of one level per session, for the codes in `industries` (I,), ascending; (n, T') inputs as for `shrink`.
+    """Aggregates of one level per session for the codes in `industries` (I,), ascending; (n, T') inputs as in `shrink`.
 
     beta is the raw beta of the level. At the level `market` every stock has the same fact, the market ETF:
     `fact = np.full(beta.shape, market)`. N = sum n over the cells of an industry:

@@ -2,8 +2,8 @@
 
 Time is cut into blocks of `window` sessions anchored on the absolute ordinal. The window that ends at position p of a
 block is the suffix of the previous block from position p+1 on, plus the prefix of the current block up to p. Nothing
-is ever subtracted: what has left the window leaves no trace, and a sum depends on the rows of its window and the ordinal
-alone, whichever range of sessions is computed with it.
+is ever subtracted: what has left the window leaves no trace, and a sum depends on the rows of its window and the
+ordinal alone, whichever range of sessions is computed with it.
 
 Weights halve every `half_life` sessions. Inside the suffix they count back from the end of its block, inside the prefix
 from the session; joining the two costs one factor.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.model.compiled import Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Bools, Codes, Floats, Ints, kernel
 
 # A return of this size or more is not a return: NaN, infinity, and what would overflow when squared.
 ABSURD = 1e100
@@ -129,7 +129,7 @@ def split_missing(x: Floats, filled: Floats, valid: Floats) -> None:
 
 
 @kernel("UniTuple(i8, 4)(i2[::1], i2[::1], b1[::1], i8, i8)")
-def next_run(sector: Codes, subsector: Codes, wanted: Bytes, start: int, stop: int) -> tuple[int, int, int, int]:
+def next_run(sector: Codes, subsector: Codes, wanted: Bools, start: int, stop: int) -> tuple[int, int, int, int]:
     """The next run of wanted sessions with one assignment in [start, stop): (begin, end, sector, subsector).
 
     begin == stop when there is none. Windows are refitted wholly with the ETFs of their last session, so a run ends
@@ -157,4 +157,4 @@ def count_missing(valid: Floats, missing: Ints) -> int:
     missing[0] = 0
     for c in range(valid.size):
         missing[c + 1] = missing[c] + (0 if valid[c] == 1.0 else 1)
-    return missing[valid.size]  # type: ignore[no-any-return]
+    return missing[valid.size]

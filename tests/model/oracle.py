@@ -1,4 +1,4 @@
-"""The model written down again, slowly: one window at a time, two passes, long double. Shares no code with the kernels."""
+"""The model written down again, slowly: one window at a time, two passes, long double. No code of the kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def weights(window, half_life):
     return np.ones(window, LONG) if half_life is None else LONG(0.5) ** (ages / LONG(half_life))
 
 
-def slope(y, x, w, penalty=LONG(0)):
+def slope(y, x, w, penalty=0):
     """Weighted least squares through the origin, refined once."""
     b = (w * x * y).sum() / ((w * x * x).sum() + penalty)
     if penalty == 0:
@@ -91,7 +91,7 @@ def cell(r, etf, market, sector, subsector, t, params, fit=None):
         if fit is not None:
             b = fit(yy.astype(float), xx.astype(float), ww.astype(float))
         else:
-            penalty = params.ridge_alpha * ww.sum() if params.estimator == "ridge" else LONG(0)
+            penalty = params.ridge_alpha * ww.sum() if params.estimator == "ridge" else 0
             b = slope(yy, xx, ww, penalty)
             effective = ww.sum() ** 2 / (ww * ww).sum()
             variance = (ww * (yy - b * xx) ** 2).sum() / ww.sum() * effective / (effective - 1)
