@@ -158,6 +158,22 @@ class Stage:
             None if live is None else join(live, store),
         )
 
+    def open_live(self, spec: DatasetSpec) -> StagedStore:
+        """The store as readers see it now, without what this run staged. For reading only."""
+        live = publications.live_prefix(self.objects, self.base)
+        nothing = join(self.directory_key, "nothing", store_key(spec.name))
+        overlay = Overlay(self.objects, nothing, None if live is None else join(live, store_key(spec.name)))
+        return StagedStore(spec, overlay, self._executor, self.run_id, self.clock)
+
+    def published_file(self, name: str, to: Path) -> Path | None:
+        """Copies a file published beside the stores to `to`; None when there is none."""
+        live = publications.live_prefix(self.objects, self.base)
+        data = None if live is None else self.objects.read(join(live, name))
+        if data is None:
+            return None
+        to.write_bytes(data)
+        return to
+
     def exists_live(self, name: str) -> bool:
         return self.overlay(name).exists_live(METADATA)
 

@@ -100,6 +100,11 @@ class StagedStore:
             self._coordinates[name] = self._stored_coordinate(name)
         return self._coordinates[name]
 
+    def flags(self, name: str) -> dict[int, str]:
+        """Codes of an array and their meanings, the declared and the open ones."""
+        declared = render_flags(self.spec.array(name).flags)
+        return dict((*declared, *self._flags.get(name, ())))
+
     def rows_of(self, sessions: ArrayLike) -> slice:
         """Rows of consecutive sessions of this store. Raises WrongShape when one is missing or lies between."""
         wanted = np.asarray(sessions, "datetime64[D]").ravel()
