@@ -89,20 +89,19 @@ def factor_returns(seed: int, first: int, last: int) -> FactorReturns:
 
 
 def _market(seed: int, first: int, H: int) -> tuple[Array, Array]:
-    """(returns, daily volatility) of the market; the variance reverts to that of the calendar year."""
-    alpha, gamma, beta = 0.03, 0.13, 0.88
-    reversion = 1 - alpha - gamma / 2 - beta
+    """(returns, daily volatility) of the market: a GJR-GARCH of mean variance 1, times the volatility of the year."""
+    alpha, gamma, beta = 0.03, 0.12, 0.88
     years = xnys().sessions[first : first + H].astype("datetime64[Y]").astype(int) + 1970
-    target = np.array([MARKET_VOL_OF_YEAR.get(int(year), LONG_RUN_VOL) for year in years]) ** 2 / SESSIONS_A_YEAR
+    of_year = np.array([MARKET_VOL_OF_YEAR.get(int(year), LONG_RUN_VOL) for year in years]) / np.sqrt(SESSIONS_A_YEAR)
     shocks = stream(seed, "market", MARKET_ETF).standard_t(6, H) * np.sqrt(4 / 6)
     returns, vols = np.empty(H), np.empty(H)
-    variance = target[0]
+    variance = 1.0
     for t in range(H):
-        vols[t] = np.sqrt(variance)
-        shock = vols[t] * min(max(shocks[t], -7.0), 6.0)
-        returns[t] = MARKET_DRIFT / SESSIONS_A_YEAR + shock
-        variance = reversion * target[t] + (alpha + gamma * (shock < 0)) * shock**2 + beta * variance
-        variance = min(variance, 16 * LONG_RUN_VOL**2 / SESSIONS_A_YEAR)
+        vols[t] = of_year[t] * np.sqrt(variance)
+        shock = np.sqrt(variance) * min(max(shocks[t], -6.0), 5.0)
+        returns[t] = MARKET_DRIFT / SESSIONS_A_YEAR + of_year[t] * shock
+        variance = 1 - alpha - gamma / 2 - beta + (alpha + gamma * (shock < 0)) * shock**2 + beta * variance
+        variance = min(variance, 5.0)
     return returns, vols
 
 

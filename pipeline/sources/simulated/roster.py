@@ -110,7 +110,7 @@ def _company(seed: int, slot: int, generation: int, start: int, first: int, role
         float(rng.normal(0.85, 0.40)),
         float(rng.normal(0.80, 0.45)),
     )
-    vol = float(np.clip(0.26 * np.exp(-0.26 * size + 0.30 * rng.standard_normal()), 0.12, 1.6))
+    vol = float(np.clip(0.29 * np.exp(-0.26 * size + 0.30 * rng.standard_normal()), 0.12, 1.6))
     price = float(np.round(np.clip(28 * np.exp(0.35 * size + 0.55 * rng.standard_normal()), 1.5, 400), 2))
     market_cap = MEDIAN_MARKET_CAP * np.exp(MARKET_CAP_SD * (size if generation == 0 else 0.6 * size - 0.3))
     growth = float(rng.normal(0.02, 0.03))

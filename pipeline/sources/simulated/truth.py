@@ -19,7 +19,7 @@ from pipeline.sources.simulated.world import Fund, World
 class Truth:
     """The truth behind the delivered tables, for the sessions shown.
 
-    A security is named by its `key`, an ETF by its ticker. Everything is kept in memory, so it is for markets of test size.
+    A security is named by its `key`, an ETF by its ticker. Everything stays in memory: for markets of test size.
     """
 
     def __init__(self, world: World) -> None:
@@ -27,7 +27,7 @@ class Truth:
 
     @cached_property
     def identities(self) -> pd.DataFrame:
-        """One row per security: key, vendor_code, ticker (at its listing), cik, first_session, last_session (or NaT)."""
+        """One row per security: key, vendor_code, ticker (at its listing), cik, first_session, last_session or NaT."""
         return pd.DataFrame(
             {
                 "key": life.company.key,
