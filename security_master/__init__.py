@@ -1,1 +1,44 @@
-"""Who: identity, validity windows, classification, shares, universe and the factor-ETF registry, all dated."""
+"""Who: identity, validity windows, classification, shares, universe and the factor-ETF registry, all dated.
+
+build_master writes one SQLite file from delivered tables; SecurityMaster answers from it.
+"""
+
+from security_master.build import BuildReport, IdentityGuard, build_master
+from security_master.factor_etfs import FactorEtfs
+from security_master.identity import Decision, Question
+from security_master.lookup import AmbiguousTicker, SecurityMaster, UnknownSecurity, UnknownTicker
+from security_master.universe import (
+    MEMBER_TYPES,
+    RULES,
+    Snapshot,
+    SnapshotConflict,
+    UniverseRule,
+    record_snapshot,
+    record_snapshots,
+    select_members,
+)
+
+MASTER_FILE = "security_master.sqlite"
+"""Name of the master's file under a root."""
+
+__all__ = [
+    "MASTER_FILE",
+    "MEMBER_TYPES",
+    "RULES",
+    "AmbiguousTicker",
+    "BuildReport",
+    "Decision",
+    "FactorEtfs",
+    "IdentityGuard",
+    "Question",
+    "SecurityMaster",
+    "Snapshot",
+    "SnapshotConflict",
+    "UniverseRule",
+    "UnknownSecurity",
+    "UnknownTicker",
+    "build_master",
+    "record_snapshot",
+    "record_snapshots",
+    "select_members",
+]

@@ -1,0 +1,533 @@
+"""Building a master: delivered tables, together with what the previous master holds, into one new SQLite file.
+
+    rows of earlier batches + delivered rows -> identities -> facts -> guards -> file
+
+Facts are derived anew from all rows each time; ids are looked up in the registry that came with the previous master.
+So delivering the same rows again changes nothing, and the file does not depend on the clock or on the order of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from security_master import schema
+from security_master.dates import NEVER, date_text, date_texts
+from security_master.evidence import ROW_TABLES, Evidence, Revision, delivered_rows, merge, row_digest, stored_rows
+from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
+from security_master.identity import Decision, Identities, Question, resolve_identities
+from security_master.listings import Listings
+from security_master.registry import Anchor, Entry, Minted, Registry
+from security_master.spans import listing_facts
+from security_master.taxonomy import FACTOR_ETF_COLUMNS, TAXONOMY_COLUMNS, checked, shipped, taxonomy_version
+
+FACT_TABLES = (
+    "listing",
+    "ticker_map",
+    "xref",
+    "classification_hist",
+    "shares_hist",
+    "corp_action",
+    "delisting",
+)
+MAX_LOST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did.
+
+    minted: ids that the previous master did not have. lost: ids of it that no delivered row speaks of any more (they
+    stay in the master). open_questions: what a person has to decide. unclassified: delivered classification rows whose
+    industry is not known. restated: facts of the previous master that the new rows contradict retroactively.
+    new_rows: rows of each table that were not known before. counts: rows of each fact table.
+    """
+
+    build_id: str
+    minted: tuple[str, ...]
+    lost: tuple[str, ...]
+    open_questions: tuple[Question, ...]
+    moved: tuple[Question, ...]
+    revisions: tuple[Revision, ...]
+    unclassified: int
+    restated: int
+    new_rows: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class IdentityGuard(RuntimeError):
+    """A build that would change known ids, or lose too many. Nothing was written. `report` says what was found."""
+
+    def __init__(self, message: str, report: BuildReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(frozen=True)
+class _Previous:
+    """What a new build takes over from the previous master."""
+
+    rows: dict[str, pd.DataFrame]
+    registry: Registry
+    decisions: list[Decision]
+    batches: list[tuple[str, int, int]]
+    taxonomy: list[tuple[str, pd.DataFrame, pd.DataFrame]]
+    carried: dict[str, list[tuple[Any, ...]]]
+    facts: dict[str, set[tuple[Any, ...]]]
+
+
+def build_master(
+    path: Path,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    batch_id: str,
+    previous: Path | None = None,
+    first_bars: Mapping[str, Any] | pd.DataFrame | None = None,
+    decisions: Sequence[Decision] = (),
+    max_lost_share: float = MAX_LOST_SHARE,
+    keep_ids: bool = False,
+) -> BuildReport:
+    """Write a master to `path` (replacing a file there) from the previous master's rows and the delivered tables.
+
+    tables: the frames of docs/sources.md by name; any may be absent. A table that is present is taken as a full
+    delivery when ids are checked for loss. previous may be `path` itself. first_bars: date of the first price by vendor
+    code (or a frame with vendor_code and first_session), used where a listing states no first session. decisions: new
+    answers to questions. keep_ids: go on where delivered identifiers point to other ids than the registry; the registry
+    stands and the contradictions become questions.
+
+    Raises IdentityGuard, before anything is written, when the delivery would change a known id or speaks of fewer than
+    1 - max_lost_share of the known ones; ConflictingRows and TaxonomyError for input that contradicts itself.
+    """
+    path, before = Path(path), _read_previous(previous)
+    delivered = delivered_rows(tables, batch_id, _first_bars(first_bars))
+    evidence = merge(before.rows if before else None, delivered)
+    for name, table in ROW_TABLES.items():
+        evidence.frames[name]["digest"] = row_digest(evidence[name], table)
+    known = before.decisions if before else []
+    fresh = [replace(d, batch_id=batch_id) for d in decisions if not _contains(known, d)]
+    all_decisions = sorted([*known, *fresh], key=lambda d: (d.known_from, d.question_id))
+
+    listings = Listings(evidence["securities"], evidence["ticker_changes"], evidence["delistings"])
+    identities = resolve_identities(listings, all_decisions, before.registry if before else None)
+    configuration = _configuration(tables, before)
+    facts, questions, unclassified = _facts(evidence, listings, identities, all_decisions, configuration)
+    questions = sorted(
+        [*identities.questions, *questions, *identities.moved], key=lambda q: (q.known_from, q.question_id)
+    )
+
+    report = BuildReport(
+        build_id=_build_id(facts, identities, all_decisions, configuration),
+        minted=tuple(sorted(set(identities.registry.minted) - set(before.registry.minted if before else ()))),
+        lost=tuple(_lost(before, delivered["securities"], identities) if "securities" in tables else ()),
+        open_questions=tuple(q for q in questions if q.known_to == NEVER),
+        moved=tuple(_newly_moved(identities, evidence, batch_id) if before else ()),
+        revisions=tuple(evidence.revisions),
+        unclassified=unclassified,
+        restated=_restated(before, facts),
+        new_rows={name: n for name, n in evidence.new_rows.items() if n},
+        counts={"security": len(identities.registry.minted)} | {name: len(facts[name]) for name in FACT_TABLES},
+    )
+    _check(report, before, max_lost_share, keep_ids)
+    _write(path, batch_id, before, evidence, identities, all_decisions, fresh, configuration, facts, questions, report)
+    return report
+
+
+# -- deriving -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """The taxonomy and factor ETFs in force, and all versions that there have been."""
+
+    version: str
+    taxonomy: pd.DataFrame
+    factor_etfs: pd.DataFrame
+    earlier: list[tuple[str, pd.DataFrame, pd.DataFrame]]
+
+
+def _configuration(tables: Mapping[str, pd.DataFrame], before: _Previous | None) -> _Configuration:
+    """Delivered tables, else those of the previous master, else the shipped ones."""
+    last = before.taxonomy[-1] if before and before.taxonomy else ("", None, None)
+    taxonomy = _delivered_configuration(tables.get("taxonomy"), TAXONOMY_COLUMNS)
+    factor_etfs = _delivered_configuration(tables.get("factor_etfs"), FACTOR_ETF_COLUMNS)
+    if taxonomy is None:
+        taxonomy = last[1] if last[1] is not None else _delivered_configuration(shipped("taxonomy"), TAXONOMY_COLUMNS)
+    if factor_etfs is None:
+        usual = _delivered_configuration(shipped("factor_etfs"), FACTOR_ETF_COLUMNS)
+        factor_etfs = last[2] if last[2] is not None else usual
+    assert taxonomy is not None
+    assert factor_etfs is not None
+    checked(taxonomy, factor_etfs)
+    version = taxonomy_version(taxonomy, factor_etfs)
+    earlier = [row for row in (before.taxonomy if before else []) if row[0] != version]
+    return _Configuration(version, taxonomy, factor_etfs, earlier)
+
+
+def _delivered_configuration(frame: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame | None:
+    if frame is None or frame.empty:
+        return None
+    data: dict[str, list[str]] = {}
+    for name in columns:
+        if name not in frame.columns:
+            data[name] = [""] * len(frame)
+        elif name == "first_session":
+            data[name] = [date_text(value) for value in frame[name]]
+        else:
+            data[name] = [str(value).strip() for value in frame[name].fillna("")]
+    return pd.DataFrame(data, columns=list(columns), dtype=object)
+
+
+def _facts(
+    evidence: Evidence,
+    listings: Listings,
+    identities: Identities,
+    decisions: list[Decision],
+    configuration: _Configuration,
+) -> tuple[dict[str, pd.DataFrame], list[Question], int]:
+    """Every fact table as a frame with its columns, the questions found on the way, and rows without an industry."""
+    found = listing_facts(listings, identities, decisions)
+    facts = {
+        name: _frame_of(known)
+        for name, known in (("listing", found.listings), ("ticker_map", found.tickers), ("xref", found.identifiers))
+    }
+    owners = Owners(listings, identities)
+
+    rows = evidence["classification"]
+    rows = owners.attribute(rows, rows["valid_from"].tolist())
+    codes = set(configuration.taxonomy["fs_industry_code"])
+    facts["classification_hist"], unknown = classification_facts(rows, codes, configuration.version)
+
+    rows = evidence["shares"]
+    rows = owners.attribute(rows, filing_dates(rows["filed_at"].tolist()), rows["period_end"].tolist())
+    rows = rows.rename(columns={"shares": "shares_raw"})
+    facts["shares_hist"] = keyed_facts(rows, ["period_end", "filed_at"], ["shares_raw"], "shares")
+
+    rows = evidence["splits"]
+    rows = owners.attribute(rows, rows["ex_date"].tolist())
+    rows = rows.rename(columns={"ratio_new": "ratio_num", "ratio_old": "ratio_den"})
+    rows = rows.assign(type=np.where(rows["kind"] == "spin_off", "split_as_spin_off", "split"))
+    splits = keyed_facts(rows, ["ex_date"], ["type", "ratio_num", "ratio_den"], "splits")
+    splits = splits.assign(child_code="", child_ratio=np.nan, value=np.nan)
+    rows = evidence["spin_offs"]
+    rows = owners.attribute(rows, rows["ex_date"].tolist()).assign(type="spin_off", ratio_num=1, ratio_den=1)
+    payload = ["type", "ratio_num", "ratio_den", "child_ratio", "value"]
+    spin_offs = keyed_facts(rows, ["ex_date", "child_code"], payload, "spin_offs")
+    both = [frame for frame in (splits, spin_offs[splits.columns]) if len(frame)]
+    actions = pd.concat(both, ignore_index=True) if both else splits
+    order = ["sec_id", "type", "ex_date", "child_code", "known_from"]
+    facts["corp_action"] = actions.sort_values(order, kind="stable", ignore_index=True)
+
+    rows = evidence["delistings"]
+    rows = owners.attribute(rows, rows["last_session"].tolist())
+    payload = ["reason", "cash", "successor_code", "successor_ratio"]
+    facts["delisting"] = keyed_facts(rows, ["last_session"], payload, "delistings")
+    return facts, found.questions, len(unknown)
+
+
+def _frame_of(known: Sequence[Any]) -> pd.DataFrame:
+    """Facts with their beliefs as a frame, sorted."""
+    records = [
+        row.fact._asdict()
+        | {
+            "known_from": row.known_from,
+            "known_to": row.known_to,
+            "known_assumed": row.source.known_assumed,
+            "source": row.source.table,
+            "evidence": row.source.evidence,
+            "batch_id": row.source.batch_id,
+        }
+        for row in known
+    ]
+    frame = pd.DataFrame(records)
+    return frame.sort_values(list(frame.columns[:-6]) + ["known_from"], ignore_index=True) if len(frame) else frame
+
+
+def _build_id(
+    facts: dict[str, pd.DataFrame], identities: Identities, decisions: list[Decision], configuration: _Configuration
+) -> str:
+    """16 hex digits of what the master says, whichever batches it came in."""
+    digest = hashlib.sha256(f"schema {schema.current_version()}\n{configuration.version}\n".encode())
+    for entry in _sorted_entries(identities.registry):
+        digest.update("\t".join((*_entry_row(entry)[:-1], "\n")).encode())
+    for decision in decisions:
+        digest.update(repr(replace(decision, batch_id="")).encode())
+    for name in FACT_TABLES:
+        frame = facts[name]
+        digest.update(f"{name}\n".encode())
+        if len(frame):
+            content = frame.drop(columns="batch_id")
+            digest.update(content.to_csv(index=False, header=False, float_format="%.17g", lineterminator="\n").encode())
+    return digest.hexdigest()[:16]
+
+
+# -- guards -------------------------------------------------------------------------------------------------------
+
+
+def _lost(before: _Previous | None, delivered: pd.DataFrame, identities: Identities) -> list[str]:
+    """Known ids of which the delivery shows neither a listing nor an identifier."""
+    if before is None:
+        return []
+    keys = zip(delivered["vendor_code"], delivered["first_session"], strict=True)
+    anchors = {Anchor("listing", f"{code}|{first}") for code, first in keys}
+    for scheme in ("share_class_figi", "composite_figi", "isin", "cusip"):
+        anchors |= {Anchor(scheme, value.upper()) for value in delivered[scheme] if value}
+    seen = set(before.registry.holders(anchors)) | {
+        identities.assigned[a.value].sec_id for a in anchors if a.type == "listing" and a.value in identities.assigned
+    }
+    return sorted(set(before.registry.minted) - seen)
+
+
+def _newly_moved(identities: Identities, evidence: Evidence, batch_id: str) -> list[Question]:
+    """Contradictions with the registry that came with this delivery."""
+    rows = evidence["securities"]
+    fresh = rows[rows["batch_id"] == batch_id]
+    codes = set(zip(fresh["vendor_code"], fresh["first_session"], strict=True))
+    return [q for q in identities.moved if (q.subject["vendor_code"], q.subject["first_session"]) in codes]
+
+
+def _restated(before: _Previous | None, facts: dict[str, pd.DataFrame]) -> int:
+    """Facts that the previous master believed from some instant on, and this one does not, not even for a while."""
+    if before is None:
+        return 0
+    return sum(len(before.facts[name] - _identity_of_facts(facts[name])) for name in FACT_TABLES)
+
+
+def _identity_of_facts(frame: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """Facts without their end of belief, which a later batch may close."""
+    dropped = ["known_to", "known_assumed", "source", "evidence", "batch_id"]
+    if frame.empty:
+        return set()
+    kept = frame.drop(columns=dropped)
+    return set(kept.astype(object).where(kept.notna(), None).itertuples(index=False, name=None))
+
+
+def _check(report: BuildReport, before: _Previous | None, max_lost_share: float, keep_ids: bool) -> None:
+    if before is None:
+        return
+    if report.moved and not keep_ids:
+        shown = "; ".join(q.detail for q in report.moved[:5])
+        raise IdentityGuard(
+            f"the delivery would change {len(report.moved)} known ids: {shown}. Nothing was written. Correct the "
+            "delivery, or build with keep_ids to let the registry stand and to queue the contradictions",
+            report,
+        )
+    known = len(before.registry.minted)
+    if known and len(report.lost) > max_lost_share * known:
+        shown = ", ".join(report.lost[:5])
+        raise IdentityGuard(
+            f"the delivery speaks of {known - len(report.lost)} of {known} known securities; at most "
+            f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. Is `securities` complete?",
+            report,
+        )
+
+
+# -- reading the previous master, writing the new one ---------------------------------------------------------------
+
+_CARRIED = ("revision", "universe_membership", "universe_snapshot")
+
+
+def _read_previous(path: Path | None) -> _Previous | None:
+    if path is None or not Path(path).exists():
+        return None
+    connection = schema.open_migrated_copy(Path(path))
+    try:
+        registry = read_registry(connection)
+        columns = "question_id, choice, sec_id, decided_by, reason, known_from, batch_id"
+        decisions = [Decision(*row) for row in connection.execute(f"SELECT {columns} FROM decision")]
+        batches = connection.execute("SELECT batch_id, seq, new_rows FROM load_batch ORDER BY seq").fetchall()
+        return _Previous(
+            rows=stored_rows(connection),
+            registry=registry,
+            decisions=decisions,
+            batches=batches,
+            taxonomy=read_configurations(connection),
+            carried={name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in _CARRIED},
+            facts={name: _identity_of_facts(_stored_facts(connection, name)) for name in FACT_TABLES},
+        )
+    finally:
+        connection.close()
+
+
+def _stored_facts(connection: sqlite3.Connection, name: str) -> pd.DataFrame:
+    return pd.read_sql_query(f"SELECT * FROM {name}", connection).drop(columns="row_id")
+
+
+def read_registry(connection: sqlite3.Connection) -> Registry:
+    """The registry of an open master."""
+    registry = Registry()
+    for sec_id, kind, value, known_from, batch in connection.execute(
+        "SELECT sec_id, anchor_type, anchor_value, known_from, batch_id FROM security ORDER BY known_from, sec_id"
+    ):
+        registry.restore(Minted(sec_id, Anchor(kind, value), known_from, batch))
+    for kind, value, since, sec_id, rule, known_from, batch in connection.execute(
+        "SELECT anchor_type, anchor_value, anchor_from, sec_id, rule, known_from, batch_id FROM id_registry "
+        "ORDER BY known_from, anchor_type, anchor_value, anchor_from"
+    ):
+        registry.record(Entry(Anchor(kind, value), since, sec_id, rule, known_from, batch))
+    return registry
+
+
+def read_configurations(connection: sqlite3.Connection) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """(version, taxonomy, factor ETFs) of every version, the one in force last."""
+    versions = [row[0] for row in connection.execute("SELECT value FROM meta WHERE key LIKE 'taxonomy_%' ORDER BY key")]
+    tables = []
+    for version in versions:
+        taxonomy = pd.read_sql_query(
+            f"SELECT {', '.join(TAXONOMY_COLUMNS)} FROM taxonomy WHERE taxonomy_version = ? ORDER BY position",
+            connection,
+            params=[version],
+        )
+        etfs = pd.read_sql_query(
+            f"SELECT {', '.join(FACTOR_ETF_COLUMNS)} FROM factor_etf WHERE taxonomy_version = ? ORDER BY position",
+            connection,
+            params=[version],
+        )
+        tables.append((version, taxonomy.astype(object), etfs.astype(object)))
+    return tables
+
+
+def _write(
+    path: Path,
+    batch_id: str,
+    before: _Previous | None,
+    evidence: Evidence,
+    identities: Identities,
+    decisions: list[Decision],
+    fresh: list[Decision],
+    configuration: _Configuration,
+    facts: dict[str, pd.DataFrame],
+    questions: list[Question],
+    report: BuildReport,
+) -> None:
+    staged = path.with_name(path.name + ".building")
+    staged.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = schema.create(staged)
+    try:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
+        batches = list(before.batches) if before else []
+        new_rows = sum(evidence.new_rows.values()) + len(fresh)
+        if batch_id not in {row[0] for row in batches} and (new_rows or not batches):
+            batches.append((batch_id, len(batches) + 1, new_rows))
+        _insert(connection, "load_batch", batches)
+        registry = identities.registry
+        minted = sorted(registry.minted.values(), key=lambda m: (m.known_from, m.sec_id))
+        _insert(
+            connection,
+            "security",
+            [(m.sec_id, m.anchor.type, m.anchor.value, m.known_from, m.batch_id) for m in minted],
+        )
+        _insert(connection, "id_registry", [_entry_row(entry) for entry in _sorted_entries(registry)])
+        for name, table in ROW_TABLES.items():
+            _insert_frame(connection, table.stored, evidence[name][table.stored_columns])
+        _insert(
+            connection,
+            "decision",
+            [(d.question_id, d.choice, d.sec_id, d.decided_by, d.reason, d.known_from, d.batch_id) for d in decisions],
+        )
+        for name in _CARRIED:
+            _insert(connection, name, before.carried[name] if before else [])
+        _insert(connection, "revision", [(r.table, r.key, r.was, batch_id) for r in evidence.revisions])
+        for name in FACT_TABLES:
+            _insert_frame(connection, name, facts[name])
+        _insert(connection, "resolution_queue", [_question_row(q) for q in questions])
+        log = sorted(identities.log, key=lambda c: (c.known_from, c.subject))
+        _insert(connection, "resolution_log", [(c.subject, c.sec_id, c.rule, c.detail, c.known_from) for c in log])
+        versions = [*configuration.earlier, (configuration.version, configuration.taxonomy, configuration.factor_etfs)]
+        for number, (version, taxonomy, etfs) in enumerate(versions):
+            _insert(connection, "meta", [(f"taxonomy_{number:04d}", version)])
+            _insert_frame(connection, "taxonomy", _versioned(taxonomy, version))
+            _insert_frame(connection, "factor_etf", _versioned(etfs, version))
+        _insert(connection, "meta", [("build_id", report.build_id)])
+        connection.execute("COMMIT")
+        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise RuntimeError(f"{staged}: rows that refer to nothing: {broken[:3]}")
+        connection.close()
+        _sync(staged)
+        os.replace(staged, path)
+    finally:
+        connection.close()
+        staged.unlink(missing_ok=True)
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    rows = list(rows)
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+
+def _insert_frame(connection: sqlite3.Connection, table: str, frame: pd.DataFrame) -> None:
+    if frame.empty:
+        return
+    columns = [
+        [None if value != value else value for value in frame[name].tolist()]
+        if frame[name].dtype == float
+        else frame[name].tolist()
+        for name in frame.columns
+    ]
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(frame.columns)
+    connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", zip(*columns, strict=True))
+
+
+def _versioned(frame: pd.DataFrame, version: str) -> pd.DataFrame:
+    return frame.assign(taxonomy_version=version, position=np.arange(len(frame)))
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sorted_entries(registry: Registry) -> list[Entry]:
+    return sorted(registry.entries.values(), key=lambda e: (e.known_from, e.anchor.type, e.anchor.value, e.since))
+
+
+def _entry_row(entry: Entry) -> tuple[str, ...]:
+    return (
+        entry.anchor.type,
+        entry.anchor.value,
+        entry.since,
+        entry.sec_id,
+        entry.rule,
+        entry.known_from,
+        entry.batch_id,
+    )
+
+
+def _question_row(question: Question) -> tuple[str, ...]:
+    return (
+        question.question_id,
+        question.kind,
+        json.dumps(question.subject, sort_keys=True),
+        json.dumps(list(question.candidates)),
+        question.detail,
+        question.known_from,
+        question.known_to,
+    )
+
+
+def _first_bars(given: Mapping[str, Any] | pd.DataFrame | None) -> dict[str, str]:
+    if given is None:
+        return {}
+    if isinstance(given, pd.DataFrame):
+        dates = date_texts(given["first_session"].to_numpy())
+        return dict(zip(given["vendor_code"].astype(str), dates, strict=True))
+    return {str(code): date_text(day) for code, day in given.items()}
+
+
+def _contains(decisions: list[Decision], one: Decision) -> bool:
+    return any(replace(d, batch_id="") == replace(one, batch_id="") for d in decisions)

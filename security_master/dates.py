@@ -1,0 +1,89 @@
+"""Dates and instants as the master stores them: ISO text, which sorts as it reads.
+
+A date is `YYYY-MM-DD`; an instant is UTC with microseconds, `YYYY-MM-DDTHH:MM:SS.ffffffZ`. Intervals are half-open.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+BEGINNING = "0001-01-01"
+"""Start of an interval whose start is not known."""
+END = "9999-12-31"
+"""End of an interval whose end is not known."""
+NEVER = "9999-12-31T00:00:00.000000Z"
+"""`known_to` of what is still believed."""
+
+_NEW_YORK = ZoneInfo("America/New_York")
+_EARLIEST_CLOSE = 13
+"""Hour at which a session closes at the earliest (half days). No knowledge instant of another session lies between
+this and the true close, so it stands for the close wherever knowledge is compared with a session's."""
+
+
+def date_text(value: Any) -> str:
+    """A date, datetime64, Timestamp or ISO text as `YYYY-MM-DD`; "" for a missing one. Raises ValueError."""
+    if value is None or value is pd.NaT or (isinstance(value, str) and value == ""):
+        return ""
+    day = np.datetime64(value if isinstance(value, str | np.datetime64) else str(value)[:10], "D")
+    return "" if np.isnat(day) else str(day)
+
+
+def instant_text(value: Any) -> str:
+    """An instant as ISO UTC text. A numpy datetime is UTC; text and datetimes must say their zone. Raises ValueError."""
+    if isinstance(value, np.datetime64):
+        return str(value.astype("datetime64[us]")) + "Z"
+    stamp = pd.Timestamp(value)
+    if stamp.tzinfo is None:
+        raise ValueError(f"instant {value!r} has no time zone; write it like 2024-03-01T21:15:00Z")
+    return stamp.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype(str) + "Z"
+
+
+def date_texts(values: Any) -> list[str]:
+    """Many dates as text, "" for NaT."""
+    days = np.asarray(values).astype("datetime64[D]")
+    texts = np.datetime_as_string(days)
+    return np.where(np.isnat(days), "", texts).tolist()
+
+
+def instant_texts(values: Any) -> list[str]:
+    """Many instants (datetime64, UTC) as text."""
+    return [text + "Z" for text in np.datetime_as_string(np.asarray(values).astype("datetime64[us]")).tolist()]
+
+
+def dates_of(texts: Any) -> NDArray[np.datetime64]:
+    """datetime64[D] of ISO dates; "" becomes NaT."""
+    array = np.asarray(texts, dtype="U10")
+    return np.where(array == "", "NaT", array).astype("datetime64[D]")
+
+
+def instants_of(texts: Any) -> NDArray[np.datetime64]:
+    """datetime64[us] of ISO instants."""
+    return np.asarray(texts, dtype="U26").astype("datetime64[us]")
+
+
+def day_after(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+
+
+def days_between(earlier: str, later: str) -> int:
+    return (date.fromisoformat(later) - date.fromisoformat(earlier)).days
+
+
+@cache
+def close_of(day: str) -> str:
+    """An instant on `day` by which its session is known to be over; see _EARLIEST_CLOSE."""
+    local = datetime.combine(date.fromisoformat(day), datetime.min.time(), _NEW_YORK).replace(hour=_EARLIEST_CLOSE)
+    return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@cache
+def new_york_date(instant: str) -> str:
+    """The date in New York at an instant."""
+    return datetime.fromisoformat(instant).astimezone(_NEW_YORK).date().isoformat()

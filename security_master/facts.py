@@ -1,0 +1,191 @@
+"""Facts that follow a delivered row: classification, shares, splits, spin-offs, delistings.
+
+A row belongs to the security that holds its vendor code on its date. While a code has had one holder that is plain.
+For a code with several, it is asked again at each instant at which something about the code became known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from security_master.bitemporal import Source, believed
+from security_master.dates import END, NEVER, close_of, new_york_date
+from security_master.identity import Identities
+from security_master.listings import Listings
+from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
+
+TAIL = ["known_from", "known_to", "known_assumed", "source", "evidence", "batch_id"]
+
+
+class Owners:
+    """Who holds a vendor code on a date, as known at an instant."""
+
+    def __init__(self, listings: Listings, identities: Identities) -> None:
+        self._listings = listings
+        self._assigned = identities.assigned
+        self._instants: dict[str, list[str]] = {}
+        self._single = {
+            code: self._assigned[episodes[0].key]
+            for code, episodes in listings.by_code.items()
+            if len(episodes) == 1 and episodes[0].key in self._assigned
+        }
+
+    def attribute(self, rows: pd.DataFrame, dates: list[str], periods: list[str] | None = None) -> pd.DataFrame:
+        """The rows with `sec_id`, `belongs_from` and `belongs_to` (instants); one row for each stretch of belief.
+
+        dates: the date that decides, by row; a row before a code's first holder belongs to the first. periods: for
+        filings made after a holder's last session, the end of the period that they report.
+        """
+        codes = rows["vendor_code"].tolist()
+        known = rows["known_from"].tolist()
+        picked: list[int] = []
+        owners: list[tuple[str, str, str]] = []
+        for at, code in enumerate(codes):
+            single = self._single.get(code)
+            if single is not None:
+                picked.append(at)
+                owners.append((single.sec_id, max(known[at], single.known_from), NEVER))
+                continue
+            if code in self._listings.by_code:
+                for stretch in self._stretches(code, dates[at], periods[at] if periods else "", known[at]):
+                    picked.append(at)
+                    owners.append(stretch)
+        taken = rows.iloc[picked].reset_index(drop=True)
+        columns = zip(*owners, strict=True) if owners else ((), (), ())
+        for name, values in zip(("sec_id", "belongs_from", "belongs_to"), columns, strict=True):
+            taken[name] = pd.Series(list(values), dtype=object)
+        return taken
+
+    def _stretches(self, code: str, date: str, period: str, known_from: str) -> Iterator[tuple[str, str, str]]:
+        instants = [known_from] + [k for k in self._code_instants(code) if k > known_from]
+        for fact in believed(instants, lambda k: self._holder(code, date, period, k)):
+            yield str(fact.fact), fact.known_from, fact.known_to
+
+    def _holder(self, code: str, date: str, period: str, instant: str) -> dict[str, Source]:
+        episodes = [e for e in self._listings.by_code[code] if e.at(instant)]
+        episodes.sort(key=lambda e: e.start(instant))
+        if not episodes:
+            return {}
+        begun = [at for at, e in enumerate(episodes) if e.start(instant) <= date]
+        at = begun[-1] if begun else 0
+        end = self._listings.end(episodes[at], instant)
+        if begun and date >= end and not (period and period < end) and at + 1 < len(episodes):
+            at += 1
+        assigned = self._assigned.get(episodes[at].key)
+        if assigned is None or assigned.known_from > instant:
+            return {}
+        return {assigned.sec_id: Source("", "", "", 0)}
+
+    def _code_instants(self, code: str) -> list[str]:
+        if code not in self._instants:
+            found: set[str] = set()
+            for episode in self._listings.by_code[code]:
+                if episode.key in self._assigned:
+                    found.add(self._assigned[episode.key].known_from)
+                for version in episode.versions:
+                    found.add(version.known_from)
+                    if version.last_session:
+                        found.add(max(version.known_from, close_of(version.last_session)))
+            found |= {d.known_from for d in self._listings.delistings_by_code.get(code, ())}
+            self._instants[code] = sorted(found)
+        return self._instants[code]
+
+
+def keyed_facts(rows: pd.DataFrame, key: list[str], payload: list[str], source: str) -> pd.DataFrame:
+    """Attributed rows as facts: of the rows with one security and key, the one known last is believed.
+
+    Returns sec_id, key, payload and the tail of a fact table, sorted.
+    """
+    columns = ["sec_id", *key, *payload]
+    repeated = rows.duplicated(subset=["sec_id", *key], keep=False).to_numpy()
+    plain = rows[~repeated]
+    facts = plain[columns].copy()
+    facts["known_from"], facts["known_to"] = plain["belongs_from"], plain["belongs_to"]
+    facts["known_assumed"], facts["source"] = plain["known_assumed"], source
+    facts["evidence"], facts["batch_id"] = plain["digest"], plain["batch_id"]
+    settled: list[dict[str, Any]] = []
+    for _, group in rows[repeated].groupby(["sec_id", *key], sort=True, dropna=False):
+        group = group.sort_values(["known_from", "vendor_code", "digest"])
+        records = group.to_dict("records")
+
+        def state(instant: str, records=records) -> dict[Hashable, Source]:
+            alive = [r for r in records if r["belongs_from"] <= instant < r["belongs_to"]]
+            if not alive:
+                return {}
+            last = alive[-1]
+            fact = tuple(_hashable(last[c]) for c in columns)
+            return {fact: Source(source, last["digest"], last["batch_id"], last["known_assumed"])}
+
+        instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
+        for known in believed(instants, state):
+            fact: Any = known.fact
+            tail = (known.known_from, known.known_to, known.source.known_assumed, source)
+            settled.append(
+                dict(zip(columns, fact, strict=True))
+                | dict(zip(TAIL, (*tail, known.source.evidence, known.source.batch_id), strict=True))
+            )
+    if settled:
+        facts = pd.concat([facts, pd.DataFrame(settled, columns=facts.columns)], ignore_index=True)
+    return facts.sort_values(["sec_id", *key, "known_from"], kind="stable", ignore_index=True)
+
+
+def classification_facts(rows: pd.DataFrame, codes: set[str], version: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Classification intervals of every security and scheme, and the rows whose industry code is not known.
+
+    Schemes: `fs`, the 4-digit industry (UNCLASSIFIED for an unknown one), and `gics`, the sub-industry by name.
+    """
+    gics = industry_of_gics()
+    industry = [
+        code if code in codes else (UNCLASSIFIED if code else gics.get(name, UNCLASSIFIED))
+        for code, name in zip(rows["fs_industry_code"], rows["gics_sub_industry"], strict=True)
+    ]
+    industry = [code if code in codes else UNCLASSIFIED for code in industry]
+    unknown = rows[np.array([code == UNCLASSIFIED for code in industry], bool)]
+    stated = rows["gics_sub_industry"] != ""
+    by_gics = rows[stated].assign(
+        scheme="gics",
+        code=rows["gics_sub_industry"][stated],
+        scheme_version=[gics_version(day) for day in rows["valid_from"][stated]],
+    )
+    both = pd.concat([rows.assign(scheme="fs", code=industry, scheme_version=version), by_gics], ignore_index=True)
+    out: list[tuple[Any, ...]] = []
+    for (sec_id, scheme), group in both.groupby(["sec_id", "scheme"], sort=True):
+        records = group.sort_values(["valid_from", "known_from", "vendor_code"]).to_dict("records")
+
+        def state(instant: str, records=records) -> dict[Hashable, Source]:
+            return _intervals([r for r in records if r["belongs_from"] <= instant < r["belongs_to"]])
+
+        instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
+        for known in believed(instants, state):
+            fact: Any = known.fact
+            source = known.source
+            tail = (known.known_from, known.known_to, source.known_assumed, source.table, source.evidence)
+            out.append((sec_id, scheme, *fact, *tail, source.batch_id))
+    columns = ["sec_id", "scheme", "scheme_version", "code", "valid_from", "valid_to", *TAIL]
+    frame = pd.DataFrame(out, columns=columns)
+    return frame.sort_values(["sec_id", "scheme", "valid_from", "known_from"], ignore_index=True), unknown
+
+
+def _intervals(records: list[dict[str, Any]]) -> dict[Hashable, Source]:
+    """Rows ordered by (valid_from, known_from) as intervals; the last row of a valid_from stands."""
+    by_start = {record["valid_from"]: record for record in records}
+    starts = list(by_start)
+    state: dict[Hashable, Source] = {}
+    for start, end in zip(starts, (starts + [END])[1:], strict=True):
+        row = by_start[start]
+        fact = (row["scheme_version"], row["code"], start, end)
+        state[fact] = Source("classification", row["digest"], row["batch_id"], row["known_assumed"])
+    return state
+
+
+def filing_dates(filed_at: list[str]) -> list[str]:
+    """The New York dates of filing instants."""
+    return [new_york_date(instant) for instant in filed_at]
+
+
+def _hashable(value: Any) -> Any:
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,0 +1,74 @@
+"""Canonical forms of what vendors spell differently: tickers, company names, exchanges."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_SEPARATORS = re.compile(r"[\s./\-_^]+")
+_SUFFIXES = {
+    "UN": "U",
+    "UT": "U",
+    "UNIT": "U",
+    "WT": "WS",
+    "WTS": "WS",
+    "W": "W",
+    "RT": "R",
+    "RTS": "R",
+    "CL.A": "A",
+    "CL.B": "B",
+    "CL.C": "C",
+}
+_PREFERRED = re.compile(r"PR?\.?([A-Z])(?<!^PR)")
+_LEGAL_WORDS = frozenset(
+    "INC INCORPORATED CORP CORPORATION CO COMPANY LTD LIMITED PLC LLC LP NV SA AG THE CLASS CL COMMON STOCK SHARES ORD "
+    "NEW HOLDINGS HOLDING GROUP".split()
+)
+_OTC = frozenset("OTC OTCBB OTCQB OTCQX OTCMKTS OTCGREY PINK PINX GREY OOTC US-OTC EXPERT".split())
+_US = frozenset(
+    "US NYSE NASDAQ AMEX ARCA NYSEARCA BATS CBOE IEX XNYS XNAS XASE ARCX XCHI NYSEMKT NMS NGM NCM LTSE".split()
+)
+
+
+@cache
+def canonical_ticker(text: str) -> str:
+    """`brk-b`, `BRK/B`, `BRK B` -> `BRK.B`; `BAC-PL`, `BAC^L`... -> `BAC.PRL`; `XYZ-WT` -> `XYZ.WS`. "" stays ""."""
+    upper = text.strip().upper()
+    preferred = "^" in upper
+    root, *rest = [part for part in _SEPARATORS.split(upper) if part] or [""]
+    if not rest:
+        return root
+    suffix = ".".join(rest)
+    suffix = _SUFFIXES.get(suffix, suffix)
+    if preferred and len(suffix) == 1:
+        suffix = "PR" + suffix
+    elif match := _PREFERRED.fullmatch(suffix):
+        suffix = "PR" + match[1]
+    return f"{root}.{suffix}"
+
+
+@cache
+def comparable_name(text: str) -> str:
+    """A company name without punctuation and legal words, for comparing; "" when nothing is left."""
+    words = re.sub(r"[^A-Z0-9 ]", " ", text.upper().replace("&", " AND ")).split()
+    return " ".join(word for word in words if word not in _LEGAL_WORDS) or " ".join(words)
+
+
+@cache
+def market_of(exchange: str) -> str:
+    """`US` for the listed US market (one symbol, one security), `US-OTC`, or the exchange itself elsewhere."""
+    name = exchange.strip().upper().replace(" ", "")
+    if name == "" or name in _US:
+        return "US"
+    return "US-OTC" if name in _OTC else name
+
+
+def trading_mode(sec_type: str, market: str) -> str:
+    if sec_type == "when_issued":
+        return "when_issued"
+    return "otc" if market == "US-OTC" else "regular"
+
+
+def cusip_of_isin(isin: str) -> str:
+    """The CUSIP inside a US or Canadian ISIN, else ""."""
+    return isin[2:11] if len(isin) == 12 and isin[:2] in ("US", "CA") else ""

@@ -1,0 +1,108 @@
+"""Dated facts on a grid of sessions: what was in force at each session, as known at its knowledge instant.
+
+Sessions and instants ascend, so "valid and known" is one stretch of columns for each fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from security_master.dates import dates_of, instants_of, new_york_date
+
+Grid = tuple[NDArray[np.datetime64], NDArray[np.datetime64]]
+
+
+def grid(sessions: ArrayLike, instants: ArrayLike) -> Grid:
+    """Checked sessions (T,) datetime64[D] and their knowledge instants (T,) datetime64[us], both ascending."""
+    days, known = np.asarray(sessions, "datetime64[D]"), np.asarray(instants, "datetime64[us]")
+    if days.shape != known.shape or days.ndim != 1:
+        raise ValueError(f"expected one instant for each session, found shapes {days.shape} and {known.shape}")
+    if len(days) and not ((days[1:] > days[:-1]).all() and (known[1:] > known[:-1]).all()):
+        raise ValueError("sessions and instants must ascend")
+    return days, known
+
+
+def classification_panel(facts: pd.DataFrame, sec_ids: Sequence[str], on: Grid) -> NDArray[np.int16]:
+    """(n, T) industry code in force, 0 unclassified. facts: rows of classification_hist with scheme `fs`."""
+    days, known = on
+    panel = np.zeros((len(sec_ids), len(days)), dtype=np.int16)
+    facts, rows = _rows_of(facts, sec_ids)
+    first = np.maximum(
+        np.searchsorted(days, dates_of(facts["valid_from"])),
+        np.searchsorted(known, instants_of(_bare(facts["known_from"]))),
+    )
+    until = np.minimum(
+        np.searchsorted(days, dates_of(facts["valid_to"])),
+        np.searchsorted(known, instants_of(_bare(facts["known_to"]))),
+    )
+    for row, start, end, code in zip(rows, first, until, facts["code"].astype(int), strict=True):
+        panel[row, start:end] = code
+    return panel
+
+
+def shares_panel(
+    filings: pd.DataFrame, splits: pd.DataFrame, sec_ids: Sequence[str], on: Grid, max_age_days: int
+) -> NDArray[np.float64]:
+    """(n, T) shares outstanding of each class, NaN unknown.
+
+    A filing can be used from the first session strictly after the New York date on which it was filed, and from the
+    first knowledge instant at or after its `known_from`. Of the usable ones the latest period stands (of one period,
+    the latest filing). Its count, in the share units of the period's end, is carried to the session through the splits
+    with ex-date in (period_end, session] that were known by then. A count is stale, NaN, when its filing lies more than
+    max_age_days before the session: annual reporters would have a hole each year if age were counted from the period.
+    """
+    days, known = on
+    panel = np.full((len(sec_ids), len(days)), np.nan)
+    filings, rows = _rows_of(filings, sec_ids)
+    filed = dates_of([new_york_date(instant) for instant in filings["filed_at"]])
+    first = np.maximum(
+        np.searchsorted(days, filed, side="right"), np.searchsorted(known, instants_of(_bare(filings["known_from"])))
+    )
+    until = np.searchsorted(known, instants_of(_bare(filings["known_to"])))
+    fresh = np.searchsorted(days, filed + np.timedelta64(max_age_days, "D"), side="right")
+    changes = _split_columns(splits, days, known)
+    order = np.lexsort((filings["filed_at"].to_numpy("U27"), filings["period_end"].to_numpy("U10"), rows))
+    shares, periods = filings["shares_raw"].to_numpy(float), filings["period_end"].to_numpy()
+    for at in order:
+        row, start, end = rows[at], first[at], until[at]
+        if start >= end:
+            continue
+        panel[row, start:end] = shares[at]
+        for ex, ratio, split_start, split_end in changes.get(sec_ids[row], ()):
+            if ex > periods[at]:
+                panel[row, max(start, split_start) : min(end, split_end)] *= ratio
+        panel[row, max(start, fresh[at]) : end] = np.nan
+    return panel
+
+
+def _split_columns(
+    splits: pd.DataFrame, days: NDArray[np.datetime64], known: NDArray[np.datetime64]
+) -> dict[str, list[tuple[str, float, int, int]]]:
+    """By security: (ex-date, ratio, first column, end column) in which a split counts."""
+    first = np.maximum(
+        np.searchsorted(days, dates_of(splits["ex_date"])),
+        np.searchsorted(known, instants_of(_bare(splits["known_from"]))),
+    )
+    until = np.searchsorted(known, instants_of(_bare(splits["known_to"])))
+    ratio = splits["ratio_num"].to_numpy(float) / splits["ratio_den"].to_numpy(float)
+    found: dict[str, list[tuple[str, float, int, int]]] = {}
+    for sec_id, ex, value, start, end in zip(splits["sec_id"], splits["ex_date"], ratio, first, until, strict=True):
+        found.setdefault(sec_id, []).append((ex, value, int(start), int(end)))
+    for rows in found.values():
+        rows.sort()
+    return found
+
+
+def _rows_of(facts: pd.DataFrame, sec_ids: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The facts of the wanted securities, and the panel row of each."""
+    at = pd.Index(np.asarray(sec_ids, dtype=object)).get_indexer(facts["sec_id"])
+    wanted = at >= 0
+    return facts[wanted], at[wanted].astype(np.int64)
+
+
+def _bare(instants: pd.Series) -> list[str]:
+    return [instant[:-1] for instant in instants]

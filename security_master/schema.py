@@ -1,0 +1,88 @@
+"""The SQLite file: creating it, opening it, and its numbered versions.
+
+`schema_NNNN.sql` holds what version N adds to version N-1. A file of an older version is read by migrating a copy; one
+of a newer version is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+class SchemaVersionError(RuntimeError):
+    """A file whose schema version this code does not know."""
+
+
+def migrations() -> list[tuple[int, str]]:
+    """(version, SQL) of every numbered schema file, in order."""
+    found = [
+        (int(m[1]), p) for p in _FOLDER.glob("schema_*.sql") if (m := re.fullmatch(r"schema_(\d{4})\.sql", p.name))
+    ]
+    steps = [(version, path.read_text(encoding="utf-8")) for version, path in sorted(found)]
+    if [version for version, _ in steps] != list(range(1, len(steps) + 1)):
+        raise SchemaVersionError(f"schema files in {_FOLDER} are not numbered 1, 2, ...: {[v for v, _ in steps]}")
+    return steps
+
+
+def current_version() -> int:
+    return migrations()[-1][0]
+
+
+def guard(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Set what every writing connection needs; the append-only rules do not hold without it."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA recursive_triggers = ON")
+    return connection
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an empty or older database to the current version, each step in its own transaction."""
+    for version, sql in migrations():
+        if version > version_of(connection):
+            connection.executescript(f"BEGIN;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;")
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """A new, empty master at `path`, open for writing. Raises FileExistsError."""
+    if path.exists():
+        raise FileExistsError(f"{path} exists; a master is written to a new file and moved into place")
+    connection = guard(sqlite3.connect(path, isolation_level=None))
+    migrate(connection)
+    return connection
+
+
+def open_existing(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open a master of the current version. Raises FileNotFoundError, SchemaVersionError."""
+    if not path.exists():
+        raise FileNotFoundError(f"no security master at {path}; make one with `erm3 security build`")
+    mode = "rw" if write else "ro"
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    found, expected = version_of(connection), current_version()
+    if found != expected:
+        connection.close()
+        hint = "rebuild it with `erm3 security build`" if found < expected else "update this program"
+        raise SchemaVersionError(f"{path}: schema version {found}, this program reads {expected}; {hint}")
+    return guard(connection)
+
+
+def open_migrated_copy(path: Path) -> sqlite3.Connection:
+    """A copy in memory, brought to the current version. Raises FileNotFoundError, SchemaVersionError."""
+    if not path.exists():
+        raise FileNotFoundError(f"no security master at {path}")
+    source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    if version_of(source) > current_version():
+        raise SchemaVersionError(f"{path}: schema version {version_of(source)} is newer than {current_version()}")
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    source.backup(copy)
+    source.close()
+    guard(copy)
+    migrate(copy)
+    return copy

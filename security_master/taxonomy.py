@@ -1,0 +1,76 @@
+"""The shipped tables: industries with their ETFs, when each factor ETF began, and GICS names as industries."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+UNCLASSIFIED = "0"
+"""Code of a stock whose industry is not known. It is never the nearest other code."""
+
+_DATA = Path(__file__).parent / "data"
+TAXONOMY_COLUMNS = ("fs_industry_code", "industry", "fs_sector_code", "sector", "sector_etf", "subsector_etf")
+FACTOR_ETF_COLUMNS = ("etf", "role", "first_session", "proxy")
+
+_GICS_VERSIONS = (
+    ("2023-03-20", "gics-2023"),
+    ("2018-10-01", "gics-2018"),
+    ("2016-09-01", "gics-2016"),
+    ("", "gics-2014"),
+)
+"""First session of each structure: retailers and payments moved in 2023, Communication Services was formed in 2018,
+Real Estate became a sector in 2016."""
+
+
+class TaxonomyError(ValueError):
+    """A taxonomy or factor-ETF table that cannot be used."""
+
+
+@cache
+def shipped(name: str) -> pd.DataFrame:
+    """A shipped table (`taxonomy`, `factor_etfs`, `gics_to_industry`), all text, "" for missing."""
+    return pd.read_csv(_DATA / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+@cache
+def industry_of_gics() -> dict[str, str]:
+    """GICS sub-industry name to 4-digit industry code."""
+    table = shipped("gics_to_industry")
+    return dict(zip(table["gics_sub_industry"], table["fs_industry_code"], strict=True))
+
+
+def gics_version(valid_from: str) -> str:
+    """The version of the GICS structure in force on a date."""
+    return next(version for start, version in _GICS_VERSIONS if valid_from >= start)
+
+
+def taxonomy_version(taxonomy: pd.DataFrame, factor_etfs: pd.DataFrame) -> str:
+    """A name for this pair of tables, made from their content."""
+    text = taxonomy.to_csv(index=False) + "\n" + factor_etfs.to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def checked(taxonomy: pd.DataFrame, factor_etfs: pd.DataFrame) -> None:
+    """Raise TaxonomyError unless there is one market ETF, codes are unique and each ETF is listed once."""
+    markets = factor_etfs.loc[factor_etfs["role"] == "market", "etf"].tolist()
+    if len(markets) != 1:
+        raise TaxonomyError(f"factor_etfs: expected one row with role 'market', found {markets}")
+    for table, column in ((taxonomy, "fs_industry_code"), (factor_etfs, "etf")):
+        twice = sorted(table.loc[table[column].duplicated(), column])
+        if twice:
+            raise TaxonomyError(f"column {column}: listed more than once: {', '.join(twice)}")
+    bad = [code for code in taxonomy["fs_industry_code"] if not (code.isdigit() and 1000 <= int(code) <= 9999)]
+    if bad:
+        raise TaxonomyError(f"taxonomy: industry codes have four digits and no leading zero, found {bad}")
+    proxies = dict(zip(factor_etfs["etf"], factor_etfs["proxy"], strict=True))
+    for etf in proxies:
+        seen = [etf]
+        while proxy := proxies.get(seen[-1], ""):
+            if proxy in seen:
+                raise TaxonomyError(
+                    f"factor_etfs: the proxies of {etf} go round in a circle: {' -> '.join([*seen, proxy])}"
+                )
+            seen.append(proxy)
