@@ -62,7 +62,7 @@ def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, flo
 def _classify(
     y: Floats, x: Floats, w: Floats, b: float, kink: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Sums over the inliers at (b, kink) of w x^2, w x y, w y^2; over the outliers of w, w sign x; points at the kink."""
+    """Sums over the inliers at (b, kink) of w x^2, w x y, w y^2; over the outliers of w, w sign x; points on it."""
     xx = xy = yy = outside = pull = on_kink = 0.0
     edge = ON_THE_KINK * kink
     for i in range(y.size):
