@@ -7,11 +7,11 @@ the row itself and rows that were known no later, so that what is decided for a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,13 @@ import pandas as pd
 if TYPE_CHECKING:
     from pipeline.sources.tables import SourceTables
 
+Row = dict[str, Any]
+
 EVENT_FINDING_COLUMNS = ["table", "vendor_code", "ex_date", "rule", "observed", "expected", "evidence", "known_from"]
 
-DUPLICATE_DIVIDEND_DAYS = 7
-"""Two equal dividends closer than this are one dividend delivered twice. (Equal amounts exactly 7 days apart are a
-weekly payer's.)"""
+DUPLICATE_DAYS = 7
+"""Equal splits, or equal dividends, with ex-dates closer than this are one event delivered twice. (Exactly seven days
+apart they are a weekly payer's.)"""
 
 LARGEST_SMALL_TERM = 5
 """A split's ratio in lowest terms has one term up to this (3:2, 5:4, 7:2, 1:20) ..."""
@@ -45,13 +47,20 @@ class CleanedEvents:
 
 def clean_events(tables: SourceTables) -> CleanedEvents:
     """Duplicates removed, odd splits recognised. Cleaning twice is cleaning once."""
-    splits, dividends = tables.splits, tables.dividends
-    if "kind" in splits.columns:
+    if "kind" in tables.splits.columns:
         return CleanedEvents(tables, _findings([]))
-    findings: list[dict[str, object]] = []
-    splits = _drop_repeated_splits(splits, findings)
+    findings: list[Row] = []
+    splits = _drop_repeated(
+        tables.splits, "duplicate_split", ["vendor_code", "ratio_new", "ratio_old"], findings, _describe_split
+    )
     splits = _recognise_spin_offs(splits, tables.spin_offs, findings)
-    dividends = _drop_repeated_dividends(dividends, findings)
+    dividends = _drop_repeated(
+        tables.dividends,
+        "duplicate_dividend",
+        ["vendor_code", "amount", "currency", "kind", "basis"],
+        findings,
+        _describe_dividend,
+    )
     dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings)
     return CleanedEvents(replace(tables, splits=splits, dividends=dividends), _findings(findings))
 
@@ -78,107 +87,113 @@ def read_ratio(ratio: Fraction) -> list[tuple[Fraction, str]]:
     return [(ratio, "split")]
 
 
-def _drop_repeated_splits(splits: pd.DataFrame, findings: list[dict[str, object]]) -> pd.DataFrame:
-    """One row for a ratio that is delivered again for its ex-date. A different ratio is a correction and stays."""
-    rows = splits.sort_values(["vendor_code", "ex_date", "known_from", "ratio_new", "ratio_old"], ignore_index=True)
-    same_day = rows["vendor_code"].eq(rows["vendor_code"].shift()) & rows["ex_date"].eq(rows["ex_date"].shift())
-    same_ratio = (rows["ratio_new"] * rows["ratio_old"].shift()).eq(rows["ratio_old"] * rows["ratio_new"].shift())
-    repeated = same_day & same_ratio
-    for row in rows[repeated].itertuples():
-        ratio = row.ratio_new / row.ratio_old
-        evidence = f"split {row.ratio_new}:{row.ratio_old} delivered again for one ex-date, counted once"
-        findings.append(_finding("splits", row, "duplicate_split", ratio * ratio, ratio, evidence))
-    return rows[~repeated].reset_index(drop=True)
-
-
-def _recognise_spin_offs(
-    splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[dict[str, object]]
+def _drop_repeated(
+    events: pd.DataFrame,
+    rule: str,
+    what: list[str],
+    findings: list[Row],
+    describe: Callable[[Row], tuple[float, float, str]],
 ) -> pd.DataFrame:
+    """An event that comes again, the same but for an ex-date less than DUPLICATE_DAYS away, counts once.
+
+    The row that was known first stays (of two known together, the one that goes ex first): when the second arrives, the
+    first is already in force. The same ex-date known at another instant is a correction, which replaces by itself.
+    """
+    rows = events.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
+    ex = rows["ex_date"].to_numpy("datetime64[D]")
+    follows = np.zeros(len(rows), bool)
+    follows[1:] = (np.diff(ex) < np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
+    near = follows | np.r_[follows[1:], False]
+    run = np.cumsum(~follows)[near]
+    dropped: list[int] = []
+    for _, group in rows[near].groupby(run, sort=False):
+        kept: list[Row] = []
+        ordered = sorted(
+            ({**row, "index": int(i)} for i, row in zip(group.index, _records(group), strict=True)),
+            key=lambda row: (row["known_from"], row["ex_date"]),
+        )
+        for row in ordered:
+            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]).days < DUPLICATE_DAYS), None)
+            if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
+                kept.append(row)
+                continue
+            dropped.append(row["index"])
+            observed, expected, text = describe(row)
+            evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
+            findings.append(_finding(rule, row, observed, expected, evidence))
+    return rows.drop(index=dropped).reset_index(drop=True)
+
+
+def _describe_split(row: Row) -> tuple[float, float, str]:
+    ratio = row["ratio_new"] / row["ratio_old"]
+    return ratio * ratio, ratio, f"split {row['ratio_new']}:{row['ratio_old']}"
+
+
+def _describe_dividend(row: Row) -> tuple[float, float, str]:
+    return 2 * row["amount"], row["amount"], f"dividend {row['amount']:g} {row['currency']}"
+
+
+def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[Row]) -> pd.DataFrame:
     """The `kind` of each split. The factor of a spin-off that `spin_offs` states too ends where that row is known."""
     stated = spin_offs.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
-    rows: list[dict[str, object]] = []
-    for row in splits.itertuples(index=False):
-        ratio = Fraction(int(row.ratio_new), int(row.ratio_old))
+    rows: list[Row] = []
+    for row in _records(splits):
+        ratio = Fraction(int(row["ratio_new"]), int(row["ratio_old"]))
         for factor, kind in read_ratio(ratio):
-            read = row._asdict() | {"ratio_new": factor.numerator, "ratio_old": factor.denominator, "kind": kind}
+            read = row | {"ratio_new": factor.numerator, "ratio_old": factor.denominator, "kind": kind}
             if kind == "split":
                 rows.append(read)
                 continue
-            evidence = f"{row.ratio_new}:{row.ratio_old} is no split ratio, {factor} is read as a spin-off"
-            known = stated.get((row.vendor_code, row.ex_date))
-            if known is None or known > row.known_from:
+            evidence = f"{row['ratio_new']}:{row['ratio_old']} is no split ratio, {factor} is read as a spin-off"
+            known = stated.get((row["vendor_code"], row["ex_date"]))
+            if known is None or known > row["known_from"]:
                 rows.append(read)
             if known is not None:
                 evidence += "; the spin-off is also delivered as such, and that row is used"
-                if known > row.known_from:
+                if known > row["known_from"]:
                     rows.append(read | {"ratio_new": 1, "ratio_old": 1, "known_from": known})
-            findings.append(_finding("splits", row, "spin_off_as_split", float(ratio), 1.0, evidence))
+            findings.append(_finding("spin_off_as_split", row, float(ratio), 1.0, evidence))
     if not rows:
         return splits.iloc[:0].assign(kind=pd.Series(dtype="str"))
     return pd.DataFrame(rows, columns=[*splits.columns, "kind"]).astype(dict(splits.dtypes) | {"kind": "str"})
 
 
-def _drop_repeated_dividends(dividends: pd.DataFrame, findings: list[dict[str, object]]) -> pd.DataFrame:
-    """A dividend that comes again with the same amount and an ex-date less than a week away counts once.
-
-    The row that was known first stays (of two known together, the one that goes ex first): when the second arrives,
-    the first is already in force.
-    """
-    what = ["vendor_code", "amount", "currency", "kind", "basis"]
-    rows = dividends.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
-    near = rows.duplicated(what, keep=False) & (rows["amount"] > 0)
-    dropped: list[int] = []
-    for _, group in rows[near].groupby(what, sort=False):
-        kept: list[np.datetime64] = []
-        for row in group.sort_values(["known_from", "ex_date"]).itertuples():
-            clash = [day for day in kept if abs(row.ex_date - day) < pd.Timedelta(days=DUPLICATE_DIVIDEND_DAYS)]
-            if not clash:
-                kept.append(row.ex_date)
-                continue
-            dropped.append(row.Index)
-            evidence = f"dividend {row.amount:g} {row.currency} of {clash[0]:%Y-%m-%d} delivered again, counted once"
-            findings.append(_finding("dividends", row, "duplicate_dividend", 2 * row.amount, row.amount, evidence))
-    return rows.drop(index=dropped).reset_index(drop=True)
-
-
 def _drop_spin_offs_paid_twice(
-    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[dict[str, object]]
+    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[Row]
 ) -> pd.DataFrame:
     """A dividend on the day of an odd split, worth about what the split is worth, is the same spin-off once more."""
     odd = splits.loc[splits["kind"] == "spin_off", ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"]]
     both = dividends.reset_index().merge(odd, on=["vendor_code", "ex_date"], suffixes=("", "_split"))
-    both = both[both["known_from_split"] <= both["known_from"]]
+    both = both[both["known_from_split"] <= both["known_from"]].sort_values("ex_date")
     if both.empty:
         return dividends
     bars = prices.loc[prices["vendor_code"].isin(set(both["vendor_code"])), ["vendor_code", "date", "close"]]
     bars = bars[bars["close"] > 0].assign(vendor_code=lambda x: x["vendor_code"].astype("str")).sort_values("date")
-    both = pd.merge_asof(
-        both.sort_values("ex_date"),
-        bars,
-        left_on="ex_date",
-        right_on="date",
-        by="vendor_code",
-        allow_exact_matches=False,
-    )
-    worth_as_split = (1 - both["ratio_old"] / both["ratio_new"]) * both["close"]
-    twice = (both["amount"] / worth_as_split).between(2 / 3, 3 / 2)
-    for row in both[twice].itertuples():
-        worth = (1 - row.ratio_old / row.ratio_new) * row.close
-        evidence = (
-            f"dividend {row.amount:g} and ratio {row.ratio_new}:{row.ratio_old} are one spin-off, the ratio is used"
-        )
-        findings.append(_finding("dividends", row, "spin_off_paid_twice", row.amount, worth, evidence))
-    return dividends.drop(index=both.loc[twice, "index"]).reset_index(drop=True)
+    both = pd.merge_asof(both, bars, left_on="ex_date", right_on="date", by="vendor_code", allow_exact_matches=False)
+    dropped: list[int] = []
+    for row in _records(both):
+        worth = (1 - row["ratio_old"] / row["ratio_new"]) * row["close"]
+        if worth * 2 / 3 <= row["amount"] <= worth * 3 / 2:
+            dropped.append(row["index"])
+            evidence = (
+                f"dividend {row['amount']:g} and {row['ratio_new']}:{row['ratio_old']} are one spin-off, counted once"
+            )
+            findings.append(_finding("spin_off_paid_twice", row, row["amount"], worth, evidence))
+    return dividends.drop(index=dropped).reset_index(drop=True)
 
 
-def _finding(table: str, row: object, rule: str, observed: float, expected: float, evidence: str) -> dict[str, object]:
-    values = (table, row.vendor_code, row.ex_date, rule, observed, expected, evidence, row.known_from)  # type: ignore[attr-defined]
+def _records(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _finding(rule: str, row: Row, observed: float, expected: float, evidence: str) -> Row:
+    table = "dividends" if "amount" in row else "splits"
+    values = (table, row["vendor_code"], row["ex_date"], rule, observed, expected, evidence, row["known_from"])
     return dict(zip(EVENT_FINDING_COLUMNS, values, strict=True))
 
 
-def _findings(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
+def _findings(rows: Iterable[Row]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows), columns=EVENT_FINDING_COLUMNS)
-    frame = frame.astype(
-        {"observed": float, "expected": float, "ex_date": "datetime64[s]", "known_from": "datetime64[us]"}
-    )
+    dates = {"ex_date": "datetime64[s]", "known_from": "datetime64[us]"}
+    frame = frame.astype({"observed": "float64", "expected": "float64"} | dates)
     return frame.sort_values(["table", "vendor_code", "ex_date", "rule", "evidence"], ignore_index=True)

@@ -10,8 +10,7 @@ nothing is repaired here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,7 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar
+from pipeline.delistings import resumptions
 from pipeline.events import clean_events
+from pipeline.findings import concat_findings, findings_frame, no_findings
+from pipeline.quality import event_findings
 from pipeline.settings import DataRules
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ ALWAYS = 0
 
 NO_SESSION = -1
 """A session that is missing, for example the last one of a security that still trades."""
-
-FINDING_COLUMNS = ["sec_id", "session", "rule", "outcome", "observed", "expected", "evidence", "detected_at"]
 
 
 class KnowsIdentities(Protocol):
@@ -52,10 +52,11 @@ class Facts:
                 share count
     dividends:  sec_id ex amount currency kind basis visible
     spin_offs:  sec_id ex child_sec_id child_ratio value visible
-    delistings: sec_id last reason cash successor_sec_id successor_ratio visible
+    delistings: sec_id last reason cash successor_sec_id successor_ratio resumes visible; `resumes`: session of a new
+                listing of the same security, or a large number
     fx_rates:   currency session usd_rate (USD for one unit) visible
     securities: sec_id sec_type currency exchange first last (NO_SESSION: none)
-    findings:   what was left out or read differently, see FINDING_COLUMNS
+    findings:   what was left out or read differently, see `pipeline.findings`
     """
 
     prices: pd.DataFrame
@@ -67,26 +68,6 @@ class Facts:
     securities: pd.DataFrame
     findings: pd.DataFrame
     restated_as_of: np.datetime64 | None = None
-
-
-def findings_frame(**columns: Any) -> pd.DataFrame:
-    """A frame of FINDING_COLUMNS; scalars are repeated."""
-    frame = pd.DataFrame({name: columns[name] for name in FINDING_COLUMNS}, index=columns.get("index"))
-    return frame.astype({"session": np.int32, "detected_at": np.int32, "observed": float, "expected": float})
-
-
-def no_findings() -> pd.DataFrame:
-    return findings_frame(**{name: [] for name in FINDING_COLUMNS})
-
-
-def concat_findings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """All rows, in an order that does not depend on how they were found."""
-    kept = [frame for frame in frames if len(frame)]
-    if not kept:
-        return no_findings()
-    rows = pd.concat(kept, ignore_index=True)
-    order = ["detected_at", "session", "sec_id", "rule", "evidence"]
-    return rows.sort_values(order, kind="stable", ignore_index=True)
 
 
 def build_facts(
@@ -133,7 +114,6 @@ def build_facts(
                     sec_id=moved["sec_id"],
                     session=moved[to],
                     rule="event_on_closed_day",
-                    outcome="flag",
                     observed=np.nan,
                     expected=np.nan,
                     evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
@@ -143,8 +123,8 @@ def build_facts(
         return frame
 
     prices = identify("prices", "date")
-    prices, closed_bars = _sessions_of_bars(prices, calendar)
-    findings.append(closed_bars)
+    prices, left_out = _sessions_of_bars(prices, calendar)
+    findings += left_out
     splits = event_session(identify("splits", "ex_date"), "splits", "ex_date", "ex")
     dividends = event_session(identify("dividends", "ex_date"), "dividends", "ex_date", "ex")
     spin_offs = event_session(identify("spin_offs", "ex_date"), "spin_offs", "ex_date", "ex")
@@ -158,19 +138,24 @@ def build_facts(
     fx_rates["visible"] = clock.visible(fx_rates)
 
     findings.append(_identified_findings(cleaned.findings, master, clock))
-    return Facts(
-        prices=_sorted_bars(prices),
+    bars = _sorted_bars(prices)
+    delistings = _latest_of_each_key(
+        delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio"]
+    )
+    delistings.insert(len(delistings.columns) - 1, "resumes", resumptions(delistings, bars, rules.max_gap))
+    facts = Facts(
+        prices=bars,
         splits=_latest_of_each_key(splits, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
         dividends=_latest_of_each_key(dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis"], many=True),
         spin_offs=_latest_of_each_key(spin_offs, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"]),
-        delistings=_latest_of_each_key(
-            delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio"]
-        ),
+        delistings=delistings,
         fx_rates=_latest_of_each_key(fx_rates, ["currency", "session"], ["usd_rate"]),
         securities=_securities(master, calendar),
-        findings=concat_findings(findings),
+        findings=no_findings(),
         restated_as_of=restated_as_of,
     )
+    findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs)
+    return replace(facts, findings=concat_findings(findings))
 
 
 @dataclass(frozen=True)
@@ -189,25 +174,32 @@ class _Clock:
         return visible
 
 
-def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bars with their ordinal; those on a closed day are rejected with a finding each."""
+def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Bars with their ordinal; those on a closed day, or known before their session closed, are left out."""
     dates = prices["date"].to_numpy("datetime64[D]")
     prices["session"] = calendar.on_or_after(dates)
-    open_day = calendar.is_session(dates)
-    if open_day.all():
-        return prices, no_findings()
-    rejected = prices[~open_day]
-    findings = findings_frame(
-        sec_id=rejected["sec_id"].astype("str"),
-        session=rejected["session"],
-        rule="bar_on_closed_day",
-        outcome="quarantine",
-        observed=rejected["close"],
-        expected=np.nan,
-        evidence=[f"bar dated {d}, on which the exchange was closed" for d in dates[~open_day]],
-        detected_at=np.maximum(rejected["session"], rejected["visible"]),
-    )
-    return prices[open_day], findings
+    closed_day = ~calendar.is_session(dates)
+    session = np.minimum(prices["session"].to_numpy(), len(calendar.closes) - 1)
+    early = ~closed_day & (prices["known_from"].to_numpy("datetime64[us]") < calendar.closes[session])
+    left_out = []
+    for rule, bad, says in (
+        ("bar_on_closed_day", closed_day, "bar dated {}, on which the exchange was closed"),
+        ("bar_before_close", early, "bar of {} was known before that session closed"),
+    ):
+        if bad.any():
+            rows = prices[bad]
+            left_out.append(
+                findings_frame(
+                    sec_id=rows["sec_id"].astype("str"),
+                    session=rows["session"],
+                    rule=rule,
+                    observed=rows["close"],
+                    expected=np.nan,
+                    evidence=[says.format(day) for day in dates[bad]],
+                    detected_at=np.maximum(rows["session"], rows["visible"]),
+                )
+            )
+    return prices[~(closed_day | early)] if left_out else prices, left_out
 
 
 def _unowned(
@@ -223,7 +215,6 @@ def _unowned(
         sec_id="",
         session=session,
         rule="no_security",
-        outcome="flag",
         observed=by_code["n"].to_numpy(float),
         expected=0.0,
         evidence=[
@@ -252,7 +243,6 @@ def _identified_findings(rows: pd.DataFrame, master: KnowsIdentities, clock: _Cl
         sec_id=np.asarray(master.assign(rows["vendor_code"].to_numpy(object), dates), dtype=object),
         session=session,
         rule=rows["rule"].to_numpy(),
-        outcome="flag",
         observed=rows["observed"].to_numpy(),
         expected=rows["expected"].to_numpy(),
         evidence=rows["evidence"].to_numpy(),

@@ -1,41 +1,54 @@
-"""What an outlying return is: an event that explains it, a fault in the data, or a genuine move.
+"""What an outlying return is: a move that an event explains, a fault in the data, or a genuine move.
 
 `judge` looks at one security over a short window that ends at the session to publish, as it was known then, and walks
 it from a clean start. Because the judgement is a function of that window alone, it is the same in a nightly run and in
 a backfill, and nothing later can change it. A fault that shows only afterwards (a price that comes back) is found at
-the later session: the faulty close is no base for the return of that session, and the finding names both sessions.
+the later session: the faulty close is no base for the return of that session, and the finding names the faulty one.
 
-A fault never becomes a number: the cell is missing with a flag, or keeps its value with one.
+A fault never becomes another number: the cell is missing with a flag, or keeps its value with one. The one thing that
+is moved is an event that the price followed on a neighbouring session, and the cell says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, inf, isfinite, log
+from math import exp, inf, isfinite, log, nan
 from typing import NamedTuple
 
 from pipeline.return_flags import ReturnFlag
 
+_SPLITS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
+CUSTOMARY_SPLITS = tuple(sorted(_SPLITS + tuple(1 / ratio for ratio in _SPLITS)))
+
 
 @dataclass(frozen=True)
 class OutlierRules:
-    """Bounds of the return rules. Log units where not said otherwise.
+    """Bounds of the return rules, in log units where not said otherwise. `scale`: robust size of the last returns.
 
-    jump, sigmas:     a move is outlying beyond max(jump, sigmas * robust scale of the last 60 returns)
-    impossible:       price factor in one step that no stock makes; the bar is a bad print at once
-    reversal:         how near the price must come back to the level before an outlying move
-    reversal_sessions: within how many sessions
-    split_tolerance:  distance to a customary split ratio that makes a move look like a missing split; widened to
-                      `split_sigmas` robust scales (at most `split_widest`) when the volume fits a split too
-    volume_factor:    the volume fits when it is within this factor of the volume before times the ratio
-    misdated:         sessions by which an event may be misdated
-    level_sessions:   sessions at a broken level after which it is the level
+    jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
+    event_jump, event_sigmas: the same on a session with a material split, and for a suspected missing split
+    material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
+    followed:            share of an event's effect by which the price must move to have followed it
+    impossible:          price factor in one step that no stock makes: the bar is a bad print at once
+    outside_range:       a close this factor outside its own [low, high], and away from the last close, is a bad print
+    reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
+    split_tolerance:     distance to a customary split ratio that makes an outlying move look like a missing split;
+                         `split_sigmas` scales, at most `split_widest`, when the volume is known and fits
+    volume_factor:       the volume fits a split when it is within this factor of (usual volume * ratio)
+    misdated:            sessions by which an event may be misdated
+    level_sessions:      bars in a row at an impossible level after which it is the level
     """
 
     jump: float = 0.5
     sigmas: float = 12.0
+    event_jump: float = 0.25
+    event_sigmas: float = 8.0
+    material: float = 0.1
+    material_sigmas: float = 5.0
+    followed: float = 0.65
     impossible: float = 50.0
+    outside_range: float = 1.2
     reversal: float = 0.05
     reversal_sessions: int = 10
     split_tolerance: float = 0.02
@@ -46,31 +59,26 @@ class OutlierRules:
     level_sessions: int = 3
 
     def window(self, max_gap: int) -> int:
-        """Sessions before the judged one that can matter."""
+        """Sessions before the judged one that can matter to it."""
         return self.reversal_sessions + max_gap + 1
 
 
-SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
-CUSTOMARY = tuple(sorted(SPLIT_RATIOS + tuple(1 / s for s in SPLIT_RATIOS)))
-
-
 class Walked(NamedTuple):
-    """Events between two sessions for one share: `num/den` shares, `cash`, how many, the split factor, a problem."""
+    """Events between two sessions for one share: it became `num/den` shares and `cash`."""
 
-    num: float
-    den: float
-    cash: float
-    events: int
-    splits: bool
-    problem: int
+    num: float = 1.0
+    den: float = 1.0
+    cash: float = 0.0
+    events: int = 0
+    splits: bool = False
+    problem: int = 0
 
 
-class Finding(NamedTuple):
-    """One thing that a rule says about `session` (index into the window)."""
+class Noted(NamedTuple):
+    """What a rule found at the judged session about element `at` of the window."""
 
-    session: int
+    at: int
     rule: str
-    outcome: str
     observed: float
     expected: float
     evidence: str
@@ -79,213 +87,273 @@ class Finding(NamedTuple):
 class Judgement(NamedTuple):
     ret: float
     flag: ReturnFlag
-    findings: list[Finding]
+    notes: tuple[Noted, ...] = ()
 
 
 class Window(NamedTuple):
-    """One security up to the judged session, which is the last element, as known at that session.
+    """One security up to the judged session, the last element, as known at that session.
 
-    close, vendor_close, volume: lists of float, NaN for none (a bar that was rejected has neither close)
-    scale:  robust scale of the returns before each session, 0 where unknown
-    verdict: a person's decision per index: "release" or "confirm"
-    walk:   events with ex in (after, upto], as known at the judged session
+    close, vendor_close, volume: NaN for none (a rejected bar has neither close)
+    doubtful: the close lies far outside the bar's own range
+    scale:    robust size of the returns before each element, 0 where unknown
+    verdict:  decisions of people by element: "release" or "confirm"
+    walk:     events with ex in (after, upto], elements; `upto` may lie beyond the window, as far as events are known
     """
 
     close: list[float]
     vendor_close: list[float]
     volume: list[float]
+    doubtful: list[bool]
     scale: list[float]
     verdict: dict[int, str]
     walk: Callable[[int, int], Walked]
 
 
-class _Suspect(NamedTuple):
-    """An outlying step that was let through or set aside: at `index`, from `base`."""
+def judge(window: Window, rules: OutlierRules, max_gap: int) -> Judgement:
+    """The return of the window's last element, with what was found out at that session."""
+    walker = _Walker(window, rules, max_gap)
+    judgement = Judgement(nan, ReturnFlag.NO_PRICE)
+    for u in range(len(window.close)):
+        judgement = walker.step(u)
+    return judgement
 
-    index: int
+
+class _Step(NamedTuple):
+    """One move between two closes: from element `base` to `u`, with the events between and without them."""
+
+    u: int
     base: int
+    walked: Walked
+    factor: float
+    without: float
+    scale: float
+
+    @property
+    def move(self) -> float:
+        return _log(self.factor)
+
+    @property
+    def effect(self) -> float:
+        """By how much the events change the move."""
+        return self.move - _log(self.without) if self.walked.events else 0.0
 
 
 class _Walker:
-    """The state of the walk; `step` judges one session after the other."""
+    """The state of the walk. `base` is the last good close."""
 
     def __init__(self, window: Window, rules: OutlierRules, max_gap: int) -> None:
         self.w, self.rules, self.max_gap = window, rules, max_gap
         self.base = -1
-        self.suspects: list[_Suspect] = []
-        self.waiting: list[tuple[int, float]] = []  # events that the price did not follow (session, ratio)
-        self.missed: list[tuple[int, float]] = []  # moves that look like a split without an event (session, ratio)
-        self.set_aside: list[int] = []  # bars in a row that cannot be
+        self.outlying: list[tuple[int, int]] = []  # (u, base) of outlying steps whose close was believed
+        self.moves: dict[int, float] = {}  # log moves of steps without a material event
+        self.waiting: list[tuple[int, Walked]] = []  # events that the price did not follow
+        self.used_early: list[int] = []  # elements at which an event of the next sessions was used already
+        self.set_aside: list[int] = []  # bars in a row at an impossible level
 
     def step(self, u: int) -> Judgement:
         if self.w.verdict.get(u) != "confirm":
             return self._judge(u)
-        before = (self.base, [*self.suspects], [*self.waiting], [*self.missed], [*self.set_aside])
+        before = self.base, [*self.outlying], dict(self.moves), [*self.waiting], [*self.used_early], [*self.set_aside]
         judgement = self._judge(u)
         if isfinite(judgement.ret):  # a person says that this cell is wrong: its close is no price
-            self.base, self.suspects, self.waiting, self.missed, self.set_aside = before
-            judgement = Judgement(float("nan"), ReturnFlag.WITHHELD, [])
+            self.base, self.outlying, self.moves, self.waiting, self.used_early, self.set_aside = before
+            return Judgement(nan, ReturnFlag.WITHHELD)
         return judgement
 
     def _judge(self, u: int) -> Judgement:
         w, base = self.w, self.base
         has_close, has_vendor = isfinite(w.close[u]), isfinite(w.vendor_close[u])
         if not (has_close or has_vendor):
-            return Judgement(float("nan"), ReturnFlag.NO_PRICE, [])
+            return Judgement(nan, ReturnFlag.NO_PRICE)
         if base < 0 or u - base > self.max_gap:
-            self.base, self.set_aside = u, []
-            return Judgement(float("nan"), ReturnFlag.GAP_TOO_LONG, [])
+            return self._accept(u, nan, ReturnFlag.GAP_TOO_LONG)
         if has_close and isfinite(w.close[base]):
             return self._from_closes(u, base)
-        self.base = u
         if has_vendor and isfinite(w.vendor_close[base]):
-            flag = ReturnFlag.VENDOR_RATIO if u - base == 1 else ReturnFlag.VENDOR_RATIO_OVER_GAP
-            return Judgement(w.vendor_close[u] / w.vendor_close[base] - 1.0, flag, [])
-        return Judgement(float("nan"), ReturnFlag.NOT_COMPARABLE, [])
+            return self._from_vendor(u, base)
+        return self._accept(u, nan, ReturnFlag.NOT_COMPARABLE)
+
+    def _accept(self, u: int, ret: float, flag: ReturnFlag, *notes: Noted) -> Judgement:
+        """The close of `u` is good: the next return starts there."""
+        self.base, self.set_aside = u, []
+        return Judgement(ret, flag, notes)
+
+    def _from_vendor(self, u: int, base: int) -> Judgement:
+        w, rules = self.w, self.rules
+        factor = w.vendor_close[u] / w.vendor_close[base]
+        flag = ReturnFlag.VENDOR_RATIO if u - base == 1 else ReturnFlag.VENDOR_RATIO_OVER_GAP
+        bound = max(rules.jump, rules.sigmas * w.scale[u])
+        if abs(_log(factor)) <= bound or w.verdict.get(u) == "release":
+            return self._accept(u, factor - 1.0, flag)
+        if not 1 / rules.impossible < factor < rules.impossible:
+            evidence = f"back-adjusted close {w.vendor_close[u]:g} after {w.vendor_close[base]:g}"
+            note = Noted(u, "bad_print", w.vendor_close[u], w.vendor_close[base], evidence)
+            return Judgement(nan, ReturnFlag.BAD_PRINT, (note,))
+        note = Noted(u, "extreme_return", factor - 1.0, exp(bound) - 1.0, "from back-adjusted closes, kept")
+        return self._accept(u, factor - 1.0, flag, note)
 
     def _from_closes(self, u: int, base: int) -> Judgement:
-        w, rules = self.w, self.rules
+        w = self.w
         walked = w.walk(base, u)
-        factor = _factor(w.close[base], w.close[u], walked)
-        flag = ReturnFlag.OVER_GAP if u - base > 1 else _plain_flag(walked)
+        step = _Step(
+            u, base, walked, _factor(w.close[base], w.close[u], walked), w.close[u] / w.close[base], w.scale[u]
+        )
         if walked.problem:
-            self.base = u
-            return Judgement(float("nan"), ReturnFlag(walked.problem), [])
+            return self._accept(u, nan, ReturnFlag(walked.problem))
         if w.verdict.get(u) == "release":
-            self.base, self.set_aside = u, []
-            return Judgement(factor - 1.0, ReturnFlag.RELEASED, [])
-        bound = max(rules.jump, rules.sigmas * w.scale[u])
-        move = _log(factor)
-        if abs(move) <= bound:
-            self.base, self.set_aside = u, []
-            return Judgement(factor - 1.0, flag, [])
-        return self._outlying(u, base, walked, factor, bound)
+            return self._accept(u, step.factor - 1.0, ReturnFlag.RELEASED)
+        if walked.cash > w.close[base]:
+            note = Noted(u, "dividend_above_price", walked.cash, w.close[base], f"cash {walked.cash:g} in one step")
+            return self._accept(u, nan, ReturnFlag.EVENT_CONFLICT, note)
+        material = self._is_material(step.effect, step.scale)
+        judgement = self._material_event(step) if material else self._neighbouring_event(step)
+        if judgement is None and w.doubtful[u]:
+            judgement = self._outside_own_range(step)
+        if judgement is None:
+            judgement = self._large_move(step, material)
+        if judgement is None:
+            flag = ReturnFlag.WITH_EVENTS if walked.events else ReturnFlag.ORDINARY
+            judgement = self._accept(u, step.factor - 1.0, ReturnFlag.OVER_GAP if u - base > 1 else flag)
+        if not material:
+            self.moves[u] = step.move
+        return judgement
 
-    def _outlying(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement:
-        for explain in (self._comes_back, self._contradicts_split, self._moved_event, self._impossible, self._missing):
-            judgement = explain(u, base, walked, factor, bound)
-            if judgement is not None:
-                return judgement
-        self.suspects.append(_Suspect(u, base))
-        self.base, self.set_aside = u, []
-        finding = Finding(u, "extreme_return", "flag", factor - 1.0, exp(bound) - 1.0, "no sign of a fault, kept")
-        return Judgement(factor - 1.0, ReturnFlag.EXTREME_KEPT, [finding])
+    def _is_material(self, effect: float, scale: float) -> bool:
+        return abs(effect) >= max(self.rules.material, self.rules.material_sigmas * scale)
 
-    def _comes_back(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement | None:
-        """The price is back where it was before an outlying step: what lies between was a bad print."""
-        w, rules = self.w, self.rules
-        for suspect in reversed(self.suspects):
-            if u - suspect.index > rules.reversal_sessions or u - suspect.base > self.max_gap:
+    def _tolerance(self, effect: float, scale: float) -> float:
+        return max(self.rules.reversal, 3 * scale, (1 - self.rules.followed) / 2 * abs(effect))
+
+    def _material_event(self, step: _Step) -> Judgement | None:
+        """An event of this session that the close did not follow: misdated, or wrong."""
+        u, effect = step.u, step.effect
+        if any(u - k <= self.rules.misdated for k in self.used_early):
+            return self._accept(u, step.without - 1.0, ReturnFlag.EVENT_MOVED)
+        ignored = (1 - self.rules.followed) * abs(effect)
+        if abs(_log(step.without)) > ignored or step.move * effect < 0:
+            return None
+        factor = step.factor / step.without
+        for k in range(u - 1, max(u - self.rules.misdated, 0) - 1, -1):
+            before = self.moves.get(k)
+            if before is not None and abs(before + effect) <= self._tolerance(effect, step.scale):
+                evidence = f"the close followed the event (factor {factor:g}) {u - k} sessions before its ex-date"
+                note = Noted(k, "misdated_event", exp(before) - 1.0, exp(before + effect) - 1.0, evidence)
+                return self._accept(u, step.without - 1.0, ReturnFlag.EVENT_MOVED, note)
+        self.waiting.append((u, step.walked))
+        evidence = f"an event (factor {factor:g}) is delivered, but the close went {step.without - 1:+.2%} only"
+        note = Noted(u, "event_not_in_price", step.factor - 1.0, step.without - 1.0, evidence)
+        return self._accept(u, nan, ReturnFlag.EVENT_CONFLICT, note)
+
+    def _neighbouring_event(self, step: _Step) -> Judgement | None:
+        """The move is an event that is dated a session or two before or after."""
+        u, base, w = step.u, step.base, self.w
+        near = [(k, walked) for k, walked in self.waiting if u - k <= self.rules.misdated]
+        ahead = w.walk(u, u + self.rules.misdated)
+        if ahead.events and not ahead.problem:
+            near.append((u + 1, ahead))
+        for k, walked in near:
+            factor = _factor(w.close[base], w.close[u], walked)
+            effect = _log(factor) - step.move
+            if not self._is_material(effect, step.scale) or abs(step.move) < self.rules.followed * abs(effect):
                 continue
-            whole = w.walk(suspect.base, u)
-            back = _factor(w.close[suspect.base], w.close[u], whole)
-            if whole.problem or abs(_log(back)) > rules.reversal:
+            if abs(_log(factor)) > self._tolerance(effect, step.scale):
                 continue
-            findings = [
-                Finding(
-                    k,
-                    "bad_print",
-                    "quarantine",
-                    w.close[k],
-                    w.close[suspect.base],
-                    f"close left {w.close[suspect.base]:g} and came back to {w.close[u]:g} {u - k} sessions later",
-                )
-                for k in range(suspect.index, u)
-                if isfinite(w.close[k])
+            if k > u:
+                self.used_early.append(u)
+            self.waiting = [entry for entry in self.waiting if entry[0] != k]
+            when = "before its ex-date" if k > u else f"{u - k} sessions after its ex-date"
+            evidence = f"the close followed the event (factor {factor / step.factor:g}) {when}; used here"
+            note = Noted(u, "misdated_event", step.factor - 1.0, factor - 1.0, evidence)
+            return self._accept(u, factor - 1.0, ReturnFlag.EVENT_MOVED, note)
+        return None
+
+    def _outside_own_range(self, step: _Step) -> Judgement | None:
+        """The close lies outside the bar's own range and far from the last close."""
+        if abs(step.move) <= log(self.rules.outside_range):
+            return None
+        close, before = self.w.close[step.u], self.w.close[step.base]
+        evidence = f"close {close:g} lies outside the range of its own bar, and the last close was {before:g}"
+        return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(step.u, "bad_print", close, before, evidence),))
+
+    def _large_move(self, step: _Step, material: bool) -> Judgement | None:
+        rules, scale = self.rules, step.scale
+        bound = max(rules.jump, rules.sigmas * scale)
+        on_event = max(rules.event_jump, rules.event_sigmas * scale)
+        move = abs(step.move)
+        if material and step.walked.splits and move > on_event:
+            ratio = step.walked.num / step.walked.den
+            evidence = f"with split {ratio:g} the move is {step.factor - 1:+.2%}, without {step.without - 1:+.2%}"
+            note = Noted(step.u, "split_ratio_contradicted", step.factor - 1.0, step.without - 1.0, evidence)
+            return self._accept(step.u, nan, ReturnFlag.EVENT_CONFLICT, note)
+        if move > bound and (judgement := self._comes_back(step)) is not None:
+            return judgement
+        if not 1 / rules.impossible < step.factor < rules.impossible:
+            return self._impossible(step, bound)
+        if move > on_event and (judgement := self._missing_split(step)) is not None:
+            return judgement
+        if move <= bound:
+            return None
+        self.outlying.append((step.u, step.base))
+        note = Noted(step.u, "extreme_return", step.factor - 1.0, exp(bound) - 1.0, "no sign of a fault, kept")
+        return self._accept(step.u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, note)
+
+    def _comes_back(self, step: _Step) -> Judgement | None:
+        """The price is back where it was before an outlying step: what lies between were bad prints."""
+        w, u = self.w, step.u
+        for k, base in reversed(self.outlying):
+            if u - k > self.rules.reversal_sessions or u - base > self.max_gap:
+                continue
+            walked = w.walk(base, u)
+            back = _factor(w.close[base], w.close[u], walked)
+            if walked.problem or abs(_log(back)) > self.rules.reversal:
+                continue
+            self.outlying = [entry for entry in self.outlying if entry[0] < k]
+            came = f"the close left {w.close[base]:g} and was back at {w.close[u]:g}"
+            notes = [
+                Noted(j, "bad_print", w.close[j], w.close[base], f"{came} {u - j} sessions later")
+                for j in range(k, u)
+                if isfinite(w.close[j])
             ]
-            self.suspects = [s for s in self.suspects if s.index < suspect.index]
-            self.base, self.set_aside = u, []
-            return Judgement(back - 1.0, ReturnFlag.OVER_GAP, findings)
+            return self._accept(u, back - 1.0, ReturnFlag.OVER_GAP, *notes)
         return None
 
-    def _contradicts_split(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement | None:
-        """A split of the session does not fit the price: misdated, applied twice, or the wrong ratio."""
-        if not walked.splits:
-            return None
-        w, rules = self.w, self.rules
-        ratio = walked.num / walked.den
-        without = (w.close[u] + walked.cash) / w.close[base]
-        self.base, self.set_aside = u, []
-        if abs(_log(without)) <= bound:
-            for k, missed in self.missed:
-                if u - k <= rules.misdated and abs(_log(missed / ratio)) < rules.split_widest:
-                    self.missed.remove((k, missed))
-                    evidence = f"split {ratio:g} dated {u - k} sessions after the price followed it; not applied again"
-                    finding = Finding(u, "misdated_split", "flag", factor - 1.0, without - 1.0, evidence)
-                    return Judgement(without - 1.0, ReturnFlag.EVENT_MOVED, [finding])
-            self.waiting.append((u, ratio))
-            evidence = f"split {ratio:g} is delivered but the close did not follow it"
-            rule = "split_not_in_price"
-        else:
-            evidence = f"with split {ratio:g} the move is {factor - 1:+.2%}, without it {without - 1:+.2%}"
-            rule = "split_ratio_contradicted"
-        finding = Finding(u, rule, "quarantine", factor - 1.0, without - 1.0, evidence)
-        return Judgement(float("nan"), ReturnFlag.EVENT_CONFLICT, [finding])
-
-    def _moved_event(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement | None:
-        """The move is the split that the price did not follow a session or two ago."""
-        for k, ratio in self.waiting:
-            if u - k <= self.rules.misdated and abs(_log(factor * ratio)) <= bound:
-                self.waiting.remove((k, ratio))
-                self.base, self.set_aside = u, []
-                evidence = f"split {ratio:g} dated {u - k} sessions before the price followed it; applied here"
-                finding = Finding(u, "misdated_split", "flag", factor - 1.0, factor * ratio - 1.0, evidence)
-                return Judgement(factor * ratio - 1.0, ReturnFlag.EVENT_MOVED, [finding])
-        return None
-
-    def _impossible(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement | None:
-        """No stock moves by such a factor: the bar is set aside, unless the level holds."""
-        w, rules = self.w, self.rules
-        if 1 / rules.impossible < factor < rules.impossible:
-            return None
-        nan = float("nan")
+    def _impossible(self, step: _Step, bound: float) -> Judgement:
+        """No stock moves by such a factor: the bar is set aside, until the level holds."""
+        w, u, base = self.w, step.u, step.base
         self.set_aside.append(u)
-        if len(self.set_aside) >= rules.level_sessions:
-            level = [w.close[k] for k in self.set_aside]
+        levels = [w.close[k] for k in self.set_aside]
+        if len(levels) >= self.rules.level_sessions and max(levels) / min(levels) < exp(bound):
             before = self.set_aside[-2]
-            step = _factor(w.close[before], w.close[u], w.walk(before, u))
-            if max(level) / min(level) < exp(bound):
-                self.base, self.set_aside = u, []
-                evidence = f"the close stays near {w.close[u]:g}, {factor:g} times the level before: taken as the level"
-                finding = Finding(u, "level_break", "flag", w.close[u], w.close[base], evidence)
-                return Judgement(step - 1.0, ReturnFlag.ORDINARY, [finding])
-        evidence = f"close {w.close[u]:g} after {w.close[base]:g}: a factor of {factor:.4g} in one step"
-        finding = Finding(u, "bad_print", "quarantine", w.close[u], w.close[base], evidence)
-        return Judgement(nan, ReturnFlag.BAD_PRINT, [finding])
+            evidence = (
+                f"{len(levels)} closes near {w.close[u]:g}, {step.factor:g} times the level before: the new level"
+            )
+            note = Noted(u, "level_break", w.close[u], w.close[base], evidence)
+            ret = _factor(w.close[before], w.close[u], w.walk(before, u)) - 1.0
+            return self._accept(u, ret, ReturnFlag.ORDINARY if u - before == 1 else ReturnFlag.OVER_GAP, note)
+        evidence = f"close {w.close[u]:g} after {w.close[base]:g}, a factor of {step.factor:.4g} in one step"
+        return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(u, "bad_print", w.close[u], w.close[base], evidence),))
 
-    def _missing(self, u: int, base: int, walked: Walked, factor: float, bound: float) -> Judgement | None:
-        """The move is a customary split ratio and no event says so."""
-        w, rules = self.w, self.rules
-        ratio = min(CUSTOMARY, key=lambda s: abs(_log(factor * s)))
-        distance = abs(_log(factor * ratio))
-        widest = max(rules.split_tolerance, min(rules.split_sigmas * w.scale[u], rules.split_widest))
-        volume = _volume_ratio(w.volume, u)
-        fits = 1 / rules.volume_factor <= volume / ratio <= rules.volume_factor
-        if distance > widest or not (fits or (distance <= rules.split_tolerance and not isfinite(volume))):
+    def _missing_split(self, step: _Step) -> Judgement | None:
+        """The move is a customary split ratio, the volume fits one, and no event says so."""
+        rules, w, u = self.rules, self.w, step.u
+        ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
+        distance = abs(_log(step.factor * ratio))
+        volume = _usual_volume_ratio(w.volume, u)
+        if isfinite(volume):
+            widest = max(rules.split_tolerance, min(rules.split_sigmas * step.scale, rules.split_widest))
+            fits = 1 / rules.volume_factor <= volume / ratio <= rules.volume_factor
+        else:
+            widest, fits = rules.split_tolerance, True
+        if distance > widest or not fits:
             return None
-        self.suspects.append(_Suspect(u, base))
-        self.missed.append((u, ratio))
-        self.base, self.set_aside = u, []
-        evidence = f"close times {factor:.4g}, volume times {volume:.3g}, no event: looks like a split {ratio:g}"
-        finding = Finding(u, "missing_split", "quarantine", factor - 1.0, factor * ratio - 1.0, evidence)
-        return Judgement(float("nan"), ReturnFlag.MISSING_SPLIT, [finding])
-
-
-def judge(window: Window, rules: OutlierRules, max_gap: int) -> Judgement:
-    """The return of the window's last session, with the findings that are made at that session."""
-    walker = _Walker(window, rules, max_gap)
-    judgement = Judgement(float("nan"), ReturnFlag.NO_PRICE, [])
-    for u in range(len(window.close)):
-        judgement = walker.step(u)
-    return judgement
-
-
-def _plain_flag(walked: Walked) -> ReturnFlag:
-    return ReturnFlag.WITH_EVENTS if walked.events else ReturnFlag.ORDINARY
+        self.outlying.append((u, step.base))
+        evidence = f"close times {step.factor:.4g}, volume times {volume:.3g}, no event: looks like a split {ratio:g}"
+        note = Noted(u, "missing_split", step.factor - 1.0, step.factor * ratio - 1.0, evidence)
+        return self._accept(u, nan, ReturnFlag.MISSING_SPLIT, note)
 
 
 def _factor(p0: float, p1: float, walked: Walked) -> float:
-    """1 + return; the same operations in the same order as `returns.growth`."""
+    """1 + return; the operations of `returns.growth` in their order, so that both give the same bits."""
     return (p1 * walked.num / walked.den + walked.cash) / p0
 
 
@@ -293,9 +361,9 @@ def _log(factor: float) -> float:
     return log(factor) if factor > 0 else -inf
 
 
-def _volume_ratio(volume: list[float], u: int) -> float:
-    """Volume of a session over the median of the sessions before it; NaN when unknown."""
+def _usual_volume_ratio(volume: list[float], u: int) -> float:
+    """Volume of an element over the median of up to 20 before it; NaN when unknown."""
     before = sorted(v for v in volume[max(0, u - 20) : u] if v > 0)
     if not before or not volume[u] > 0:
-        return float("nan")
+        return nan
     return volume[u] / before[len(before) // 2]

@@ -13,19 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.delistings import FOR_EVER, close_of
 from pipeline.facts import Facts
 from pipeline.return_flags import ReturnFlag
 
 FX_MAX_AGE = 5
 """Sessions that an exchange rate may be old on an ex-date."""
-
-FOR_EVER = np.int32(2**31 - 1)
 
 _PRE, _SPLIT, _POST = 0, 1, 2
 _SHIFT = 20  # ordinals are below 2**20
@@ -75,6 +74,16 @@ class Accrued(NamedTuple):
     splits: NDArray[np.bool_]
     problem: NDArray[np.int16]
 
+    def spread(self, to: NDArray[np.bool_]) -> Accrued:
+        """These cells at the True places of `to`, and cells without an event at the others."""
+        n = len(to)
+        whole = Accrued(
+            np.ones(n), np.ones(n), np.zeros(n), np.zeros(n, np.int32), np.zeros(n, bool), np.zeros(n, np.int16)
+        )
+        for field in self._fields:
+            getattr(whole, field)[to] = getattr(self, field)
+        return whole
+
 
 @dataclass(frozen=True, eq=False)
 class EventTable:
@@ -123,20 +132,23 @@ class EventTable:
             problem[c] = np.maximum(problem[c], self.problem[e])
         return Accrued(num, den, cash, events, splits, problem)
 
-    def sessions_with_events(self, n: int, first: int, last: int) -> NDArray[np.int32]:
-        """(n, last-first+1) int32: running count of events by ex-date, known or not."""
+    def running_count(self, n: int, first: int, last: int) -> NDArray[np.int32]:
+        """(n, last-first+1) running count of events by ex-date, whether known yet or not."""
         security, ex = self.key >> _SHIFT, self.key & ((1 << _SHIFT) - 1)
         inside = (ex >= first) & (ex <= last)
         counts = np.zeros((n, last - first + 1), np.int32)
         np.add.at(counts, (security[inside], ex[inside] - first), 1)
         return np.cumsum(counts, axis=1, dtype=np.int32)
 
-    def rows_of(self, security: NDArray[np.integer]) -> EventTable:
-        """The events of a block of securities, renumbered from 0. `security`: a contiguous ascending range."""
-        lo = np.searchsorted(self.key, np.int64(security[0]) << _SHIFT)
-        hi = np.searchsorted(self.key, np.int64(security[-1] + 1) << _SHIFT)
+    def sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of every row: security, ex, |log ratio| and cash."""
+        return self.key >> _SHIFT, self.key & ((1 << _SHIFT) - 1), np.abs(np.log(self.num / self.den)), self.cash
+
+    def rows_of(self, begin: int, end: int) -> EventTable:
+        """The events of the securities [begin, end), renumbered from 0."""
+        lo, hi = np.searchsorted(self.key, np.array([begin, end], np.int64) << _SHIFT)
         part = {name: getattr(self, name)[lo:hi] for name in self.__dataclass_fields__}
-        return EventTable(**part | {"key": part["key"] - (np.int64(security[0]) << _SHIFT)})
+        return EventTable(**part | {"key": part["key"] - (np.int64(begin) << _SHIFT)})
 
 
 def growth(p0: NDArray[np.float64], p1: NDArray[np.float64], accrued: Accrued) -> NDArray[np.float64]:
@@ -173,7 +185,7 @@ def event_table(facts: Facts, sec_ids: NDArray[np.object_]) -> EventTable:
 _COLUMNS = ["security", "ex", "phase", "num", "den", "cash", "problem", "visible", "until"]
 
 
-def _of_roster(frame: pd.DataFrame, position: pd.Index, key: list[str]) -> pd.DataFrame:
+def _of_roster(frame: pd.DataFrame, position: pd.Index[Any], key: list[str]) -> pd.DataFrame:
     """Rows of the roster with `security` (position) and `until`: where the next version of their key takes over."""
     security = position.get_indexer(pd.Index(frame["sec_id"]))
     rows = frame[security >= 0].assign(security=security[security >= 0])
@@ -183,7 +195,7 @@ def _of_roster(frame: pd.DataFrame, position: pd.Index, key: list[str]) -> pd.Da
     return rows.merge(moments, on=[*key, "visible"], how="left")
 
 
-def _splits(splits: pd.DataFrame, position: pd.Index) -> pd.DataFrame:
+def _splits(splits: pd.DataFrame, position: pd.Index[Any]) -> pd.DataFrame:
     rows = _of_roster(splits, position, ["sec_id", "ex", "kind"])
     return rows.assign(
         phase=_SPLIT,
@@ -194,7 +206,7 @@ def _splits(splits: pd.DataFrame, position: pd.Index) -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def _dividends(facts: Facts, position: pd.Index) -> pd.DataFrame:
+def _dividends(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
     rows = _of_roster(facts.dividends, position, ["sec_id", "ex", "kind"])
     own = facts.securities.set_index("sec_id")["currency"]
     paid, quoted = rows["currency"].to_numpy(object), rows["sec_id"].map(own).to_numpy(object)
@@ -221,28 +233,25 @@ def _rates(
     fx: pd.DataFrame, currency: NDArray[np.object_], ex: NDArray[np.integer], moment: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     """USD for one unit on each ex-date: the latest rate not older than FX_MAX_AGE that was known at `moment`."""
-    rates = np.full(len(currency), np.nan)
-    by_currency = dict(tuple(fx.groupby("currency", sort=False)))
-    for k, name in enumerate(currency):
-        if name == "USD":
-            rates[k] = 1.0
-        elif name in by_currency:
-            rows = by_currency[name]
-            age = ex[k] - rows["session"]
-            fit = rows[(age >= 0) & (age <= FX_MAX_AGE) & (rows["visible"] <= moment[k])]
-            if len(fit):
-                rates[k] = fit.sort_values(["session", "visible"])["usd_rate"].iloc[-1]
+    rates = np.where(currency == "USD", 1.0, np.nan)
+    for name in sorted(set(currency) - {"USD"}):
+        rows = fx[fx["currency"] == name].sort_values(["session", "visible"])
+        session, visible, rate = (rows[column].to_numpy() for column in ("session", "visible", "usd_rate"))
+        for k in np.flatnonzero(currency == name):
+            fit = (session <= ex[k]) & (session >= ex[k] - FX_MAX_AGE) & (visible <= moment[k])
+            if fit.any():
+                rates[k] = rate[fit][-1]
     return rates
 
 
-def _spin_offs(facts: Facts, position: pd.Index) -> pd.DataFrame:
+def _spin_offs(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
     """A spin-off as cash: the child's first regular close on the ex-date, else the value that the row states."""
     rows = _of_roster(facts.spin_offs, position, ["sec_id", "ex"])
     value = rows["value"].to_numpy(float).copy()
-    for k, row in enumerate(rows.itertuples()):
-        close = close_of(facts.prices, row.child_sec_id, row.ex, max(row.ex, row.visible))
+    for k, row in enumerate(rows.to_dict("records")):
+        close = close_of(facts.prices, row["child_sec_id"], row["ex"], max(row["ex"], row["visible"]))
         if np.isfinite(close):
-            value[k] = row.child_ratio * close
+            value[k] = row["child_ratio"] * close
     known = np.isfinite(value)
     return rows.assign(
         phase=_PRE,
@@ -251,18 +260,3 @@ def _spin_offs(facts: Facts, position: pd.Index) -> pd.DataFrame:
         cash=np.where(known, value, 0.0),
         problem=np.where(known, 0, int(ReturnFlag.NO_SPIN_OFF_VALUE)),
     )[_COLUMNS]
-
-
-def close_of(prices: pd.DataFrame, sec_id: str, session: int, known_at: int, max_age: int = 0) -> float:
-    """Raw close of a security as known at an ordinal: of `session`, or up to `max_age` sessions earlier; else NaN."""
-    categories = prices["sec_id"].cat.categories
-    code = categories.get_indexer([sec_id])[0]
-    if code < 0:
-        return np.nan
-    codes = prices["sec_id"].cat.codes.to_numpy()
-    lo, hi = np.searchsorted(codes, code), np.searchsorted(codes, code, side="right")
-    rows = prices.iloc[lo:hi]
-    age = session - rows["session"]
-    fit = rows[(age >= 0) & (age <= max_age) & (rows["visible"] <= known_at) & (rows["close"] > 0)]
-    fit = fit[np.isfinite(fit["close"])]
-    return float(fit["close"].iloc[-1]) if len(fit) else np.nan

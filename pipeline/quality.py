@@ -1,0 +1,450 @@
+"""The rules about bars, events, sessions and deliveries (those about returns are in `pipeline.outliers`).
+
+Rules that look at one bar or one event give findings; the panel leaves out what they quarantine. Rules that look at a
+whole delivery stop the session before anything is computed (`BatchFault`), unless a person released it. A rule looks at
+rows up to the session in which it reports and no further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.delistings import close_of
+from pipeline.findings import RULES, findings_frame, no_findings
+
+
+@dataclass(frozen=True)
+class BarRules:
+    """Bounds of the bar rules.
+
+    sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
+                    `sentinel_sessions` before was above `sentinel_if_below`
+    ohlc_tolerance: relative
+    stale_sessions: the repetition of a close without volume from which on it is no price
+    """
+
+    sentinel: float = 1e6
+    sentinel_if_below: float = 5e5
+    sentinel_sessions: int = 60
+    ohlc_tolerance: float = 1e-6
+    stale_sessions: int = 5
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """Bounds of the event rules.
+
+    ratio:      largest split either way
+    yield_jump: factor by which a regular dividend's yield may leave the range of the last four
+    basis:      difference of the return between the two bases from which on somebody should look
+    """
+
+    ratio: float = 1000.0
+    yield_jump: float = 5.0
+    basis: float = 0.0025
+
+
+@dataclass(frozen=True)
+class PanelRules:
+    """Bounds for one session over all securities; sessions with fewer than `names` securities are not judged.
+
+    coverage:        smallest share of the names with a price the session before that must have one
+    stale:           largest share of names whose close and volume both repeat the session before
+    broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
+    shifted_share, shifted_bars: a code is shifted when so large a share of its bars, and so many, lie on closed days
+    zero_returns:    largest share of returns that are exactly zero
+    median_move:     largest median of |return|
+    event_share:     largest share of names with a split (a dividend: five times that) on one ex-date
+    market_correlation: smallest correlation of the market ETF with the median stock over the sessions given
+    """
+
+    names: int = 20
+    coverage: float = 0.7
+    stale: float = 0.5
+    broken_factor: float = 8.0
+    broken_share: float = 0.05
+    shifted_share: float = 0.1
+    shifted_bars: int = 3
+    zero_returns: float = 0.3
+    median_move: float = 0.06
+    event_share: float = 0.03
+    market_correlation: float = 0.7
+
+
+BAR_RULES, EVENT_RULES, PANEL_RULES = BarRules(), EventRules(), PanelRules()
+
+
+class BatchFault(RuntimeError):
+    """A delivery is wrong as a whole; nothing of it may be computed. `findings` are the rows that say why."""
+
+    def __init__(self, findings: pd.DataFrame) -> None:
+        self.findings = findings
+        shown = "\n".join(f"  {row['rule']}: {row['evidence']}" for row in findings.to_dict("records")[:20])
+        super().__init__(
+            f"{len(findings)} faults of whole deliveries; nothing was computed.\n{shown}\n"
+            "Have the vendor deliver again, or accept a session as it is: erm3 quality release '*' SESSION"
+        )
+
+
+def rejected_closes(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+    """Bars whose close is a number that cannot be a price. Bars of one security stand together, by session."""
+    close = bars["close"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        impossible = ~np.isnan(close) & ~((close > 0) & np.isfinite(close))
+        sentinel = close >= rules.sentinel
+    if sentinel.any():  # a stock that really trades there has traded near there
+        owner, session = bars["sec_id"].cat.codes.to_numpy(), bars["session"].to_numpy()
+        for k in np.flatnonzero(sentinel & ~impossible):
+            near = (owner == owner[k]) & (session < session[k]) & (session >= session[k] - rules.sentinel_sessions)
+            impossible[k] = not (close[near & (close < rules.sentinel)] >= rules.sentinel_if_below).any()
+    return impossible
+
+
+def inconsistent_bars(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+    """Bars that break `low <= open, close <= high`; a missing field breaks nothing."""
+    slack = 1 + rules.ohlc_tolerance
+    opened, high, low, close = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
+    with np.errstate(invalid="ignore"):
+        return (
+            (low > high * slack)
+            | (low > opened * slack)
+            | (low > close * slack)
+            | (opened > high * slack)
+            | (close > high * slack)
+        )
+
+
+def closes_outside_range(bars: pd.DataFrame, factor: float) -> NDArray[np.bool_]:
+    """Closes more than `factor` outside the [low, high] of their own bar."""
+    high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
+    with np.errstate(invalid="ignore"):
+        return (close > factor * high) | (close * factor < low)
+
+
+def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
+    volume = bars["volume"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        return ~np.isnan(volume) & ~((volume >= 0) & np.isfinite(volume))
+
+
+def stale_closes(
+    close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules = BAR_RULES
+) -> NDArray[np.bool_]:
+    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, sessions without gaps."""
+    repeats = np.zeros(close.shape, bool)
+    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & (volume[:, 1:] == 0)
+    stale = repeats.copy()
+    for back in range(1, rules.stale_sessions):
+        stale[:, back:] &= repeats[:, :-back]
+        stale[:, :back] = False
+    return stale
+
+
+def event_findings(
+    prices: pd.DataFrame,
+    splits: pd.DataFrame,
+    dividends: pd.DataFrame,
+    spin_offs: pd.DataFrame,
+    rules: EventRules = EVENT_RULES,
+) -> list[pd.DataFrame]:
+    """Findings about events one by one, each reported at the first session that can use the event."""
+    kinds = (("split", splits), ("dividend", dividends), ("spin-off", spin_offs))
+    return [
+        *(_late(frame, name) for name, frame in kinds),
+        _odd_ratios(splits, rules),
+        *_odd_dividends(prices, splits, dividends, rules),
+        _spin_off_values(prices, spin_offs),
+    ]
+
+
+def _dated(rows: pd.DataFrame, rule: str, observed: Any, expected: Any, evidence: list[str]) -> pd.DataFrame:
+    """Findings about events; each is reported at the first session that knows the event, not before its ex-date."""
+    return findings_frame(
+        sec_id=rows["sec_id"].to_numpy(),
+        session=rows["ex"].to_numpy(),
+        rule=rule,
+        observed=observed,
+        expected=expected,
+        evidence=evidence,
+        detected_at=np.maximum(rows["ex"].to_numpy(), rows["visible"].to_numpy()),
+        index=range(len(rows)),
+    )
+
+
+def _late(events: pd.DataFrame, name: str) -> pd.DataFrame:
+    rows = events[events["visible"] > events["ex"]]
+    delay = (rows["visible"] - rows["ex"]).to_numpy()
+    evidence = [f"{name} became known {n} sessions after its ex-date" for n in delay]
+    return _dated(rows, "late_event", delay, 0.0, evidence)
+
+
+def _odd_ratios(splits: pd.DataFrame, rules: EventRules) -> pd.DataFrame:
+    ratio = splits["ratio_new"].to_numpy() / splits["ratio_old"].to_numpy()
+    odd = (ratio > rules.ratio) | (ratio < 1 / rules.ratio)
+    return _dated(splits[odd], "ratio_out_of_bounds", ratio[odd], rules.ratio, [f"ratio {r:g}" for r in ratio[odd]])
+
+
+def _odd_dividends(
+    prices: pd.DataFrame, splits: pd.DataFrame, dividends: pd.DataFrame, rules: EventRules
+) -> list[pd.DataFrame]:
+    """Yield jumps, changes of currency, and a basis that matters."""
+    rows = dividends.copy()
+    rows["price"] = closes_before(prices, rows)
+    both = rows.merge(splits[["sec_id", "ex", "ratio_new", "ratio_old"]], on=["sec_id", "ex"])
+    ratio = (both["ratio_new"] / both["ratio_old"]).to_numpy()
+    differs = both["amount"].to_numpy() * np.abs(ratio - 1) / both["price"].to_numpy()
+    matters = differs > rules.basis
+    says = [
+        f"{basis} basis used; the other differs by {d:.2%}" for basis, d in zip(both["basis"], differs, strict=True)
+    ]
+    review = _dated(both[matters], "basis_review", differs[matters], rules.basis, list(np.array(says)[matters]))
+
+    regular = rows[rows["kind"] == "regular"].sort_values(["sec_id", "ex", "visible"], ignore_index=True)
+    regular = regular.drop_duplicates(["sec_id", "ex"], keep="first", ignore_index=True)
+    before = regular.shift()
+    follows = (regular["sec_id"] == before["sec_id"]) & (before["visible"] <= regular[["ex", "visible"]].max(axis=1))
+    same_money = regular["currency"] == before["currency"]
+    yields = (regular["amount"] / regular["price"]).where(follows | (regular["sec_id"] != before["sec_id"]))
+    owner = regular["sec_id"].to_numpy()
+    earlier = np.column_stack([yields.shift(k).where(pd.Series(owner).shift(k) == owner) for k in range(1, 5)])
+    high, low = np.fmax.reduce(earlier, axis=1), np.fmin.reduce(earlier, axis=1)
+    now = yields.to_numpy()
+    with np.errstate(invalid="ignore"):
+        jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
+    evidence = [f"yield {y:.3%}, the last four had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)]
+    odd_yield = _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
+    changed = (follows & ~same_money).to_numpy()
+    told = [
+        f"paid in {now}, the one before in {then}"
+        for now, then in zip(regular["currency"][changed], before["currency"][changed], strict=True)
+    ]
+    return [review, odd_yield, _dated(regular[changed], "currency_change", np.nan, np.nan, told)]
+
+
+def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFrame:
+    """How each spin-off is valued: from the child's first close, or as stated."""
+    values, evidence = [], []
+    for row in spin_offs.to_dict("records"):
+        close = close_of(prices, row["child_sec_id"], row["ex"], max(row["ex"], row["visible"]))
+        values.append(row["child_ratio"] * close if np.isfinite(close) else row["value"])
+        evidence.append(
+            f"{row['child_ratio']:g} * close {close:g}" if np.isfinite(close) else "as stated by the vendor"
+        )
+    return _dated(spin_offs, "spin_off_value", values, np.nan, evidence)
+
+
+def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.float64]:
+    """Last close before each event's ex-date, as first printed; NaN for none. (n,)"""
+    codes = prices["sec_id"].cat.codes.to_numpy(np.int64)
+    printed = np.flatnonzero((prices["visible"] <= prices["session"]) & (prices["close"] > 0))
+    key = (codes[printed] << 20) | prices["session"].to_numpy(np.int64)[printed]
+    owner = prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])).astype(np.int64)
+    wanted = (owner << 20) | events["ex"].to_numpy(np.int64)
+    at = np.searchsorted(key, wanted) - 1
+    found = (at >= 0) & (owner >= 0)
+    found[found] = key[at[found]] >> 20 == owner[found]
+    close = np.full(len(events), np.nan)
+    close[found] = prices["close"].to_numpy()[printed[at[found]]]
+    return close
+
+
+def batch_findings(
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES
+) -> pd.DataFrame:
+    """Faults of whole sessions in [first, last]; each looks at its session and the one before, as first printed.
+
+    events: frames with `sec_id` and `ex` whose securities are left out of the comparison on that session.
+    """
+    session = prices["session"].to_numpy()
+    at = np.flatnonzero((session >= first - 1) & (session <= last) & (prices["visible"].to_numpy() <= session))
+    if not len(at):
+        return no_findings()
+    owner, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - (first - 1)
+    names, row = np.unique(owner, return_inverse=True)
+    shape = len(names), last - first + 2
+    close, vendor, volume = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
+        array[row, column] = prices[name].to_numpy()[at]
+    eventful = np.zeros(shape, bool)
+    position = pd.Index(prices["sec_id"].cat.categories[names]).get_indexer(pd.Index(events["sec_id"]))
+    inside = (position >= 0) & events["ex"].between(first - 1, last).to_numpy()
+    eventful[position[inside], events["ex"].to_numpy()[inside] - (first - 1)] = True
+
+    level = np.where(np.isfinite(close), close, vendor)
+    priced = np.isfinite(level)
+    before, now = priced[:, :-1], priced[:, 1:]
+    both = before & now
+    found = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covered = both.sum(0) / before.sum(0)
+        repeated = both & (level[:, 1:] == level[:, :-1]) & (volume[:, 1:] == volume[:, :-1]) & (volume[:, 1:] > 0)
+        stale = repeated.sum(0) / both.sum(0)
+        step = np.abs(np.log(close[:, 1:] / close[:, :-1]))
+        broken = ((step > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
+    enough = before.sum(0) >= rules.names
+    for rule, value, bound, bad, says in (
+        (
+            "coverage",
+            covered,
+            rules.coverage,
+            covered < rules.coverage,
+            "of the names priced the session before have one",
+        ),
+        ("stale_session", stale, rules.stale, stale > rules.stale, "of the names repeat close and volume"),
+        (
+            "broken_session",
+            broken,
+            rules.broken_share,
+            broken > rules.broken_share,
+            "of the closes break without event",
+        ),
+    ):
+        sessions = np.flatnonzero(enough & bad) + first
+        found.append(
+            findings_frame(
+                sec_id="",
+                session=sessions,
+                rule=rule,
+                observed=value[sessions - first],
+                expected=bound,
+                evidence=[f"session {s}: {value[s - first]:.1%} {says}" for s in sessions],
+                detected_at=sessions,
+                index=range(len(sessions)),
+            )
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def shifted_codes(
+    closed: pd.DataFrame, prices: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES
+) -> pd.DataFrame:
+    """Securities whose bars lie on closed days too often: their dates are shifted.
+
+    closed: findings `bar_on_closed_day`.
+    """
+    closed = closed[(closed["rule"] == "bar_on_closed_day") & closed["detected_at"].between(first, last)]
+    if closed.empty:
+        return no_findings()
+    on_closed = closed.groupby("sec_id", sort=True)["session"].agg(["size", "min", "max"])
+    suspects = on_closed[on_closed["size"] >= rules.shifted_bars]
+    rows = prices[prices["sec_id"].isin(suspects.index) & prices["session"].between(first, last)]
+    total = rows["sec_id"].astype("str").value_counts().reindex(suspects.index).fillna(0) + suspects["size"]
+    bad = suspects[suspects["size"] / total > rules.shifted_share]
+    share = (suspects["size"] / total)[bad.index].to_numpy()
+    return findings_frame(
+        sec_id=bad.index,
+        session=bad["min"].to_numpy(),
+        rule="shifted_code",
+        observed=share,
+        expected=rules.shifted_share,
+        evidence=[
+            f"{n} bars of {sec_id}, {s:.0%}, lie on closed days"
+            for sec_id, n, s in zip(bad.index, bad["size"], share, strict=True)
+        ],
+        detected_at=bad["max"].to_numpy(),
+        index=range(len(bad)),
+    )
+
+
+def panel_findings(
+    ret: NDArray[np.float64],
+    market: NDArray[np.float64] | None,
+    events: dict[str, NDArray[np.integer]],
+    first: int,
+    rules: PanelRules = PANEL_RULES,
+) -> pd.DataFrame:
+    """Flags of sessions that look odd over all stocks.
+
+    ret: (n, T) returns; market: (T,) returns of the market ETF; events: by kind ("split", "dividend"), (T,) how many
+    securities have one.
+    """
+    n = np.isfinite(ret).sum(0)
+    enough = n >= rules.names
+    found: list[pd.DataFrame] = []
+
+    def report(rule: str, bad: NDArray[np.bool_], value: NDArray[np.float64], bound: float, says: str) -> None:
+        at = np.flatnonzero(enough & bad)
+        found.append(
+            findings_frame(
+                sec_id="",
+                session=at + first,
+                rule=rule,
+                observed=value[at],
+                expected=bound,
+                evidence=[f"{says}: {value[k]:.2%}" for k in at],
+                detected_at=at + first,
+                index=range(len(at)),
+            )
+        )
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zero = (ret == 0).sum(0) / n
+        report("zero_returns", zero > rules.zero_returns, zero, rules.zero_returns, "share of zero returns")
+        median = np.full(ret.shape[1], np.nan)
+        median[n > 0] = np.nanmedian(np.abs(ret[:, n > 0]), axis=0)
+        report("median_move", median > rules.median_move, median, rules.median_move, "median size of a return")
+        for kind, count in events.items():
+            bound = rules.event_share * (1 if kind == "split" else 5)
+            share = count / n
+            report("event_count", share > bound, share, bound, f"share of names with a {kind}")
+    if market is not None and enough.sum() >= 20:
+        middle = np.full(ret.shape[1], np.nan)
+        middle[n > 0] = np.nanmedian(ret[:, n > 0], axis=0)
+        use = enough & np.isfinite(market) & np.isfinite(middle)
+        if use.sum() >= 20:
+            correlation = float(np.corrcoef(market[use], middle[use])[0, 1])
+            last = np.arange(ret.shape[1]) == np.flatnonzero(use)[-1]
+            bad = last & (correlation < rules.market_correlation)
+            value = np.full(ret.shape[1], correlation)
+            report(
+                "market_correlation", bad, value, rules.market_correlation, "correlation of market ETF and median stock"
+            )
+    return pd.concat(found, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a vendor rewrote: `changed` (sec_id, session, field, before, after), as a share of the bars compared."""
+
+    changed: pd.DataFrame
+    compared: int
+
+    @property
+    def share(self) -> float:
+        return len(self.changed) / max(self.compared, 1)
+
+    def hold(self, bound: float = 0.001) -> bool:
+        """Whether so much changed that nothing should be published before somebody has looked."""
+        return self.share > bound
+
+
+def drift(before: pd.DataFrame, after: pd.DataFrame, sessions: int = 30) -> Drift:
+    """Compare two deliveries of bars (`prices` of `Facts`) over the last `sessions` sessions of the earlier one.
+
+    A bar that is replaced by a row with a later `visible` is a declared correction and no drift; only first prints are
+    compared. Volumes are compared too, back-adjusted closes are not (they are rewritten by definition).
+    """
+    end = int(before["session"].max()) if len(before) else 0
+    frames = []
+    for frame in (before, after):
+        rows = frame[(frame["session"] > end - sessions) & (frame["session"] <= end)]
+        rows = rows.assign(sec_id=rows["sec_id"].astype("str")).drop_duplicates(["sec_id", "session"], keep="first")
+        frames.append(rows.set_index(["sec_id", "session"])[["close", "volume"]])
+    merged = frames[0].join(frames[1], how="left", lsuffix="_before", rsuffix="_after")
+    changes = []
+    for name in ("close", "volume"):
+        was, now = merged[f"{name}_before"], merged[f"{name}_after"]
+        differs = (was != now) & ~(was.isna() & now.isna())
+        rows = merged[differs].reset_index()[["sec_id", "session", f"{name}_before", f"{name}_after"]]
+        changes.append(rows.set_axis(["sec_id", "session", "before", "after"], axis=1).assign(field=name))
+    return Drift(pd.concat(changes, ignore_index=True), len(merged))
+
+
+def rule_table() -> pd.DataFrame:
+    """All rules with level, outcome and meaning, in the order of the pipeline."""
+    return pd.DataFrame([vars(rule) for rule in RULES.values()])
