@@ -7,7 +7,7 @@ Dagster, and nothing here decides what happens after a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -55,7 +55,7 @@ class Check:
     counts: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "check": self.name}
 
 
 class StoreView(Protocol):
@@ -66,10 +66,9 @@ class StoreView(Protocol):
     @property
     def symbol(self) -> NDArray[np.object_]: ...
     @property
-    def attrs(self) -> dict[str, Any]: ...
-    @property
     def variables(self) -> tuple[str, ...]: ...
     def axis(self, dim: str) -> NDArray: ...
+    def flags(self, var: str) -> dict[int, str]: ...
     def read(self, var: str, rows: slice, cols: slice) -> NDArray: ...
 
 
@@ -83,6 +82,7 @@ class Family(Protocol):
 class Scope:
     """What an audit looks at: the sessions [first, last] (ordinals) of one factor set.
 
+    etf_ids: ticker of a factor ETF -> its permanent id.
     history: opens trailing windows of `ds_daily` and `ds_etf` for the recomputed sample.
     before: opens the last published state of a store, None where there is none.
     """
@@ -94,6 +94,7 @@ class Scope:
     bounds: AuditBounds
     first: int
     last: int
+    etf_ids: Mapping[str, str]
     history: Callable[[str], History]
     before: Callable[[str], StoreView | None]
 
@@ -351,10 +352,10 @@ def _sample(finite: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in cells[picked]]
 
 
-def _fact_symbols(view: StoreView) -> dict[int, str]:
-    """Code of `fact` -> permanent id of the ETF, from the store's own attributes."""
-    codes, symbols = view.attrs["fact_codes"], view.attrs["fact_symbols"]
-    return dict(zip((int(c) for c in codes), (str(s) for s in symbols), strict=True))
+def _fact_symbols(scope: Scope, view: StoreView) -> dict[int, str]:
+    """Code of `fact` -> permanent id of the ETF: the meaning of the code is in the store, the id in the master."""
+    named = view.flags("fact").items()
+    return {code: scope.etf_ids[ticker] for code, ticker in named if code and scope.etf_ids.get(ticker)}
 
 
 def _windows(scope: Scope, view: StoreView, fact: NDArray, row: int, col: int) -> tuple[Floats, list[Floats | None]]:
@@ -362,7 +363,7 @@ def _windows(scope: Scope, view: StoreView, fact: NDArray, row: int, col: int) -
     last = scope.first + row
     first = last - scope.model.window + 1
     r = scope.history("ds_daily").window("return", [view.symbol[col]], first, last)[0]
-    etfs = _fact_symbols(view)
+    etfs = _fact_symbols(scope, view)
     legs: list[Floats | None] = []
     codes = [int(c) for c in fact[row, col]]
     for level, code in enumerate(codes):
@@ -485,8 +486,8 @@ def _etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last:
     """Raw ETF returns of each stock's three facts, (rows, cols) each, NaN for none. From the stored codes alone."""
     etf = scope.family.view("ds_etf")
     values = etf.read("return", scope.rows(etf, first, last), slice(0, len(etf.symbol))).astype(np.float64)
-    by_code = np.full((max(_fact_symbols(view), default=0) + 1, values.shape[0]), np.nan)
-    for code, symbol in _fact_symbols(view).items():
+    by_code = np.full((max(view.flags("fact")) + 1, values.shape[0]), np.nan)
+    for code, symbol in _fact_symbols(scope, view).items():
         at = positions(etf.symbol, [symbol])[0]
         if at >= 0:
             by_code[code] = values[:, at]
@@ -503,12 +504,12 @@ def _link_values(scope: Scope, view: StoreView, fact: NDArray, first: int, last:
     sub = links.read("L3_link_sub_mkt_BF", rows, columns).astype(np.float64)
     n_links = len(links.axis("link"))
     pair = links.read("L3_link_sub_sec_pair_BF", rows, slice(0, n_links)).astype(np.float64)
-    etfs = _fact_symbols(view)
-    most = max(etfs, default=0) + 1
+    etfs = _fact_symbols(scope, view)
+    most = max(view.flags("fact")) + 1
     at = {code: int(positions(links.symbol, [symbol])[0]) for code, symbol in etfs.items()}
     sm, um = np.full((most, sec.shape[0]), np.nan), np.full((most, sec.shape[0]), np.nan)
     us = np.full((most, most, sec.shape[0]), np.nan)
-    code_of = {symbol: code for code, symbol in etfs.items()}
+    code_of = {ticker: code for code, ticker in view.flags("fact").items()}
     for code, col in at.items():
         if col >= 0:
             sm[code], um[code] = sec[:, col], sub[:, col]

@@ -1,0 +1,176 @@
+"""The first steps of a run: prices, returns and classes of the stocks, the factor ETFs, the universes.
+
+A step knows only the run, the landed facts, the staged master and the stores before it, never the arrays of an earlier
+step, so the command line (one process) and Dagster (one process for each step) do the same work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.daily import daily_panel
+from pipeline.history import History, WarmUp
+from pipeline.run import TRADED_SESSIONS, Run
+from pipeline.settings import UNIVERSES
+from pipeline.store import StagedStore
+from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
+
+STOCK_TYPES = ("common", "adr", "reit")
+
+Block = Mapping[str, NDArray]
+
+
+def stage_daily(run: Run, name: str) -> None:
+    """`ds_daily`: closes, volumes, returns and flags of every stock ever seen, market caps and classes."""
+    taxonomy = run.master.taxonomy()
+    sectors = taxonomy.drop_duplicates("fs_sector_code").sort_values("fs_sector_code")
+    sector_of = np.zeros(int(taxonomy["fs_industry_code"].max()) + 1, dtype=np.int16)
+    sector_of[taxonomy["fs_industry_code"].to_numpy(int)] = taxonomy["fs_sector_code"].to_numpy(int)
+    flags = {
+        "fs_industry_code": list(zip(taxonomy["fs_industry_code"], taxonomy["industry"], strict=True)),
+        "fs_sector_code": list(zip(sectors["fs_sector_code"], sectors["sector"], strict=True)),
+        "bw_sector_code": list(zip(sectors["fs_sector_code"] + 70, sectors["sector"], strict=True)),
+    }
+    store = run.create(name, flags)
+    roster = run.master.roster(known_as_of=run.instants(run.last, run.last)[0])
+    listed = roster["first_session"] <= run.calendar.sessions[run.last].astype("datetime64[s]")
+    stocks = roster[roster["sec_type"].isin(STOCK_TYPES) & listed]
+    symbols = run.extend(store, stocks["sec_id"].to_numpy(object))
+
+    def values(first: int, last: int) -> Block:
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
+        days, instants = run.days(first, last), run.instants(first, last)
+        shares = run.master.shares_panel(symbols, days, instants, run.settings.rules.shares_max_age_days)
+        industry = run.master.classification_panel(symbols, days, instants)
+        sector = sector_of[industry]
+        return {
+            "return": panel.ret,
+            "close": panel.close,
+            "volume": panel.volume,
+            "market_cap": panel.close * shares,
+            "fs_sector_code": sector,
+            "fs_industry_code": industry,
+            "bw_sector_code": np.where(sector > 0, 70 + sector, 0).astype(np.int16),
+            "return_flag": panel.flag,
+        }
+
+    _write(run, store, values, kept=("return", "close", "volume", "market_cap"))
+
+
+def stage_etf(run: Run, name: str) -> None:
+    """`ds_etf`: the factor ETFs, by the same code as the stocks."""
+    if not run.etf_ids[run.etfs.market]:
+        raise ValueError(f"the source has no ETF with the ticker {run.settings.market}, the market of the model")
+    store = run.create(name)
+    symbols = run.extend(store, [sec_id for sec_id in run.etf_ids if sec_id])
+
+    def values(first: int, last: int) -> Block:
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
+        return {"return": panel.ret, "close": panel.close, "volume": panel.volume}
+
+    _write(run, store, values, kept=("return",))
+
+
+def _write(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:
+    """Write `values` (variable -> (n, T)) block by block, and keep the variables that a window needs of the warm-up."""
+    everything = slice(0, len(store.symbol))
+    for first, last in run.blocks(store):
+        for var, block in values(first, last).items():
+            store.write(var, run.rows(store, first, last), everything, block.T)
+        run.done(store, last)
+    if run.needs_warm_up and run.warm_up_first < run.published_first:
+        warm = values(run.warm_up_first, run.published_first - 1)
+        saved = WarmUp(run.warm_up_first, store.symbol, {var: warm[var].T.astype(np.float32) for var in kept})
+        saved.save(run.scratch / f"warm_up_{store.name}.npz")
+    run.label(store)
+    store.close()
+
+
+def stage_masks(run: Run, name: str) -> None:
+    """`ds_masks`: the universes in force (snapshots of the last month end) and daily validity."""
+    history = run.history("ds_daily")
+    store = run.create(name)
+    symbols = run.extend(store, run.open("ds_daily").symbol)
+    everything = slice(0, len(symbols))
+    snapshots = take_snapshots(run, symbols, history)
+    run.stage.add_file(MASTER_FILE, run.scratch / MASTER_FILE)
+    back = run.settings.rules.validity_sessions
+    for first, last in run.blocks(store):
+        close = history.window("close", symbols, first - back + 1, last)
+        volume = history.window("volume", symbols, first - back + 1, last)
+        traded = _traded(close, volume)
+        width = last - first + 1
+        recently = np.logical_or.reduce([traded[:, k : k + width] for k in range(back)])
+        rows = run.rows(store, first, last)
+        store.write("validity", rows, everything, (recently & np.isfinite(close[:, back - 1 :])).T)
+        for universe in UNIVERSES:
+            store.write(universe, rows, everything, _in_force(run, snapshots[universe], symbols, first, last))
+        run.done(store, last)
+    run.label(store)
+    store.close()
+
+
+def _traded(close: NDArray[np.float64], volume: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Sessions with an accepted close and, where the volume is known, some volume."""
+    return np.isfinite(close) & ~(volume <= 0)
+
+
+Snapshots = dict[str, dict[np.datetime64, NDArray]]
+"""Universe -> month end -> members."""
+
+
+def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
+    """The universes of each month end up to the run's last session; those that have none yet are taken and recorded.
+
+    A snapshot depends on the facts of its month end and on the snapshot before it; it never changes afterwards. The
+    first one is that of the last month end before the first published session.
+    """
+    taken: Snapshots = {name: dict(run.master.snapshots(name)) for name in UNIVERSES}
+    kinds = run.master.roster().set_index("sec_id")["sec_type"]
+    eligible = kinds.reindex(symbols).isin(MEMBER_TYPES).to_numpy()
+    new = []
+    for month_end in run.calendar.month_ends(run.published_first - 24, run.last):
+        day = run.calendar.sessions[month_end]
+        if all(day in taken[name] for name in UNIVERSES) or _before_first(run, month_end):
+            continue
+        close = history.window("close", symbols, month_end - TRADED_SESSIONS + 1, month_end)
+        volume = history.window("volume", symbols, month_end - TRADED_SESSIONS + 1, month_end)
+        recent = month_end - run.settings.rules.validity_sessions + 1
+        cap = _last_known(history.window("market_cap", symbols, recent, month_end))
+        price = _last_known(close[:, -run.settings.rules.validity_sessions :])
+        traded = _traded(close, volume).mean(axis=1)
+        for name in UNIVERSES:
+            earlier = [d for d in taken[name] if d < day]
+            before = taken[name][max(earlier)] if earlier else np.array([], dtype=object)
+            was = np.isin(symbols.astype(str), before.astype(str))
+            snapshot = select_members(RULES[name], symbols, cap, price, traded, was, eligible)
+            taken[name][day] = snapshot.members
+            new.append((snapshot, day, run.instants(month_end, month_end)[0]))
+    record_snapshots(run.scratch / MASTER_FILE, new)
+    return taken
+
+
+def _before_first(run: Run, month_end: int) -> bool:
+    """Whether another month end lies between this one and the first published session."""
+    return len(run.calendar.month_ends(month_end + 1, run.published_first - 1)) > 0
+
+
+def _in_force(run: Run, taken: dict[np.datetime64, NDArray], symbols: NDArray, first: int, last: int) -> NDArray:
+    """(sessions, n): member by the last snapshot taken in an earlier month."""
+    member = np.zeros((last - first + 1, len(symbols)), dtype=bool)
+    months = run.days(first, last).astype("datetime64[M]")
+    ends = np.array(sorted(taken), dtype="datetime64[D]")
+    at = np.searchsorted(ends.astype("datetime64[M]"), months, side="left") - 1
+    for k in np.unique(at[at >= 0]):
+        member[at == k] = np.isin(symbols.astype(str), taken[ends[k]].astype(str))
+    return member
+
+
+def _last_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The last finite value of each row, NaN where a row has none."""
+    finite = np.isfinite(values)
+    last = values.shape[1] - 1 - np.argmax(finite[:, ::-1], axis=1)
+    return np.where(finite.any(axis=1), values[np.arange(len(values)), last], np.nan)

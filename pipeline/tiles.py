@@ -1,0 +1,29 @@
+"""Work on tiles of symbols, scheduled by dask: threads on this machine, or an existing cluster when one is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import dask
+
+from pipeline.settings import Settings
+
+T = TypeVar("T")
+TILE = 256
+
+
+def tiles(n: int, size: int = TILE) -> list[slice]:
+    """Consecutive slices of at most `size` covering range(n)."""
+    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
+
+
+def map_tiles(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], settings: Settings) -> list[T]:
+    """`function(*args)` for each tuple, in order. The kernels are serial, so the schedule cannot change a bit."""
+    tasks = [dask.delayed(function, pure=False, traverse=False)(*args) for args in arguments]
+    if settings.dask_address is None:
+        return list(dask.compute(*tasks, scheduler="threads", num_workers=settings.threads))
+    from distributed import Client
+
+    with Client(settings.dask_address, set_as_default=False) as client:
+        return list(client.gather(client.compute(tasks)))
