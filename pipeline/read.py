@@ -8,20 +8,18 @@ On a local disk a dataset stays on the publication that was live when it was ope
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from zarr.storage import LocalStore
 
-from pipeline.store import StoreError, publications
-from pipeline.store.filesystem import LocalObjects, open_objects
-from pipeline.store.layout import MANIFEST, METADATA, PUBLICATIONS
-
-if TYPE_CHECKING:
-    from zarr.abc.store import ByteRequest
-    from zarr.core.buffer import Buffer, BufferPrototype
+from pipeline.store.layout import MANIFEST, join
+from pipeline.store.objects import Objects, StoreError
+from pipeline.store.publications import Publications
+from pipeline.store.publish_cloud import RESTATEMENT_MARK
+from pipeline.store.roots import open_publications
+from pipeline.store.zarr_store import ReadOnlyStore
 
 HISTORY_COLUMNS = [
     "number",
@@ -32,29 +30,12 @@ HISTORY_COLUMNS = [
     "published_utc",
     "complete_through",
     "stores",
-    "openable",
+    "kept",
 ]
 
 
 class PublicationRetired(StoreError):
     """The publication that a dataset was opened from has been removed."""
-
-
-class PublishedStore(LocalStore):
-    """One store of a publication. A chunk that is absent means NaN only while the publication is there."""
-
-    publication: Path
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        found = await super().get(key, prototype, byte_range)
-        if found is None and not (self.publication / MANIFEST).exists():
-            raise PublicationRetired(
-                f"{self.publication.name} was removed while it was read; open the dataset again, "
-                "or keep more publications"
-            )
-        return found
 
 
 def open_dataset(
@@ -68,49 +49,83 @@ def open_dataset(
 
     name:           of the store, `ds_daily` for example.
     as_of_manifest: only the sessions through which the whole family is complete (`complete_through`).
-    publication:    an earlier one by its id (see `history`); the live one by default.
+    publication:    an earlier one by its id (see `history`); the live one by default. One that is not kept as it was is
+                    read from the next one that is, cut to its size: values are the same, tickers are the later ones.
     chunks:         as in `xarray.open_zarr`; None reads without dask.
 
     Raises StoreError when the store or the publication is not there.
     """
-    objects = open_objects(root)
-    assert isinstance(objects, LocalObjects)
+    publications = open_publications(root)
     name = name.removesuffix(".zarr")
-    opened = publication or publications.current_id(objects)
-    if opened is None:
-        raise StoreError(f"nothing is published under {objects.url}")
-    prefix = f"{PUBLICATIONS}/{opened}"
-    manifest = publications.read_manifest(objects, prefix)
-    if manifest is None:
-        known = ", ".join(row["publication"] for row in history(root).to_dict("records") if row["openable"])
-        raise StoreError(f"{objects.url} has no publication {opened!r} to open; it has {known or 'none'}")
-    if not objects.exists(f"{prefix}/{name}.zarr/{METADATA}"):
-        raise StoreError(f"{objects.url} has no store {name!r} in {opened}; it has {', '.join(manifest['stores'])}")
-    store = PublishedStore(objects.path / prefix / f"{name}.zarr", read_only=True)
-    store.publication = objects.path / prefix
-    dataset = xr.open_zarr(store, consolidated=True, chunks=chunks)
-    dataset.attrs["publication"] = opened
+    records = {record["publication"]: record for record in publications.records()}
+    if not records:
+        raise StoreError(f"nothing is published under {publications.objects.url}")
+    wanted = publication or str(publications.current())
+    if wanted not in records:
+        raise StoreError(f"{publications.objects.url} has no publication {wanted!r}; it has {', '.join(records)}")
+    state = records[wanted]["state"]
+    if name not in state:
+        raise StoreError(f"{publications.objects.url} has no store {name!r} in {wanted}; it has {', '.join(state)}")
+    prefix = _kept(publications, wanted, list(records.values()))
+    dataset = xr.open_zarr(_zarr_store(publications.objects, prefix, name), consolidated=True, chunks=chunks)
+    dataset = dataset.isel({dim: slice(0, size) for dim, size in state[name]["sizes"].items() if dim in dataset.dims})
+    dataset.attrs["publication"] = wanted
     if as_of_manifest:
-        through = manifest["complete_through"]
+        through = records[wanted]["complete_through"]
         if through is None:
-            missing = ", ".join(sorted(set(manifest["family"]) - set(manifest["stores"])))
-            raise StoreError(f"the family under {objects.url} is not complete yet: {missing} was never published")
+            raise StoreError(f"the family under {publications.objects.url} is not complete in {wanted}")
+        if RESTATEMENT_MARK in dataset.attrs:
+            raise StoreError(
+                f"{name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has ended, "
+                f"or open publication {wanted!r} by its name"
+            )
         dataset = dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
     return dataset
 
 
+def _kept(publications: Publications, wanted: str, records: list[dict[str, Any]]) -> str:
+    """Where the rows of a publication lie: there, or in the next one that is kept with no restatement between."""
+    later = records[[record["publication"] for record in records].index(wanted) :]
+    for record in later:
+        if record is not later[0] and record["kind"] == "restatement":
+            break
+        prefix = publications.prefix(record["publication"])
+        if prefix is not None:
+            return prefix
+    raise StoreError(f"publication {wanted!r} under {publications.objects.url} is no longer kept")
+
+
+def _zarr_store(objects: Objects, prefix: str, name: str) -> ReadOnlyStore:
+    store = join(prefix, f"{name}.zarr")
+
+    def read(key: str) -> bytes | None:
+        data = objects.read(f"{store}/{key}")
+        # An absent chunk means NaN, but only as long as the publication has not been removed.
+        if data is None and not objects.exists(join(prefix, MANIFEST)):
+            raise PublicationRetired(
+                f"{objects.url}/{prefix} was removed while it was read; open the dataset again or keep more of them"
+            )
+        return data
+
+    return ReadOnlyStore(read, lambda: objects.keys(store))
+
+
 def read_manifest(root: str | Path) -> dict[str, Any]:
     """The live manifest. Raises StoreError before the first publication."""
-    objects = open_objects(root)
-    manifest = publications.read_manifest(objects, publications.live_prefix(objects, publications.current_id(objects)))
+    publications = open_publications(root)
+    manifest = publications.manifest()
     if manifest is None:
-        raise StoreError(f"nothing is published under {objects.url}")
+        raise StoreError(f"nothing is published under {publications.objects.url}")
     return manifest
 
 
 def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
-    """Publications, oldest first, with HISTORY_COLUMNS. With a name, those that wrote that store."""
-    objects = open_objects(root)
+    """Publications, oldest first, with HISTORY_COLUMNS; with a name, those that wrote that store.
+
+    `kept` ones are there as they were; `open_dataset` can open the others too, unless a restatement came before the
+    next kept one.
+    """
+    publications = open_publications(root)
     rows = [
         {
             "number": record["number"],
@@ -121,9 +136,9 @@ def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
             "published_utc": record["published_utc"],
             "complete_through": record["complete_through"],
             "stores": ", ".join(record["stores"]),
-            "openable": objects.exists(f"{PUBLICATIONS}/{record['publication']}/{MANIFEST}"),
+            "kept": publications.prefix(record["publication"]) is not None,
         }
-        for record in publications.records(objects)
+        for record in publications.records()
         if name is None or name.removesuffix(".zarr") in record["stores"]
     ]
     return pd.DataFrame(rows, columns=HISTORY_COLUMNS)

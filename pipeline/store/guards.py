@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.store.chunks import ChunkedArray, same
-from pipeline.store.filesystem import StoreError
 from pipeline.store.layout import METADATA
+from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
 from pipeline.store.staged_store import VOLATILE_ATTRIBUTES
 

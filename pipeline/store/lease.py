@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.filesystem import Objects, StoreError
 from pipeline.store.layout import LEASE
+from pipeline.store.objects import Objects, StoreError
 
 TTL_SECONDS = 300.0
 

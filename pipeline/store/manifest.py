@@ -21,7 +21,8 @@ class Publication:
 
     publication:      id, a counter and the run; `replaces` is the one before.
     complete_through: last session for which every store of the family has values; None while one is missing.
-    stores:           what it wrote, by store: chunks, bytes, first and last session before and after.
+    stores:           what it wrote, by store: objects, last session before and after, checks passed, notes of the run.
+    state:            last session and sizes of every store after it, by which it can be opened later.
     """
 
     publication: str
@@ -33,6 +34,7 @@ class Publication:
     published_utc: str
     complete_through: str | None
     stores: dict[str, dict[str, Any]]
+    state: dict[str, dict[str, Any]]
     files: list[str]
 
     def as_json(self) -> dict[str, Any]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.datasets.metadata import to_json
-from pipeline.store import publications
-from pipeline.store.filesystem import LocalObjects
 from pipeline.store.guards import GuardFailed, check_store
 from pipeline.store.layout import MANIFEST, PUBLISH_LOG
 from pipeline.store.manifest import Publication, build_manifest, describe_store
-from pipeline.store.publish_local import publish_local
+from pipeline.store.publications import Plan
 from pipeline.store.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -38,25 +36,19 @@ def promote(
     if not audits and not stage.staged_files:
         stage.finish()
         return None
-    restated = (stage.info["from"], stage.info["to"]) if stage.kind == "restatement" else None
-    violations = [
-        violation
-        for name in audits
-        for violation in check_store(name, stage.overlay(name), sessions, restated, stage.objects.concurrency)
-    ]
-    if violations:
-        raise GuardFailed(violations, stage.directory)
-    old = publications.read_manifest(stage.objects, publications.live_prefix(stage.objects, stage.base))
-    number = 1 + max((record["number"] for record in publications.records(stage.objects)), default=0)
-    publication_id = f"{number:06d}-{stage.run_id}"
+    _check_guards(stage, audits, sessions)
+    records = stage.publications.records()
+    number = 1 + max((record["number"] for record in records), default=0)
+    publication = f"{number:06d}-{stage.run_id}"
     now = stage.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    old = stage.publications.manifest()
     entries = {
-        name: describe_store(stage.overlay(name), audit, publication_id, stage.run_id) for name, audit in audits.items()
+        name: describe_store(stage.overlay(name), audit, publication, stage.run_id) for name, audit in audits.items()
     }
-    manifest = build_manifest(old, entries, family, publication_id, now)
+    manifest = build_manifest(old, entries, family, publication, now)
     before = (old or {}).get("stores", {})
     record = Publication(
-        publication=publication_id,
+        publication=publication,
         number=number,
         replaces=stage.base,
         kind=stage.kind,
@@ -70,17 +62,40 @@ def promote(
                 "last": entry["last"],
                 "objects": len(stage.overlay(name).staged_keys()),
                 "checks": len(audits[name]["results"]),
+                "notes": stage.notes(name),
             }
             for name, entry in entries.items()
         },
+        state={name: {"last": entry["last"], "sizes": entry["sizes"]} for name, entry in manifest["stores"].items()},
         files=stage.staged_files,
     )
-    documents = {
-        f"{PUBLISH_LOG}/{number:06d}.json": to_json(record.as_json()),
-        MANIFEST: to_json(manifest),
-    }
-    assert isinstance(stage.objects, LocalObjects)
-    publish_local(stage, publication_id, documents, keep)
+    stage.publications.publish(
+        Plan(
+            publication=publication,
+            base=stage.base,
+            workspace=stage.directory_key,
+            stores={name: stage.overlay(name).staged for name in audits},
+            files={name: f"{stage.directory_key}/files/{name}" for name in stage.staged_files},
+            documents={
+                f"{PUBLISH_LOG}/{number:06d}.json": to_json(record.as_json()),
+                MANIFEST: to_json(manifest),
+            },
+            restates=stage.kind == "restatement",
+            keep=keep,
+            in_lease=stage.lease.guard,
+        )
+    )
     stage.finish()
-    log.info("published %s, complete through %s", publication_id, record.complete_through)
+    log.info("published %s, complete through %s", publication, record.complete_through)
     return record
+
+
+def _check_guards(stage: Stage, names: Iterable[str], sessions: NDArray[np.datetime64]) -> None:
+    restated = (stage.info["from"], stage.info["to"]) if stage.kind == "restatement" else None
+    violations = [
+        violation
+        for name in names
+        for violation in check_store(name, stage.overlay(name), sessions, restated, stage.objects.concurrency)
+    ]
+    if violations:
+        raise GuardFailed(violations, stage.directory)

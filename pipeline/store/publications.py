@@ -1,59 +1,82 @@
-"""Which publications a root has, which one is live, and what an interrupted one left behind.
+"""What a root has published: which publication is live, where an earlier one lies, how the next one gets there.
 
-On a local disk every publication is a directory `.publications/ID` with the complete family, and `current` is a
-symbolic link to one of them.
+`publish_local` and `publish_cloud` are the two ways; everything else in the room works on `Publications`.
 """
 
 from __future__ import annotations
 
 import json
-import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.store.filesystem import LocalObjects, Objects
-from pipeline.store.layout import CURRENT, MANIFEST, PUBLICATIONS, PUBLISH_LOG, join
+from pipeline.store.layout import MANIFEST, PUBLICATIONS, PUBLISH_LOG, join
+from pipeline.store.objects import Objects
 
 
-def current_id(objects: Objects) -> str | None:
-    """Id of the live publication; None before the first one."""
-    assert isinstance(objects, LocalObjects)
-    try:
-        return os.readlink(objects.path / CURRENT)
-    except FileNotFoundError:
-        return None
+@dataclass(frozen=True)
+class Plan:
+    """What a publication consists of.
+
+    publication: its id; `base` is the id of the one that it replaces, None for the first.
+    workspace:   prefix of the run's staging area.
+    stores:      staged stores by name: the prefix of their staged objects. files: staged files by name: their keys.
+    documents:   manifest and log record by key.
+    restates:    whether published rows may change.
+    in_lease:    runs an action while the lease is certainly ours, or raises LeaseLost.
+    """
+
+    publication: str
+    base: str | None
+    workspace: str
+    stores: Mapping[str, str]
+    files: Mapping[str, str]
+    documents: Mapping[str, bytes]
+    restates: bool
+    keep: int
+    in_lease: Callable[[Callable[[], None]], None]
 
 
-def live_prefix(objects: Objects, publication: str | None) -> str | None:
-    """Where the stores of the live publication lie."""
-    return None if publication is None else f"{PUBLICATIONS}/{publication}"
+class Publications(ABC):
+    """The publications under one root."""
 
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
 
-def read_manifest(objects: Objects, prefix: str | None) -> dict[str, Any] | None:
-    data = None if prefix is None else objects.read(join(prefix, MANIFEST))
-    return json.loads(data) if data else None
+    @abstractmethod
+    def current(self) -> str | None:
+        """Id of the live publication; None before the first one."""
 
+    @abstractmethod
+    def live_prefix(self, publication: str) -> str:
+        """Where the stores lie of a publication that is live."""
 
-def records(objects: Objects) -> list[dict[str, Any]]:
-    """The publish log, oldest first."""
-    prefix = live_prefix(objects, current_id(objects))
-    if prefix is None:
-        return []
-    folder = join(prefix, PUBLISH_LOG)
-    return [json.loads(objects.read(f"{folder}/{name}") or b"{}") for name in objects.keys(folder)]
+    @abstractmethod
+    def recover(self) -> list[str]:
+        """Completes or clears away what an interrupted publication left, and says what. The caller holds the lease."""
 
+    @abstractmethod
+    def publish(self, plan: Plan) -> None:
+        """Makes a plan live. Raises StoreError, after which readers see the publication before or the new one."""
 
-def recover(objects: Objects) -> list[str]:
-    """Clears away what an interrupted publication or retirement left, and says what. The caller holds the lease."""
-    assert isinstance(objects, LocalObjects)
-    known = {record["publication"] for record in records(objects)}
-    notices = []
-    for name in objects.children(PUBLICATIONS):
-        if name == "current" or (name in known and objects.exists(f"{PUBLICATIONS}/{name}/{MANIFEST}")):
-            continue
-        if (objects.path / PUBLICATIONS / name).is_symlink():
-            objects.delete(f"{PUBLICATIONS}/{name}")
-        else:
-            objects.delete_tree(f"{PUBLICATIONS}/{name}")
-            what = "rest of the retired" if name in known else "unfinished"
-            notices.append(f"removed the {what} publication {name.removeprefix('.building-')}")
-    return notices
+    def prefix(self, publication: str) -> str | None:
+        """Where a complete publication lies; None when it is no longer there."""
+        if publication == self.current():
+            return self.live_prefix(publication)
+        kept = f"{PUBLICATIONS}/{publication}"
+        return kept if self.objects.exists(f"{kept}/{MANIFEST}") else None
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The live manifest."""
+        current = self.current()
+        data = None if current is None else self.objects.read(join(self.live_prefix(current), MANIFEST))
+        return json.loads(data) if data else None
+
+    def records(self) -> list[dict[str, Any]]:
+        """The publish log, oldest first."""
+        current = self.current()
+        if current is None:
+            return []
+        folder = join(self.live_prefix(current), PUBLISH_LOG)
+        return [json.loads(self.objects.read(f"{folder}/{name}") or b"{}") for name in self.objects.keys(folder)]

@@ -12,105 +12,144 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipeline.store import publications
-from pipeline.store.filesystem import LocalObjects, StoreError
-from pipeline.store.layout import CURRENT, MANIFEST, PUBLICATIONS
-
-if TYPE_CHECKING:
-    from pipeline.store.stage import Stage
+from pipeline.store.layout import CURRENT, MANIFEST, PUBLICATIONS, store_key
+from pipeline.store.local_objects import LocalObjects
+from pipeline.store.objects import StoreError
+from pipeline.store.publications import Plan, Publications
 
 _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_BUILDING = ".building-"
 
 
-def publish_local(stage: Stage, publication: str, documents: Mapping[str, bytes], keep: int) -> None:
-    """Makes the staged objects and `documents` the live publication. Readers see all of it or nothing."""
-    objects = stage.objects
-    assert isinstance(objects, LocalObjects)
-    root = objects.path
-    building = root / PUBLICATIONS / f".building-{publication}"
-    check_links(root, [*(f"{name}.zarr" for name in stage.staged_stores), *stage.staged_files, *documents])
-    try:
-        new = _build(stage, objects, building, documents)
-        with ThreadPoolExecutor(objects.concurrency) as pool:
-            list(pool.map(_sync, new))
-        objects.on_change("rename", f"{PUBLICATIONS}/{publication}")
-        os.rename(building, root / PUBLICATIONS / publication)
-        _sync(root / PUBLICATIONS)
-        for name in sorted(os.listdir(root / PUBLICATIONS / publication)):
-            _link_root(objects, name)
-        _sync(root)
-    except OSError as error:
-        raise StoreError(
-            f"cannot build publication {publication} under {root}: {error.strerror} ({error.filename}). Readers see "
-            f"what they saw before; the staged data is in {stage.directory}. Make room or mend the permissions and run "
-            "again"
-        ) from error
-    stage.lease.guard(lambda: _switch(objects, publication))
-    _sync(root / PUBLICATIONS)
-    retire(objects, keep)
+class LocalPublications(Publications):
+    """Publications under a local directory."""
 
+    objects: LocalObjects
 
-def check_links(root: Path, names: list[str]) -> None:
-    """Raises StoreError when something that is not ours stands where a link into the publications belongs."""
-    for name in {name.split("/", 1)[0] for name in names}:
-        place = root / name
-        if place.is_symlink() and os.readlink(place) == f"{CURRENT}/{name}":
-            continue
-        if place.is_symlink() or place.exists():
+    def current(self) -> str | None:
+        try:
+            return os.readlink(self.objects.path / CURRENT)
+        except FileNotFoundError:
+            return None
+
+    def live_prefix(self, publication: str) -> str:
+        return f"{PUBLICATIONS}/{publication}"
+
+    def recover(self) -> list[str]:
+        known = {record["publication"] for record in self.records()}
+        notices = []
+        for name in self.objects.children(PUBLICATIONS):
+            key = f"{PUBLICATIONS}/{name}"
+            if key == CURRENT or (name in known and self.objects.exists(f"{key}/{MANIFEST}")):
+                continue
+            if (self.objects.path / key).is_symlink():
+                self.objects.delete(key)
+                continue
+            self.objects.delete_tree(key)
+            what = "rest of the retired" if name in known else "unfinished"
+            notices.append(f"removed the {what} publication {name.removeprefix(_BUILDING)}")
+        return notices
+
+    def publish(self, plan: Plan) -> None:
+        root = self.objects.path
+        self._check_names([*map(store_key, plan.stores), *plan.files, *plan.documents])
+        try:
+            new = self._build(plan)
+            self.objects.each(_sync, new)
+            key = f"{PUBLICATIONS}/{plan.publication}"
+            self.objects.on_change("rename", key)
+            os.rename(root / PUBLICATIONS / f"{_BUILDING}{plan.publication}", root / key)
+            _sync(root / PUBLICATIONS)
+            for name in sorted(os.listdir(root / key)):
+                self._link_root(name)
+            _sync(root)
+            plan.in_lease(lambda: self._switch(plan.publication))
+            _sync(root / PUBLICATIONS)
+        except OSError as error:
             raise StoreError(
-                f"{place} was not made by this pipeline, which needs the name. Move it away or choose another root"
-            )
+                f"cannot build publication {plan.publication} under {root}: {error.strerror} ({error.filename}). "
+                "Readers see what they saw before; make room or mend the permissions and run again"
+            ) from error
+        self._retire(plan.keep)
+
+    def _check_names(self, keys: list[str]) -> None:
+        """Raises StoreError when something that is not ours stands where a link into the publications belongs."""
+        for name in {key.split("/", 1)[0] for key in keys}:
+            place = self.objects.path / name
+            ours = place.is_symlink() and os.readlink(place) == f"{CURRENT}/{name}"
+            if not ours and (place.is_symlink() or place.exists()):
+                raise StoreError(
+                    f"{place} was not made by this pipeline, which needs the name. Move it away or choose another root"
+                )
+
+    def _build(self, plan: Plan) -> list[Path]:
+        """Fills the directory of the next publication. Returns its new files, and all of its directories after them."""
+        building = self.objects.path / PUBLICATIONS / f"{_BUILDING}{plan.publication}"
+        new: list[Path] = []
+        folders: dict[Path, None] = {building: None}
+        seen = set(plan.documents)
+        for key, source, is_new in self._parts(plan):
+            if key in seen:
+                continue
+            seen.add(key)
+            target = building / key
+            if target.parent not in folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folders[target.parent] = None
+            self.objects.on_change("link", f"{PUBLICATIONS}/{building.name}/{key}")
+            _link(source, target)
+            if is_new:
+                new.append(target)
+        for key, data in plan.documents.items():
+            self.objects.write(f"{PUBLICATIONS}/{building.name}/{key}", data)
+            new.append(building / key)
+            folders[(building / key).parent] = None
+        above = {parent for folder in folders for parent in folder.parents if building in parent.parents}
+        return [*new, *sorted({*folders, *above})]
+
+    def _parts(self, plan: Plan) -> Iterator[tuple[str, Path, bool]]:
+        """Files of the next publication: (key, where it is now, whether it is new). Staged ones come first."""
+        root = self.objects.path
+        for name, prefix in plan.stores.items():
+            yield from ((f"{store_key(name)}/{key}", root / prefix / key, True) for key in self.objects.keys(prefix))
+        for name, key in plan.files.items():
+            yield name, root / key, True
+        if plan.base is not None:
+            base = self.live_prefix(plan.base)
+            yield from ((key, root / base / key, False) for key in self.objects.keys(base))
+
+    def _link_root(self, name: str) -> None:
+        """`ROOT/name` leads to the live publication. Before the switch that brings it, it leads nowhere."""
+        place = self.objects.path / name
+        if not place.is_symlink():
+            self.objects.on_change("symlink", name)
+            os.symlink(f"{CURRENT}/{name}", place)
+
+    def _switch(self, publication: str) -> None:
+        """The one rename by which readers see the new publication."""
+        fresh = self.objects.path / PUBLICATIONS / ".current.new"
+        self.objects.on_change("switch", CURRENT)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
+        os.symlink(publication, fresh)
+        os.replace(fresh, self.objects.path / CURRENT)
+
+    def _retire(self, keep: int) -> None:
+        """Removes publications that are neither among the last `keep` nor replaced by a restatement."""
+        records = self.records()
+        kept = {record["publication"] for record in records[-keep:]}
+        kept |= {record["replaces"] for record in records if record["kind"] == "restatement"}
+        for name in self.objects.children(PUBLICATIONS):
+            if name != "current" and name not in kept:
+                # The manifest goes first: without it a reader knows that an absent chunk is not NaN but gone.
+                self.objects.delete(f"{PUBLICATIONS}/{name}/{MANIFEST}")
+                self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
 
 
-def retire(objects: LocalObjects, keep: int) -> None:
-    """Removes publications that are neither among the last `keep` nor replaced by a restatement."""
-    records = publications.records(objects)
-    kept = {record["publication"] for record in records[-keep:]}
-    kept |= {record["replaces"] for record in records if record["kind"] == "restatement"}
-    for name in objects.children(PUBLICATIONS):
-        if name != "current" and name not in kept:
-            # The manifest goes first: without it a reader knows that missing chunks are not missing values.
-            objects.delete(f"{PUBLICATIONS}/{name}/{MANIFEST}")
-            objects.delete_tree(f"{PUBLICATIONS}/{name}")
-
-
-def _build(stage: Stage, objects: LocalObjects, building: Path, documents: Mapping[str, bytes]) -> list[Path]:
-    """Fills the directory of the next publication. Returns the new files and all directories that got one."""
-    staged = objects.path / stage.directory_key
-    sources = [(staged / "stores", True), (staged / "files", True)]
-    if stage.base is not None:
-        sources.append((objects.path / PUBLICATIONS / stage.base, False))
-    new: list[Path] = []
-    seen: set[str] = set(documents)
-    touched: set[Path] = set()
-    for source, is_new in sources:
-        for folder, _, names in os.walk(source):
-            inner = os.path.relpath(folder, source)
-            target = building / inner
-            target.mkdir(parents=True, exist_ok=True)
-            touched.add(target)
-            for name in names:
-                key = name if inner == "." else f"{inner}/{name}"
-                if key in seen or name.endswith(".tmp"):
-                    continue
-                seen.add(key)
-                objects.on_change("link", f"{PUBLICATIONS}/{building.name}/{key}")
-                _link(os.path.join(folder, name), str(target / name))
-                if is_new:
-                    new.append(target / name)
-    for key, data in documents.items():
-        objects.write(f"{PUBLICATIONS}/{building.name}/{key}", data)
-        new.append(building / key)
-        touched.add((building / key).parent)
-    return [*new, *sorted(touched)]
-
-
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
     """A hard link, or a copy on a file system that has none."""
     try:
         os.link(source, target)
@@ -118,24 +157,6 @@ def _link(source: str, target: str) -> None:
         if error.errno not in _CANNOT_LINK:
             raise
         shutil.copyfile(source, target)
-
-
-def _link_root(objects: LocalObjects, name: str) -> None:
-    """`ROOT/name` leads to the live publication. Before the first switch it leads nowhere: the store does not exist."""
-    place = objects.path / name
-    if not place.is_symlink():
-        objects.on_change("symlink", name)
-        os.symlink(f"{CURRENT}/{name}", place)
-
-
-def _switch(objects: LocalObjects, publication: str) -> None:
-    """The one rename by which readers see the new publication."""
-    fresh = objects.path / PUBLICATIONS / ".current.new"
-    objects.on_change("switch", CURRENT)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(fresh)
-    os.symlink(publication, fresh)
-    os.replace(fresh, objects.path / CURRENT)
 
 
 def _sync(path: Path) -> None:

@@ -22,11 +22,12 @@ from typing import Any, Literal, Self
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import to_json
 from pipeline.datasets.spec import Flags
-from pipeline.store import publications
-from pipeline.store.filesystem import Objects, StoreError, open_objects
 from pipeline.store.layout import METADATA, STAGING, join, staging_key, store_key
 from pipeline.store.lease import TTL_SECONDS, Lease
+from pipeline.store.objects import Objects, StoreError
 from pipeline.store.overlay import Overlay
+from pipeline.store.publications import Publications
+from pipeline.store.roots import open_publications
 from pipeline.store.staged_store import StagedStore
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,11 @@ class Stage:
     notices:    what was found left behind by earlier runs, and what was done about it.
     """
 
-    def __init__(self, objects: Objects, lease: Lease, document: Mapping[str, Any], clock: Clock, threads: int) -> None:
-        self.objects = objects
+    def __init__(
+        self, publications: Publications, lease: Lease, document: Mapping[str, Any], clock: Clock, threads: int | None
+    ) -> None:
+        self.publications = publications
+        self.objects = publications.objects
         self.lease = lease
         self.clock = clock
         self.run_id: str = document["run_id"]
@@ -62,7 +66,7 @@ class Stage:
         self.base: str | None = document["base"]
         self.notices: list[str] = []
         self.finished = False
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="store")
+        self._executor = ThreadPoolExecutor(threads or self.objects.concurrency, thread_name_prefix="store")
 
     @classmethod
     def begin(
@@ -82,25 +86,26 @@ class Stage:
         its range and reason.
         """
         _check_run(run_id, kind, info or {})
-        objects = root if isinstance(root, Objects) else open_objects(root)
+        publications = open_publications(root)
+        objects = publications.objects
         lease = Lease(objects, run_id, clock, lease_ttl)
         lease.acquire()
         try:
             notices = [f"took over the expired lease of {lease.taken_from}"] if lease.taken_from else []
-            notices += publications.recover(objects)
+            notices += publications.recover()
             notices += _clear_staging(objects, run_id)
             document = {
                 "run_id": run_id,
                 "kind": kind,
                 "info": dict(info or {}),
-                "base": publications.current_id(objects),
+                "base": publications.current(),
                 "begun_utc": clock().isoformat(),
             }
             objects.write(f"{staging_key(run_id)}/stage.json", to_json(document))
         except BaseException:
             lease.release()
             raise
-        stage = cls(objects, lease, document, clock, threads or objects.concurrency)
+        stage = cls(publications, lease, document, clock, threads)
         stage.notices = notices
         for notice in notices:
             log.warning("%s: %s", objects.url, notice)
@@ -117,7 +122,8 @@ class Stage:
         threads: int | None = None,
     ) -> Stage:
         """Joins a run from another process. Raises StoreError when it has not begun, has ended or was overtaken."""
-        objects = root if isinstance(root, Objects) else open_objects(root)
+        publications = open_publications(root)
+        objects = publications.objects
         data = objects.read(f"{staging_key(run_id)}/stage.json")
         if data is None:
             raise StoreError(f"{objects.url} has no staged run {run_id!r}: it was not begun, or it has ended")
@@ -126,8 +132,8 @@ class Stage:
             raise StoreError(f"run {run_id} was given up: {document['abandoned']}. Start a new one")
         lease = Lease(objects, run_id, clock, lease_ttl)
         lease.acquire(join=True)
-        stage = cls(objects, lease, document, clock, threads or objects.concurrency)
-        if (now := publications.current_id(objects)) != stage.base:
+        stage = cls(publications, lease, document, clock, threads)
+        if (now := publications.current()) != stage.base:
             stage.abandon(f"publication {now} was made since it began")
             raise StoreError(f"run {run_id} builds on {stage.base}, but {now} is published. Start a new run")
         return stage
@@ -149,33 +155,21 @@ class Stage:
         overlay = self.overlay(spec.name)
         return StagedStore(spec, overlay, self._executor, self.run_id, self.clock, attributes, open_flags)
 
-    def overlay(self, name: str) -> Overlay:
-        live = publications.live_prefix(self.objects, self.base)
-        store = store_key(name)
-        return Overlay(
-            self.objects,
-            join(self.directory_key, "stores", store),
-            None if live is None else join(live, store),
-        )
-
     def open_live(self, spec: DatasetSpec) -> StagedStore:
         """The store as readers see it now, without what this run staged. For reading only."""
-        live = publications.live_prefix(self.objects, self.base)
-        nothing = join(self.directory_key, "nothing", store_key(spec.name))
-        overlay = Overlay(self.objects, nothing, None if live is None else join(live, store_key(spec.name)))
+        overlay = Overlay(
+            self.objects, f"{self.directory_key}/nothing/{store_key(spec.name)}", self._live_key(store_key(spec.name))
+        )
         return StagedStore(spec, overlay, self._executor, self.run_id, self.clock)
 
-    def published_file(self, name: str, to: Path) -> Path | None:
-        """Copies a file published beside the stores to `to`; None when there is none."""
-        live = publications.live_prefix(self.objects, self.base)
-        data = None if live is None else self.objects.read(join(live, name))
-        if data is None:
-            return None
-        to.write_bytes(data)
-        return to
+    def overlay(self, name: str) -> Overlay:
+        return Overlay(self.objects, f"{self.directory_key}/stores/{store_key(name)}", self._live_key(store_key(name)))
 
     def exists_live(self, name: str) -> bool:
         return self.overlay(name).exists_live(METADATA)
+
+    def _live_key(self, key: str) -> str | None:
+        return None if self.base is None else join(self.publications.live_prefix(self.base), key)
 
     @property
     def directory_key(self) -> str:
@@ -192,13 +186,32 @@ class Stage:
 
     def add_file(self, name: str, path: str | Path) -> None:
         """Stages a file that is published beside the stores. One that is published with these bytes is left alone."""
-        Overlay(self.objects, f"{self.directory_key}/files", publications.live_prefix(self.objects, self.base)).put(
-            name, Path(path).read_bytes()
-        )
+        key, data = f"{self.directory_key}/files/{name}", Path(path).read_bytes()
+        live = self._live_key(name)
+        if live is not None and self.objects.read(live) == data:
+            self.objects.delete(key)
+        else:
+            self.objects.write(key, data)
+
+    def published_file(self, name: str, to: Path) -> Path | None:
+        """Copies a file published beside the stores to `to`; None when there is none."""
+        live = self._live_key(name)
+        data = None if live is None else self.objects.read(live)
+        if data is None:
+            return None
+        to.write_bytes(data)
+        return to
 
     @property
     def staged_files(self) -> list[str]:
         return self.objects.keys(f"{self.directory_key}/files")
+
+    def note(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keeps facts about a store (counts, seconds) for the record of the publication."""
+        self.objects.write(f"{self.directory_key}/notes/{name}.json", to_json(dict(facts)))
+
+    def notes(self, name: str) -> dict[str, Any]:
+        return json.loads(self.objects.read(f"{self.directory_key}/notes/{name}.json") or b"{}")
 
     # audits
 

@@ -18,9 +18,10 @@ from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
 from pipeline.datasets.metadata import consolidated, to_json
 from pipeline.datasets.spec import Flags, flag_word
 from pipeline.store.chunks import ChunkedArray, Region
-from pipeline.store.filesystem import StoreError
 from pipeline.store.layout import METADATA
-from pipeline.store.overlay import Overlay, OverlayStore
+from pipeline.store.objects import StoreError
+from pipeline.store.overlay import Overlay
+from pipeline.store.zarr_store import ReadOnlyStore
 
 VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_version", "security_master_build"})
 """Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
@@ -206,7 +207,7 @@ class StagedStore:
     def dataset(self) -> xr.Dataset:
         """The overlay as xarray sees it, lazily. Closes what was written so far."""
         self.close()
-        return xr.open_zarr(OverlayStore(self.overlay), consolidated=True, chunks=None)
+        return xr.open_zarr(ReadOnlyStore(self.overlay.get, self.overlay.keys), consolidated=True, chunks=None)
 
     def close(self) -> None:
         """Writes coordinates, the chunks of fill values that new cells need, and the metadata, consolidated last.

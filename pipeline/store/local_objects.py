@@ -1,0 +1,129 @@
+"""Objects on a local disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.store.objects import Change, Frozen, Objects, StoreError
+
+
+class LocalObjects(Objects):
+    """Files under a directory. A write goes to a temporary name and is renamed."""
+
+    concurrency = max(2, min(8, os.cpu_count() or 2))
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.url = str(path)
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.path / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, key: str, data: bytes) -> None:
+        self.on_change("write", key)
+        target = f"{self.path}/{key}"
+        folder, _, name = target.rpartition("/")
+        temporary = f"{folder}/.{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+            os.replace(temporary, target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise StoreError(
+                f"cannot write {key} under {self.url}: {error.strerror}. Nothing published was changed; "
+                "make room or mend the permissions and run again"
+            ) from error
+
+    def exists(self, key: str) -> bool:
+        return (self.path / key).exists()
+
+    def frozen(self, prefix: str) -> Frozen:
+        return _FrozenDirectory(self, prefix)
+
+    def keys(self, prefix: str) -> list[str]:
+        top = str(self.path / prefix)
+        found = []
+        for folder, _, names in os.walk(top):
+            inner = os.path.relpath(folder, top)
+            found += [name if inner == "." else f"{inner}/{name}" for name in names if not name.endswith(".tmp")]
+        return sorted(found)
+
+    def fingerprints(self, prefix: str) -> dict[str, str]:
+        return {key: self.fingerprint(f"{prefix}/{key}") or "" for key in self.keys(prefix)}
+
+    def fingerprint(self, key: str) -> str | None:
+        data = self.read(key)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def delete(self, key: str) -> None:
+        if os.path.lexists(self.path / key):
+            self.on_change("delete", key)
+            os.unlink(self.path / key)
+
+    def delete_tree(self, prefix: str) -> None:
+        self.on_change("delete", prefix)
+        if (self.path / prefix).exists():
+            shutil.rmtree(self.path / prefix)
+
+    def children(self, prefix: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self.path / prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def update(self, key: str, change: Change) -> None:
+        with self._locked(key):
+            old = self.read(key)
+            new = change(old)
+            if new is None:
+                self.delete(key)
+            elif new != old:
+                self.write(key, new)
+
+    @contextlib.contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Holds the advisory lock of a key. The kernel drops it when the process dies."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write under {self.url}: {error.strerror}. Mend the permissions or choose another root"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class _FrozenDirectory(Frozen):
+    def __init__(self, objects: LocalObjects, prefix: str) -> None:
+        self._objects = objects
+        self._prefix = prefix
+
+    def read(self, key: str) -> bytes | None:
+        return self._objects.read(f"{self._prefix}/{key}")
+
+    def exists(self, key: str) -> bool:
+        return self._objects.exists(f"{self._prefix}/{key}")
+
+    def holds(self, key: str, data: bytes) -> bool:
+        try:
+            size = os.stat(self._objects.path / self._prefix / key).st_size
+        except OSError:
+            return False
+        return size == len(data) and self.read(key) == data

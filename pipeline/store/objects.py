@@ -1,0 +1,94 @@
+"""Objects under a root: what the room needs of a disk or a bucket. An object is there whole or not at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+Change = Callable[[bytes | None], bytes | None]
+
+
+class StoreError(RuntimeError):
+    """Something that staging or publishing refuses or cannot do. The message says what to do next."""
+
+
+class Objects(ABC):
+    """Objects by key (`ds_daily.zarr/return/0.0`) under one root.
+
+    url:         the root as a person would write it.
+    concurrency: how many requests at a time serve this storage well.
+    on_change:   called before each change with a verb and a key; tests stop a run there.
+    """
+
+    url: str
+    concurrency: int
+    on_change: Callable[[str, str], None]
+
+    def __init__(self) -> None:
+        self.on_change = lambda verb, key: None
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """The object's bytes; None when there is none."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def exists(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def frozen(self, prefix: str) -> Frozen:
+        """What lies below a prefix, for as long as nobody changes it."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> list[str]:
+        """Sorted keys below a prefix (a directory), relative to it."""
+
+    @abstractmethod
+    def fingerprints(self, prefix: str) -> dict[str, str]:
+        """A content hash of every object below a prefix, by relative key, sorted."""
+
+    @abstractmethod
+    def fingerprint(self, key: str) -> str | None:
+        """The content hash of one object; None when there is none."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Deletes an object; nothing happens when there is none."""
+
+    @abstractmethod
+    def delete_tree(self, prefix: str) -> None: ...
+
+    @abstractmethod
+    def children(self, prefix: str) -> list[str]:
+        """Sorted names directly below a prefix; empty when there is none."""
+
+    @abstractmethod
+    def update(self, key: str, change: Change) -> None:
+        """Replaces an object by `change(its bytes or None)`, atomically against every other `update` of the key.
+
+        `change` returns the new bytes or None for "delete"; when it raises, nothing is changed.
+        """
+
+    def each(self, task: Callable[[Any], object], items: Iterable[Any]) -> None:
+        """Does a task for every item, a bounded number at a time. Raises the first error."""
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            for _ in pool.map(task, items):
+                pass
+
+
+class Frozen(ABC):
+    """Objects below a prefix that do not change meanwhile: the live store, under the lease."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None: ...
+
+    @abstractmethod
+    def exists(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def holds(self, key: str, data: bytes) -> bool:
+        """Whether the object exists with exactly these bytes."""
