@@ -30,6 +30,10 @@ MARKET_VOL_OF_YEAR = {
 }  # fmt: skip
 """Volatility that SPY had in each year; later years run free around LONG_RUN_VOL."""
 
+FX_STARTS = {"EUR": (1.18, 4), "GBP": (1.33, 4), "CAD": (0.78, 4), "JPY": (0.0091, 6)}
+"""Dollars per unit at the start, and decimals of the quotation."""
+FX_VOL = 0.085
+
 Array = NDArray[np.float64]
 
 
@@ -86,6 +90,15 @@ def factor_returns(seed: int, first: int, last: int) -> FactorReturns:
             total += load.own * of_etf[etf]
         etfs[etf], loadings[etf] = total, load
     return FactorReturns(first, market, of_etf, etfs, volstate, loadings)
+
+
+def fx_rates(seed: int, first: int, last: int) -> dict[str, Array]:
+    """Dollars per unit of each foreign currency, as quoted on the session ordinals first..last."""
+    rates = {}
+    for currency, (start, decimals) in FX_STARTS.items():
+        moves = stream(seed, "fx", currency).standard_normal(last - first + 1) * FX_VOL / np.sqrt(SESSIONS_A_YEAR)
+        rates[currency] = np.round(start * np.exp(np.cumsum(moves)), decimals)
+    return rates
 
 
 def _market(seed: int, first: int, H: int) -> tuple[Array, Array]:

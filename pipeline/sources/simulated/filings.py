@@ -26,7 +26,7 @@ class Filings:
 
 
 def filings(seed: int, life: Life) -> Filings:
-    """What the company filed up to the end of its life, the first one before its first session."""
+    """What the company filed over its life: the prospectus on the eve of its first session, then every quarter."""
     company, calendar = life.company, xnys()
     sessions = calendar.sessions[company.start : company.start + len(life.returns)]
     quarters = np.arange(
@@ -34,9 +34,8 @@ def filings(seed: int, life: Life) -> Filings:
     )
     quarters = quarters[(quarters.astype(int) + 1) % 3 == 0]
     period_end = (quarters + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
-    period_end = period_end[(period_end >= sessions[0]) & (period_end <= sessions[-1])]
+    period_end = period_end[(period_end > sessions[0]) & (period_end <= sessions[-1])]
     draws = stream(seed, "filings", company.key).random((len(period_end) + 1, 5))
-    before = sessions[0] - np.timedelta64(5 + int(20 * draws[0, 0]), "D")
     at = np.searchsorted(sessions, period_end, side="right") - 1
     annual = period_end.astype("datetime64[M]").astype(int) % 12 == 11
     days = np.where(annual, 45 + np.floor(45 * draws[1:, 0]), 25 + np.floor(20 * draws[1:, 0])).astype(int)
@@ -45,12 +44,15 @@ def filings(seed: int, life: Life) -> Filings:
     amended = draws[1:, 2] < AMENDED
     later = _in_the_evening(period_end + days + 10 + np.floor(50 * draws[1:, 3]).astype(int), draws[1:, 1])
     corrected = np.round(counts * (1 + 0.04 * (draws[1:, 4] - 0.5)), -3)
-    first_filed = _in_the_evening(np.array([before + np.timedelta64(2, "D")]), draws[:1, 1])
-    return Filings(
-        np.concatenate([[before], period_end, period_end[amended]]),
-        np.concatenate([first_filed, filed, later[amended]]),
+    closed = calendar.closes[min(company.last, len(calendar.closes) - 1)]  # the dead file nothing
+    prospectus = _in_the_evening(sessions[:1] - np.timedelta64(1, "D"), draws[:1, 1])
+    in_life = np.concatenate([[True], filed <= closed, later[amended] <= closed])
+    made = Filings(
+        np.concatenate([sessions[:1], period_end, period_end[amended]]),
+        np.concatenate([prospectus, filed, later[amended]]),
         np.concatenate([[np.round(life.outstanding[0], -3)], counts, corrected[amended]]),
     )
+    return Filings(made.period_end[in_life], made.filed_at[in_life], made.shares[in_life])
 
 
 def _in_the_evening(days: Dates, when: NDArray[np.float64]) -> Dates:

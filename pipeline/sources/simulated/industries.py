@@ -36,7 +36,7 @@ INDUSTRY_CODES = [
     "2070",
     "2075",
 ]
-"""Slot k of the market starts in industry k modulo 27, so every industry has its share of the stocks."""
+"""Slot k of the market starts in industry k modulo their number, so every industry has its share of the stocks."""
 
 ETF_STARTS = {
     "XLC": ("2018-06-19", "IYZ"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
-from pipeline.sources.simulated.factors import Array
+from pipeline.sources.simulated.identifiers import cik, share_class_figi
 from pipeline.sources.simulated.industries import industries
 from pipeline.sources.simulated.life import Life
 from pipeline.sources.simulated.roster import NEVER
@@ -27,13 +29,14 @@ class Truth:
 
     @cached_property
     def identities(self) -> pd.DataFrame:
-        """One row per security: key, vendor_code, ticker (at its listing), cik, first_session, last_session or NaT."""
+        """One row per security: key, vendor_code and ticker at its listing, evidence, first_session, last_session."""
         return pd.DataFrame(
             {
                 "key": life.company.key,
                 "vendor_code": life.company.vendor_code,
                 "ticker": life.company.ticker,
-                "cik": life.company.cik,
+                "cik": cik(life.company.issuer),
+                "share_class_figi": share_class_figi(life.company.number),
                 "first_session": _day(life.company.start),
                 "last_session": _day(life.company.last if life.company.last <= self._world.last else NEVER),
             }
@@ -104,6 +107,11 @@ class Truth:
         """The part of a company's returns that no factor explains, by session."""
         return self._by_session(key, self._lives[key].own)
 
+    def traded(self, key: str) -> pd.Series:
+        """By session: False where trading was halted (no row) or nobody traded (the last close again, volume 0)."""
+        life = self._lives[key]
+        return self._by_session(key, ~(life.halted | life.quiet))
+
     def exact_close(self, key: str) -> pd.Series:
         """Closes before they were rounded to a tick, by session."""
         return self._by_session(key, self._path(key).close)
@@ -124,7 +132,7 @@ class Truth:
     def _path(self, key: str) -> Path:
         return self._of(key).path
 
-    def _by_session(self, key: str, values: Array) -> pd.Series:
+    def _by_session(self, key: str, values: NDArray[Any]) -> pd.Series:
         of = self._of(key)
         start = of.company.start if isinstance(of, Life) else of.start
         count = min(len(values), self._world.last - start + 1)

@@ -25,8 +25,8 @@ class Path:
 
     close: exact price at the close, in dollars, before rounding to a tick. new, old: split ratio with this ex-date, 1
     and 1 for none. decided: for a split, the index of the session that announced it, else -1. regular, special: cash
-    per share after the split of that day, in the currency of payment. shares: what one share of the first session has
-    become.
+    per share after the split of that day, in the currency of payment. spun_off: dollars per share that left with a
+    spin-off. shares: what one share of the first session has become.
     """
 
     close: Array
@@ -35,6 +35,7 @@ class Path:
     decided: NDArray[np.int64]
     regular: Array
     special: Array
+    spun_off: Array
     shares: Array
 
 
@@ -47,6 +48,7 @@ def walk(
     special: Array,
     spun_off: Array,
     fx: Array,
+    planned: dict[int, tuple[int, int]],
     split_above: float,
     split_to: float,
     last_split: int,
@@ -58,22 +60,32 @@ def walk(
     special:   (T,) special dividend as a share of the price at its declaration, 0 for none.
     spun_off:  (T,) share of the value that leaves with a spin-off on this day, 0 for none.
     fx:        (T,) dollars per unit of the currency of the dividends.
+    planned:   ex-date (index) -> (new, old) of splits that come whatever the price.
+
     A price above `split_above` leads to a split towards `split_to`, one below 1 dollar to a reverse split, with
     ex-date no later than index `last_split`.
     """
-    return Path(
-        *_walk(
-            returns, start_price, quarterly, quarterly_yield, special, spun_off, fx, split_above, split_to, last_split
-        )
-    )
+    T = len(returns)
+    new, old, decided = np.ones(T, np.int64), np.ones(T, np.int64), np.full(T, -1, np.int64)
+    for ex, ratio in planned.items():
+        if 0 < ex < T:
+            new[ex], old[ex] = ratio
+            decided[ex] = max(ex - SPLIT_LEAD, 0)
+    close, regular, extra, left, shares = _walk(
+        returns, start_price, quarterly, quarterly_yield, special, spun_off, fx, new, old, decided,
+        split_above, split_to, last_split,
+    )  # fmt: skip
+    return Path(close, new, old, decided, regular, extra, left, shares)
 
 
 @numba.njit(cache=True)
-def _walk(returns, start_price, quarterly, rate, special, spun_off, fx, split_above, split_to, last_split):  # type: ignore[no-untyped-def]
+def _walk(  # type: ignore[no-untyped-def]
+    returns, start_price, quarterly, rate, special, spun_off, fx, new, old, decided, split_above, split_to, last_split
+):
+    """The session-by-session part of `walk`; adds the splits that the price brings to new, old and decided."""
     T = len(returns)
     close, shares = np.empty(T), np.ones(T)
-    new, old, decided = np.ones(T, np.int64), np.ones(T, np.int64), np.full(T, -1, np.int64)
-    regular, extra = np.zeros(T), np.zeros(T)
+    regular, extra, left = np.zeros(T), np.zeros(T), np.zeros(T)
     price, held, amount = start_price, 1.0, 0.0
     payments, next_split = 0, 0
     close[0] = price
@@ -83,7 +95,8 @@ def _walk(returns, start_price, quarterly, rate, special, spun_off, fx, split_ab
         price /= ratio
         held *= ratio
         amount /= ratio
-        price *= 1.0 - spun_off[t]
+        left[t] = price * spun_off[t]
+        price -= left[t]
         if t >= DIVIDEND_LEAD:
             declared_at = close[t - DIVIDEND_LEAD] * shares[t - DIVIDEND_LEAD] / held
             cash = 0.0
@@ -101,7 +114,7 @@ def _walk(returns, start_price, quarterly, rate, special, spun_off, fx, split_ab
             price -= cash
         close[t], shares[t] = price, held
         ex = t + SPLIT_LEAD
-        if t >= next_split and ex <= last_split and ex < T and spun_off[ex] == 0.0:
+        if t >= next_split and ex <= last_split and ex < T and spun_off[ex] == 0.0 and decided[ex] < 0:
             if price > split_above:
                 pick = _nearest(FORWARD, price / split_to)
                 new[ex], old[ex] = FORWARD[pick, 0], FORWARD[pick, 1]
@@ -111,7 +124,7 @@ def _walk(returns, start_price, quarterly, rate, special, spun_off, fx, split_ab
             if new[ex] != old[ex]:
                 decided[ex] = t
                 next_split = ex + SPLIT_PAUSE
-    return close, new, old, decided, regular, extra, shares
+    return close, regular, extra, left, shares
 
 
 @numba.njit(cache=True)

@@ -9,15 +9,16 @@ import numpy as np
 
 from pipeline.calendar import xnys
 from pipeline.settings import SimulatedMarket
-from pipeline.sources.simulated.factors import Array, FactorReturns, factor_returns
+from pipeline.sources.simulated.factors import Array, FactorReturns, factor_returns, fx_rates
 from pipeline.sources.simulated.industries import ETF_STARTS
-from pipeline.sources.simulated.life import QUARTER, Elder, Life, live
-from pipeline.sources.simulated.roster import companies_of_slot
+from pipeline.sources.simulated.life import Elder, Life, live
+from pipeline.sources.simulated.roster import QUARTER, Company, companies_of_slot, second_class, spun_off_company
 from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.walk import Path, walk
 
 AHEAD = 30
 """Sessions simulated beyond the last one that is shown: what is announced on the last session happens in them."""
+ETF_SPLITS = {"XOP": (("2020-04-29", (1, 8)),)}
 ETF_YIELD = 0.016
 ETF_VOL = 0.2
 
@@ -43,17 +44,30 @@ class World:
     last: int
     end: int
     factors: FactorReturns
+    fx_rates: dict[str, Array]
     funds: tuple[Fund, ...]
 
     def lives(self) -> Iterator[Life]:
-        """Every company's life, one at a time, in the order of slots and listings; the same ones at every call."""
+        """Every security's life, one at a time, in the order of slots and listings; the same ones at every call.
+
+        A second class and a spun-off company come directly after the company they belong to.
+        """
         elders: dict[int, Elder] = {}
         for slot in range(self.slots):
             for company in companies_of_slot(self.seed, slot, self.first, self.end):
-                life = live(self.seed, company, self.factors, self.end, elders)
+                life = self._live(company, elders)
                 if company.generation == 0:
                     elders[slot] = Elder(company, life.close)
                 yield life
+                if company.dual_class:
+                    yield self._live(second_class(self.seed, company), elders, sibling=life)
+                ex = company.spin_off[0] - company.start
+                if ex < len(life.returns):
+                    value, shares = life.path.spun_off[ex], life.outstanding[ex]
+                    yield self._live(spun_off_company(self.seed, company, value, shares), elders)
+
+    def _live(self, company: Company, elders: dict[int, Elder], sibling: Life | None = None) -> Life:
+        return live(self.seed, company, self.factors, self.fx_rates, self.end, elders, sibling)
 
 
 def make_world(market: SimulatedMarket) -> World:
@@ -68,7 +82,16 @@ def make_world(market: SimulatedMarket) -> World:
         raise ValueError(f"simulated market: {market.last_session} is too near the calendar's end")
     factors = factor_returns(market.seed, first, end)
     funds = [_fund(market.seed, ticker, factors, end) for ticker in sorted(factors.etfs)]
-    return World(market.seed, market.stocks, first, last, end, factors, tuple(fund for fund in funds if fund))
+    return World(
+        seed=market.seed,
+        slots=market.stocks,
+        first=first,
+        last=last,
+        end=end,
+        factors=factors,
+        fx_rates=fx_rates(market.seed, first, end),
+        funds=tuple(fund for fund in funds if fund is not None),
+    )
 
 
 def _fund(seed: int, ticker: str, factors: FactorReturns, end: int) -> Fund | None:
@@ -82,6 +105,7 @@ def _fund(seed: int, ticker: str, factors: FactorReturns, end: int) -> Fund | No
     T = len(returns)
     rng = stream(seed, "fund", ticker)
     price, phase = float(np.round(rng.uniform(25, 120), 2)), int(rng.integers(QUARTER))
+    splits = {int(xnys().on_or_after(np.datetime64(day))) - start: ratio for day, ratio in ETF_SPLITS.get(ticker, ())}
     path = walk(
         returns,
         price,
@@ -90,7 +114,8 @@ def _fund(seed: int, ticker: str, factors: FactorReturns, end: int) -> Fund | No
         special=np.zeros(T),
         spun_off=np.zeros(T),
         fx=np.ones(T),
-        split_above=400.0,
+        planned=splits,
+        split_above=1000.0,
         split_to=100.0,
         last_split=T,
     )
