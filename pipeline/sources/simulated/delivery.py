@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.trading import bars
 from pipeline.sources.simulated.walk import DIVIDEND_LEAD, to_tick
 from pipeline.sources.simulated.world import ETF_VOL, Fund, World
-from pipeline.sources.tables import SourceTables, check_tables, made_table
+from pipeline.sources.tables import RawTable, SourceTables, check_tables, made_table
 
 AFTER_CLOSE = np.timedelta64(60, "m")
 """Announcements come an hour after the close."""
@@ -47,7 +48,14 @@ class _Book:
         for name, pieces in self._pieces.items():
             pieces.append(columns[name])
 
-    def prices(self) -> dict[str, Any]:
+    def tables(self) -> Iterator[RawTable]:
+        """Every table, one at a time, so that no two copies of the prices are held longer than needed."""
+        yield made_table("prices", self._price_columns())
+        for name, rows in self.rows.items():
+            keys = dict.fromkeys(key for row in rows for key in row)
+            yield made_table(name, {key: [row.get(key) for row in rows] for key in keys})
+
+    def _price_columns(self) -> dict[str, Any]:
         """The columns of the prices; the pieces are used up."""
         categories = sorted(set(self._codes))
         place = {code: k for k, code in enumerate(categories)}
@@ -68,10 +76,7 @@ def deliver(world: World) -> SourceTables:
         _add_company(book, world, life)
     _add_fx_rates(book, world)
     _add_factor_etfs(book, world)
-    raws = [made_table("prices", book.prices())]
-    for name, rows in book.rows.items():
-        raws.append(made_table(name, {key: [row.get(key) for row in rows] for key in _keys(rows)}))
-    return check_tables(raws, "simulated market").as_known(xnys().closes[world.last] + PRICE_DELAY)
+    return check_tables(book.tables(), "simulated market").as_known(xnys().closes[world.last] + PRICE_DELAY)
 
 
 def _add_company(book: _Book, world: World, life: Life) -> None:
@@ -161,7 +166,7 @@ def _add_spin_off(book: _Book, life: Life) -> None:
         "spin_offs",
         vendor_code=company.code_on(session),
         ex_date=_day(session),
-        child_code=tickers(company.slot, SPUN_OFF)[0],
+        child_code=tickers(company.slot, SPUN_OFF + company.generation)[0],
         child_ratio=ratio,
         value=value if company.slot % 2 == 0 else None,
         known_from=xnys().closes[max(session - SPIN_OFF_LEAD, company.start)] + AFTER_CLOSE,
@@ -271,10 +276,6 @@ def _add_factor_etfs(book: _Book, world: World) -> None:
 
 def _code(of: Company | Fund, session: int) -> str:
     return of.code_on(session) if isinstance(of, Company) else of.ticker
-
-
-def _keys(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _day(ordinal: int) -> np.datetime64:

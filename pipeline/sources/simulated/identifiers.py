@@ -4,7 +4,7 @@ from __future__ import annotations
 
 MAX_SLOTS = 9_000
 CLASS_B, SPUN_OFF = 800, 900
-"""Generation numbers of a slot's second share class and of the company that it spins off."""
+"""Generations of a second share class and of a spun-off company: these, plus the generation of who they come from."""
 
 _CONSONANTS, _VOWELS = "BCDFGHJKLMNPQRSTVWXZ", "AEIOU"
 _ETF_LIKE = {"PAVE"}
@@ -21,14 +21,12 @@ def tickers(slot: int, generation: int) -> tuple[str, str]:
     spread = (slot * 7919 + 4321) % 10_000
     c1, v1 = _CONSONANTS[spread % 20], _VOWELS[spread // 20 % 5]
     c2, v2 = _CONSONANTS[spread // 100 % 20], _VOWELS[spread // 2000]
-    if generation == 0:
-        suffix = "Q" if c1 + v1 + c2 + v2 in _ETF_LIKE else ""
-    elif generation == CLASS_B:
-        suffix = ".B"
-    elif generation == SPUN_OFF:
-        suffix = "SP"
+    kind, nth = generation // 100 * 100, generation % 100
+    if nth > 0:
+        suffix = chr(65 + (nth - 1) % 26) + "Z" * ((nth - 1) // 26)
     else:
-        suffix = chr(65 + (generation - 1) % 26) + "Z" * ((generation - 1) // 26)
+        suffix = "Q" if c1 + v1 + c2 + v2 in _ETF_LIKE else ""
+    suffix += {CLASS_B: ".B", SPUN_OFF: "SP"}.get(kind, "")
     return c1 + v1 + c2 + v2 + suffix, v1 + c1 + v2 + c2 + suffix
 
 

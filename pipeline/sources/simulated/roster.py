@@ -111,7 +111,7 @@ class Company:
     @property
     def issuer(self) -> int:
         """The number of the issuer: two classes have one."""
-        return self.number - CLASS_B if self.generation == CLASS_B else self.number
+        return self.number - CLASS_B if CLASS_B <= self.generation < SPUN_OFF else self.number
 
     def ticker_on(self, session: int) -> str:
         names = [name for at, name in self.renamings if at <= session]
@@ -139,10 +139,11 @@ def companies_of_slot(seed: int, slot: int, first: int, last: int) -> list[Compa
 def second_class(seed: int, first_class: Company) -> Company:
     """The class B of a company: the same issuer, business and life, its own price and share count."""
     rng = stream(seed, "class B", first_class.key)
-    ticker, new_ticker = tickers(first_class.slot, CLASS_B)
+    generation = CLASS_B + first_class.generation
+    ticker, new_ticker = tickers(first_class.slot, generation)
     return replace(
         first_class,
-        generation=CLASS_B,
+        generation=generation,
         ticker=ticker,
         new_ticker=new_ticker,
         vendor_code=ticker,
@@ -159,7 +160,7 @@ def second_class(seed: int, first_class: Company) -> Company:
 def spun_off_company(seed: int, parent: Company, value: float, parent_shares: float) -> Company:
     """The company that `parent` spins off. value: dollars per parent share; parent_shares: how many there are."""
     session, _, ratio = parent.spin_off
-    child = _company(seed, parent.slot, SPUN_OFF, session)
+    child = _company(seed, parent.slot, SPUN_OFF + parent.generation, session)
     stays = stream(seed, "spin-off industry", parent.key).random() < 0.6
     return _settled(
         replace(
