@@ -36,7 +36,8 @@ app = typer.Typer(
     `erm3 run --source files --source-path DIR --root OUT --start 2020-09-01 --end 2020-12-31`.
     Settings not given here come from ERM3_* variables and erm3.toml (docs/operations.md).""",
 )
-out, err = Console(), Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True)
 
 Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the published stores.")]
 SourceName = Annotated[

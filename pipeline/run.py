@@ -173,8 +173,8 @@ class Run:
 
     def extend(self, store: StagedStore, labels: Sequence[Any] | NDArray, dim: str = "symbol") -> NDArray:
         """Grow the sessions to the run's last one and the other axis, at its end, by what it lacks; the new axis."""
-        have = set(store.axis(dim).tolist())
-        new = [label for label in np.asarray(labels).tolist() if label not in have]
+        have, wanted = set(store.axis(dim).tolist()), np.asarray(labels)
+        new = wanted[[label not in have for label in wanted.tolist()]]
         reached = self.first - 1
         if len(store.teo):
             reached = self.calendar.ordinal(store.teo[-1])
