@@ -1,0 +1,219 @@
+"""A store in the overlay of a run: axes, blocks, codes, threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.store import Stage, StoreError, WrongShape
+from tests.store.family import (
+    BETAS,
+    PRICES,
+    clock,
+    expected,
+    live_bytes,
+    publish,
+    sessions,
+    stage_store,
+    symbols,
+)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with Stage.begin(tmp_path, "run", clock=clock) as stage:
+        yield stage
+
+
+def prices(stage: Stage, rows: int, cols: int):
+    store = stage.create_or_open(PRICES)
+    store.extend(teo=sessions(rows), symbol=symbols(cols))
+    store.set_coord("ticker", symbols(cols))
+    return store
+
+
+def test_a_block_over_many_chunks_comes_back(stage: Stage) -> None:
+    store = prices(stage, 600, 300)
+    values = expected("return", "float32", slice(0, 600), slice(0, 300))
+    store.write("return", slice(0, 600), slice(0, 300), values)
+    assert np.array_equal(store.read("return"), values, equal_nan=True)
+    assert np.array_equal(
+        store.read("return", slice(500, 510), slice(250, 260)), values[500:510, 250:260], equal_nan=True
+    )
+
+
+def test_a_level_is_written_and_read_by_its_name(stage: Stage) -> None:
+    store = stage_store(stage, BETAS, 5, symbols(3))
+    both = store.read("beta")
+    assert both.shape == (5, 3, 2)
+    assert np.array_equal(store.read("beta", level="sector"), both[..., 1], equal_nan=True)
+    with pytest.raises(WrongShape, match="no level 'subsector'"):
+        store.read("beta", level="subsector")
+
+
+def test_cells_that_nobody_wrote_hold_no_value(stage: Stage) -> None:
+    store = prices(stage, 3, 2)
+    store.close()
+    assert np.isnan(store.read("return")).all()
+    assert (store.read("flag") == 0).all()
+    assert store.overlay.exists("flag/0.0")
+    assert not store.overlay.exists("return/0.0")
+
+
+def test_codes_stay_integers_and_masks_bools_when_xarray_opens_the_overlay(stage: Stage) -> None:
+    store = stage_store(stage, BETAS, 5, symbols(3))
+    dataset = store.dataset()
+    assert dataset.member.dtype == bool
+    assert dataset.n.dtype == np.int16
+    assert dataset.fs_industry_code.dtype == np.int16
+    assert np.array_equal(dataset.beta.values, store.read("beta"), equal_nan=True)
+    assert dataset.teo.values.astype("M8[D]").tolist() == sessions(5).tolist()
+
+
+def test_threads_that_write_into_the_same_chunks_lose_nothing(stage: Stage) -> None:
+    store = prices(stage, 40, 64)
+    values = expected("return", "float32", slice(0, 40), slice(0, 64))
+
+    def write_row(row: int) -> None:
+        store.write("return", slice(row, row + 1), slice(0, 64), values[row : row + 1])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write_row, range(40)))
+    assert np.array_equal(store.read("return"), values, equal_nan=True)
+
+
+def test_any_order_of_blocks_gives_the_same_bytes(tmp_path: Path) -> None:
+    values = expected("return", "float32", slice(0, 520), slice(0, 260))
+    orders = [[(0, 520)], [(510, 520), (0, 300), (300, 510)]]
+    for k, blocks in enumerate(orders):
+        with Stage.begin(tmp_path / str(k), "run", clock=clock) as stage:
+            store = prices(stage, 520, 260)
+            for lo, hi in blocks:
+                store.write("return", slice(lo, hi), slice(0, 260), values[lo:hi])
+            store.close()
+    one, other = (Path(tmp_path, str(k), ".staging/run/stores/ds_prices.zarr") for k in range(2))
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    assert all((one / f).read_bytes() == (other / f).read_bytes() for f in files)
+
+
+def test_rows_and_columns_are_looked_up_by_name_and_unknown_ones_refused(stage: Stage) -> None:
+    store = prices(stage, 10, 4)
+    assert store.rows_of(sessions(10)[3:6]) == slice(3, 6)
+    assert store.rows_of([]) == slice(0, 0)
+    assert store.cols_of(["S0002", "S0000"]).tolist() == [2, 0]
+    with pytest.raises(WrongShape, match="does not have 2023-01-01"):
+        store.rows_of(["2023-01-01"])
+    with pytest.raises(WrongShape, match="other sessions between"):
+        store.rows_of(sessions(10)[[2, 4]])
+    with pytest.raises(WrongShape, match="S0009 is not on the axis symbol"):
+        store.cols_of(["S0009"])
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "problem"),
+    [
+        ("teo", sessions(5), "must increase after 2023-01-09"),
+        ("teo", sessions(8)[[6, 5]], "must increase"),
+        ("symbol", ["S0009", "S0009"], "S0009 would stand twice"),
+        ("symbol", ["S0001"], "S0001 would stand twice"),
+        ("symbol", [""], "empty text"),
+        ("level", ["new"], "no axis 'level'"),
+        ("color", ["red"], "no axis 'color'"),
+    ],
+)
+def test_an_axis_grows_only_by_new_values_at_its_end(stage: Stage, axis: str, values, problem: str) -> None:
+    store = prices(stage, 5, 4)
+    with pytest.raises(WrongShape, match=problem):
+        store.extend(**{axis: values})
+    assert store.sizes == {"teo": 5, "symbol": 4}
+
+
+@pytest.mark.parametrize(
+    ("var", "values", "problem"),
+    [
+        ("return", np.zeros((2, 3)), r"expected values of shape \(2, 2\), found \(2, 3\)"),
+        ("return", np.array([[1, np.inf], [0, 0]]), r"infinite value at \(0, 1\)"),
+        ("return", np.full((2, 2), 1e300), "infinite"),
+        ("return", np.array([["a", "b"], ["c", "d"]]), "expected numbers"),
+        ("flag", np.zeros((2, 2)), "expected int16, found float64"),
+        ("flag", np.full((2, 2), 40_000), "do not fit int16"),
+        ("ticker", np.zeros((2, 2)), "is a coordinate"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(stage: Stage, var: str, values: np.ndarray, problem: str) -> None:
+    store = prices(stage, 2, 2)
+    with pytest.raises(WrongShape, match=problem):
+        store.write(var, slice(0, 2), slice(0, 2), values)
+
+
+def test_a_block_beyond_the_axis_is_refused_instead_of_cut(stage: Stage) -> None:
+    store = prices(stage, 2, 2)
+    with pytest.raises(WrongShape, match="does not lie within the 2 values of teo"):
+        store.write("return", slice(0, 3), slice(0, 2), np.zeros((3, 2)))
+
+
+def test_tickers_are_complete_before_a_store_is_closed(stage: Stage) -> None:
+    store = stage.create_or_open(PRICES)
+    store.extend(teo=sessions(2), symbol=symbols(2))
+    with pytest.raises(WrongShape, match=r"symbol has 2 values, but ticker 0; set_coord\('ticker'"):
+        store.close()
+
+
+def test_a_code_never_changes_its_meaning(tmp_path: Path) -> None:
+    with Stage.begin(tmp_path, "run", clock=clock) as stage:
+        store = stage.create_or_open(BETAS, flags={"fs_industry_code": [(1110, "Oil & gas exploration")]})
+        store.extend(symbol=[], teo=[])
+        store.close()
+        assert store.flags("fs_industry_code") == {1110: "Oil_gas_exploration"}
+        again = stage.create_or_open(BETAS, flags={"fs_industry_code": [(1120, "Integrated oil")]})
+        assert list(again.flags("fs_industry_code")) == [1110, 1120]
+        with pytest.raises(WrongShape, match="code 1110 means 'Oil_gas_exploration' and cannot become 'Coal'"):
+            stage.create_or_open(BETAS, flags={"fs_industry_code": [(1110, "Coal")]})
+        with pytest.raises(WrongShape, match="declare no open_flags"):
+            stage.create_or_open(BETAS, flags={"member": [(1, "yes")]})
+
+
+def test_writing_what_is_published_stages_nothing(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 5, symbols(3))
+    before = live_bytes(tmp_path)
+    with Stage.begin(tmp_path, "second", clock=clock) as stage:
+        stage_store(stage, PRICES, 5, symbols(3), rewrite_from=0)
+        assert stage.staged_stores == []
+    assert live_bytes(tmp_path) == before
+
+
+def test_a_published_chunk_can_be_emptied_in_the_overlay(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 5, symbols(3))
+    with Stage.begin(tmp_path, "second", clock=clock) as stage:
+        store = stage.create_or_open(PRICES)
+        store.write("return", slice(0, 5), slice(0, 3), np.full((5, 3), np.nan))
+        assert np.isnan(store.read("return")).all()
+        assert not np.isnan(stage.open_live(PRICES).read("return")).all()
+
+
+def test_a_published_chunk_of_codes_that_is_gone_is_an_error_and_not_zero(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 5, symbols(3))
+    (tmp_path / "ds_prices.zarr/flag/0.0").unlink()
+    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match="flag/0.0 is missing"):
+        stage.create_or_open(PRICES).read("flag")
+
+
+def test_a_damaged_chunk_is_an_error_that_names_it(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 5, symbols(3))
+    chunk = tmp_path / "ds_prices.zarr/return/0.0"
+    chunk.write_bytes(chunk.read_bytes()[:-7])
+    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match="return/0.0 .*damaged"):
+        stage.create_or_open(PRICES).read("return")
+
+
+def test_another_process_of_the_run_sees_what_was_closed(tmp_path: Path) -> None:
+    with Stage.begin(tmp_path, "run", clock=clock) as stage:
+        stage_store(stage, PRICES, 5, symbols(3))
+    with Stage.attach(tmp_path, "run", clock=clock) as later:
+        assert later.create_or_open(PRICES).teo.tolist() == sessions(5).tolist()
+        assert later.staged_stores == ["ds_prices"]
