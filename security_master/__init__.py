@@ -6,7 +6,8 @@ build_master writes one SQLite file from delivered tables; SecurityMaster answer
 from security_master.build import BuildReport, IdentityGuard, build_master
 from security_master.factor_etfs import FactorEtfs
 from security_master.identity import Decision, Question
-from security_master.lookup import AmbiguousTicker, SecurityMaster, UnknownSecurity, UnknownTicker
+from security_master.lookup import SecurityMaster, UnknownSecurity
+from security_master.resolution import AmbiguousTicker, UnknownTicker
 from security_master.universe import (
     MEMBER_TYPES,
     RULES,

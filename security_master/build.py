@@ -248,7 +248,7 @@ def _frame_of(known: Sequence[Any]) -> pd.DataFrame:
         for row in known
     ]
     frame = pd.DataFrame(records)
-    return frame.sort_values(list(frame.columns[:-6]) + ["known_from"], ignore_index=True) if len(frame) else frame
+    return frame.sort_values([*frame.columns[:-6], "known_from"], ignore_index=True) if len(frame) else frame
 
 
 def _build_id(
@@ -307,7 +307,7 @@ def _identity_of_facts(frame: pd.DataFrame) -> set[tuple[Any, ...]]:
     if frame.empty:
         return set()
     kept = frame.drop(columns=dropped)
-    return set(kept.astype(object).where(kept.notna(), None).itertuples(index=False, name=None))
+    return set(kept.astype(object).where(kept.notna(), "").itertuples(index=False, name=None))
 
 
 def _check(report: BuildReport, before: _Previous | None, max_lost_share: float, keep_ids: bool) -> None:
@@ -325,7 +325,8 @@ def _check(report: BuildReport, before: _Previous | None, max_lost_share: float,
         shown = ", ".join(report.lost[:5])
         raise IdentityGuard(
             f"the delivery speaks of {known - len(report.lost)} of {known} known securities; at most "
-            f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. Is `securities` complete?",
+            f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. "
+            "Is `securities` complete?",
             report,
         )
 
@@ -472,15 +473,16 @@ def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any
 def _insert_frame(connection: sqlite3.Connection, table: str, frame: pd.DataFrame) -> None:
     if frame.empty:
         return
-    columns = [
-        [None if value != value else value for value in frame[name].tolist()]
-        if frame[name].dtype == float
-        else frame[name].tolist()
-        for name in frame.columns
-    ]
+    columns = [_plain_values(frame[name]) for name in frame.columns]
     marks = ", ".join("?" * len(columns))
     names = ", ".join(frame.columns)
     connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", zip(*columns, strict=True))
+
+
+def _plain_values(column: pd.Series) -> list[Any]:
+    """Python values of a column, None for NaN."""
+    values = column.tolist()
+    return [None if value != value else value for value in values] if column.dtype == float else values
 
 
 def _versioned(frame: pd.DataFrame, version: str) -> pd.DataFrame:

@@ -31,12 +31,14 @@ def date_text(value: Any) -> str:
     """A date, datetime64, Timestamp or ISO text as `YYYY-MM-DD`; "" for a missing one. Raises ValueError."""
     if value is None or value is pd.NaT or (isinstance(value, str) and value == ""):
         return ""
-    day = np.datetime64(value if isinstance(value, str | np.datetime64) else str(value)[:10], "D")
-    return "" if np.isnat(day) else str(day)
+    if isinstance(value, np.datetime64):
+        return "" if np.isnat(value) else str(value.astype("datetime64[D]"))
+    text = value if isinstance(value, str) else str(value)[:10]
+    return date.fromisoformat(text).isoformat()
 
 
 def instant_text(value: Any) -> str:
-    """An instant as ISO UTC text. A numpy datetime is UTC; text and datetimes must say their zone. Raises ValueError."""
+    """An instant as ISO UTC text. A numpy datetime is UTC; anything else must say its zone. Raises ValueError."""
     if isinstance(value, np.datetime64):
         return str(value.astype("datetime64[us]")) + "Z"
     stamp = pd.Timestamp(value)

@@ -7,6 +7,7 @@ For a code with several, it is asked again at each instant at which something ab
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,14 +113,7 @@ def keyed_facts(rows: pd.DataFrame, key: list[str], payload: list[str], source: 
         group = group.sort_values(["known_from", "vendor_code", "digest"])
         records = group.to_dict("records")
 
-        def state(instant: str, records=records) -> dict[Hashable, Source]:
-            alive = [r for r in records if r["belongs_from"] <= instant < r["belongs_to"]]
-            if not alive:
-                return {}
-            last = alive[-1]
-            fact = tuple(_hashable(last[c]) for c in columns)
-            return {fact: Source(source, last["digest"], last["batch_id"], last["known_assumed"])}
-
+        state = partial(_last_known, records=records, columns=columns, source=source)
         instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
         for known in believed(instants, state):
             fact: Any = known.fact
@@ -156,9 +150,7 @@ def classification_facts(rows: pd.DataFrame, codes: set[str], version: str) -> t
     for (sec_id, scheme), group in both.groupby(["sec_id", "scheme"], sort=True):
         records = group.sort_values(["valid_from", "known_from", "vendor_code"]).to_dict("records")
 
-        def state(instant: str, records=records) -> dict[Hashable, Source]:
-            return _intervals([r for r in records if r["belongs_from"] <= instant < r["belongs_to"]])
-
+        state = partial(_intervals, records=records)
         instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
         for known in believed(instants, state):
             fact: Any = known.fact
@@ -170,12 +162,23 @@ def classification_facts(rows: pd.DataFrame, codes: set[str], version: str) -> t
     return frame.sort_values(["sec_id", "scheme", "valid_from", "known_from"], ignore_index=True), unknown
 
 
-def _intervals(records: list[dict[str, Any]]) -> dict[Hashable, Source]:
-    """Rows ordered by (valid_from, known_from) as intervals; the last row of a valid_from stands."""
-    by_start = {record["valid_from"]: record for record in records}
+def _last_known(instant: str, records: list[dict[str, Any]], columns: list[str], source: str) -> dict[Hashable, Source]:
+    """Of rows with one key, ordered by known_from, the last one that is believed at an instant."""
+    alive = [record for record in records if record["belongs_from"] <= instant < record["belongs_to"]]
+    if not alive:
+        return {}
+    last = alive[-1]
+    fact = tuple(_hashable(last[column]) for column in columns)
+    return {fact: Source(source, last["digest"], last["batch_id"], last["known_assumed"])}
+
+
+def _intervals(instant: str, records: list[dict[str, Any]]) -> dict[Hashable, Source]:
+    """Rows ordered by (valid_from, known_from) as intervals at an instant; the last row of a valid_from stands."""
+    alive = [record for record in records if record["belongs_from"] <= instant < record["belongs_to"]]
+    by_start = {record["valid_from"]: record for record in alive}
     starts = list(by_start)
     state: dict[Hashable, Source] = {}
-    for start, end in zip(starts, (starts + [END])[1:], strict=True):
+    for start, end in zip(starts, [*starts, END][1:], strict=True):
         row = by_start[start]
         fact = (row["scheme_version"], row["code"], start, end)
         state[fact] = Source("classification", row["digest"], row["batch_id"], row["known_assumed"])

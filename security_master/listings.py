@@ -10,14 +10,13 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pandas as pd
 
 from security_master.dates import BEGINNING, END, close_of, day_after, new_york_date
 from security_master.names import canonical_ticker, comparable_name, cusip_of_isin, market_of, trading_mode
 from security_master.registry import SCHEMES, Anchor
-
-MIN_INSTANT = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ class Delisting:
     vendor_code: str
     last_session: str
     reason: str
-    successor_code: str
     known_from: str
 
 
@@ -117,9 +115,9 @@ class Listings:
         self.by_ticker: dict[str, list[Episode]] = defaultdict(list)
         self._read_securities(securities)
         self._read_changes(ticker_changes)
-        for row in delistings.sort_values("known_from", kind="stable").itertuples(index=False):
-            self.delistings_by_code[row.vendor_code].append(
-                Delisting(row.vendor_code, row.last_session, row.reason, row.successor_code, row.known_from)
+        for row in delistings.sort_values("known_from", kind="stable").to_dict("records"):
+            self.delistings_by_code[row["vendor_code"]].append(
+                Delisting(row["vendor_code"], row["last_session"], row["reason"], row["known_from"])
             )
         self._index_tickers()
 
@@ -180,7 +178,7 @@ class Listings:
         if changes:
             spans = [(start, changes[0].old)] if changes[0].effective > start else []
             spans += [(c.effective, c.new) for c in changes]
-        for before, after in zip(versions, versions[1:], strict=False):
+        for before, after in pairwise(versions):
             label = self._label(episode, after, instant)
             day = max(new_york_date(after.known_from), start)
             if label != self._label(episode, before, instant) and label not in {t for _, t in spans}:
@@ -198,43 +196,43 @@ class Listings:
         return ticker
 
     def _read_securities(self, rows: pd.DataFrame) -> None:
-        for row in rows.sort_values(["vendor_code", "first_session", "known_from"]).itertuples(index=False):
-            ids = {scheme: value for scheme in SCHEMES if (value := getattr(row, scheme).upper())}
+        for row in rows.sort_values(["vendor_code", "first_session", "known_from"]).to_dict("records"):
+            ids = {scheme: value for scheme in SCHEMES if (value := row[scheme].upper())}
             if "isin" in ids and "cusip" not in ids and (cusip := cusip_of_isin(ids["isin"])):
                 ids["cusip"] = cusip
             version = Version(
-                row.vendor_code,
-                canonical_ticker(row.ticker),
-                row.name,
-                row.type,
-                row.exchange,
-                row.currency,
-                row.last_session,
-                ids,
-                row.cik.lstrip("0"),
-                row.first_bar,
-                row.known_from,
-                row.known_assumed,
-                row.batch_id,
-                row.digest,
+                vendor_code=row["vendor_code"],
+                ticker=canonical_ticker(row["ticker"]),
+                name=row["name"],
+                sec_type=row["type"],
+                exchange=row["exchange"],
+                currency=row["currency"],
+                last_session=row["last_session"],
+                ids=ids,
+                cik=row["cik"].lstrip("0"),
+                first_bar=row["first_bar"],
+                known_from=row["known_from"],
+                known_assumed=row["known_assumed"],
+                batch_id=row["batch_id"],
+                digest=row["digest"],
             )
-            key = f"{row.vendor_code}|{row.first_session}"
+            key = f"{row['vendor_code']}|{row['first_session']}"
             if key not in self.episodes:
-                self.episodes[key] = Episode(row.vendor_code, row.first_session)
-                self.by_code[row.vendor_code].append(self.episodes[key])
+                self.episodes[key] = Episode(row["vendor_code"], row["first_session"])
+                self.by_code[row["vendor_code"]].append(self.episodes[key])
             self.episodes[key].versions.append(version)
 
     def _read_changes(self, rows: pd.DataFrame) -> None:
-        for row in rows.sort_values("known_from", kind="stable").itertuples(index=False):
+        for row in rows.sort_values("known_from", kind="stable").to_dict("records"):
             change = TickerChange(
-                row.vendor_code,
-                row.effective_date,
-                canonical_ticker(row.old_ticker),
-                canonical_ticker(row.new_ticker),
-                row.known_from,
-                row.known_assumed,
-                row.batch_id,
-                row.digest,
+                vendor_code=row["vendor_code"],
+                effective=row["effective_date"],
+                old=canonical_ticker(row["old_ticker"]),
+                new=canonical_ticker(row["new_ticker"]),
+                known_from=row["known_from"],
+                known_assumed=row["known_assumed"],
+                batch_id=row["batch_id"],
+                digest=row["digest"],
             )
             self.changes_by_code[change.vendor_code].append(change)
             self.changes_to[change.new].append(change)

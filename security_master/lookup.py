@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master import panels, schema
-from security_master.build import read_configurations
-from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text
+from security_master import labels, lineage, panels, resolution
+from security_master.build import FACT_TABLES, read_configurations
+from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
+from security_master.intervals import Holders
 from security_master.names import canonical_ticker
+from security_master.resolution import Mode
+from security_master.store import BELIEVED, Store, instant_or_newest
 from security_master.universe import RULES
 
-Mode = Literal["regular", "any"]
-
-
-class UnknownTicker(LookupError):
-    """No security is known ever to have had the ticker. `nearest`: tickers that look like it."""
-
-    def __init__(self, ticker: str, nearest: Sequence[str]) -> None:
-        hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
-        super().__init__(f"no security is known to have had the ticker {ticker!r}{hint}")
-        self.ticker, self.nearest = ticker, tuple(nearest)
-
-
-class AmbiguousTicker(LookupError):
-    """Several securities answer. `candidates`: their sec_ids."""
-
-    def __init__(self, ticker: str, as_of: str, candidates: Sequence[str], detail: str) -> None:
-        super().__init__(f"{ticker!r} on {as_of}: {', '.join(candidates)} ({detail})")
-        self.ticker, self.as_of, self.candidates = ticker, as_of, tuple(candidates)
+SHARES_MAX_AGE_DAYS = 400
 
 
 class UnknownSecurity(LookupError):
@@ -52,20 +36,33 @@ class Universe(NamedTuple):
     members: NDArray[np.object_]
 
 
-class SecurityMaster:
-    """A read-only master. Every answer that depends on knowledge takes `known_as_of`, an instant; None is all of it."""
+class Class(NamedTuple):
+    """A security's class under a scheme. code: `0` for an industry that is not known."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = connection
+    scheme: str
+    scheme_version: str
+    code: str
+    name: str
+    valid_from: str
+
+
+class SecurityMaster:
+    """A read-only master.
+
+    Answers are about a date (`as_of`, always stated) as far as known at an instant (`known_as_of`, an aware datetime, ISO
+    text with a zone or a numpy datetime in UTC; None: all that the master knows).
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     @classmethod
     def open(cls, path: Path | str) -> SecurityMaster:
         """Open a master. Raises FileNotFoundError, SchemaVersionError."""
-        return cls(Path(path), schema.open_existing(Path(path)))
+        return cls(Store(Path(path)))
 
     def close(self) -> None:
-        self._db.close()
+        self._store.close()
 
     def __enter__(self) -> SecurityMaster:
         return self
@@ -76,104 +73,83 @@ class SecurityMaster:
     @cached_property
     def build_id(self) -> str:
         """Hash of what this master says; the stores keep it."""
-        return str(self._db.execute("SELECT value FROM meta WHERE key = 'build_id'").fetchone()[0])
+        return self._store.meta("build_id")
 
     # -- for the pipeline -----------------------------------------------------------------------------------------
 
-    def assign(self, vendor_codes: ArrayLike, dates: ArrayLike, *, ahead_days: int = 0) -> NDArray[np.object_]:
-        """sec_id of the holder of each vendor code on each date, "" for none.
+    def assign(
+        self, vendor_codes: ArrayLike | pd.Categorical, dates: ArrayLike, *, ahead_days: int = 0
+    ) -> NDArray[np.object_]:
+        """sec_id of the holder of each vendor code (n,) on each date (n,), "" for none.
 
-        vendor_codes: (n,) text or a pandas Categorical. dates: (n,) datetime64. ahead_days: a code whose next holder
-        starts at most this many days after the date also counts (a successor starts the day after).
+        A holder has its code from its first session to its last one, both included. ahead_days: where nobody holds the
+        code, one who will within so many days counts (a successor or a spun-off child lists after the event).
         """
-        codes = vendor_codes if isinstance(vendor_codes, pd.Categorical) else pd.Categorical(_objects(vendor_codes))
-        days = np.asarray(dates).astype("datetime64[D]")
-        names = codes.categories.astype(object)
-        owners = np.array(["", *self._sec_ids_of_listings], dtype=object)
-        starts, ends, owner_rows = self._listing_columns
-        position = codes.codes.astype(np.int64)
-        known = self._listings_by_code
-        most = max((len(known.get(name, ())) for name in names), default=0)
-        answer = np.zeros(len(days), dtype=np.int64)
-        for turn in range(most):
-            row_of = np.array([rows[turn] if len(rows := known.get(name, ())) > turn else -1 for name in names] + [-1])
-            row = row_of[position]
-            held = (row >= 0) & (days >= starts[row] - np.timedelta64(ahead_days, "D")) & (days < ends[row])
-            fresh = held & ((answer == 0) | (days >= starts[row]))
-            answer[fresh] = owner_rows[row[fresh]] + 1
-        return owners[answer]
+        codes = vendor_codes
+        if not isinstance(codes, pd.Categorical):
+            codes = pd.Categorical(np.asarray(codes, dtype=object))
+        return self._code_holders.find(codes, dates, ahead_days)
 
     def roster(self, known_as_of: Any = None) -> pd.DataFrame:
         """One row for each security, ordered by (first_session, sec_id).
 
-        sec_id, sec_type, currency, exchange, vendor_code, name of its last listing; first_session and last_session
-        (datetime64[s], NaT while no end is known).
+        sec_id; sec_type, currency, exchange, vendor_code, name of its last listing; first_session and last_session
+        (datetime64[s], NaT while unknown).
         """
-        facts = self._facts("listing", known_as_of).sort_values(["sec_id", "valid_from"], kind="stable")
-        first = facts.drop_duplicates("sec_id", keep="first").set_index("sec_id")["valid_from"]
-        roster = facts.drop_duplicates("sec_id", keep="last").copy()
-        starts = roster["sec_id"].map(first)
-        roster["first_session"] = _seconds(dates_of([("" if day == BEGINNING else day) for day in starts]))
-        ends = dates_of([("" if day == END else day) for day in roster["valid_to"]]) - np.timedelta64(1, "D")
-        roster["last_session"] = _seconds(ends)
-        roster = roster.assign(order=list(starts)).sort_values(["order", "sec_id"], ignore_index=True)
+        facts = self._store.believed("listing", known_as_of).sort_values(["sec_id", "valid_from"], kind="stable")
+        first = facts.drop_duplicates("sec_id", keep="first")["valid_from"].tolist()
+        roster = facts.drop_duplicates("sec_id", keep="last").assign(begin=first)
+        roster = roster.sort_values(["begin", "sec_id"], ignore_index=True)
+        ends = dates_of(["" if day == END else day for day in roster["valid_to"]]) - np.timedelta64(1, "D")
+        starts = dates_of(["" if day == BEGINNING else day for day in roster["begin"]])
         text = ["sec_id", "sec_type", "currency", "exchange", "vendor_code", "name"]
-        return roster[[*text, "first_session", "last_session"]].astype(dict.fromkeys(text, "str"))
+        return (
+            roster[text]
+            .astype("str")
+            .assign(first_session=starts.astype("datetime64[s]"), last_session=ends.astype("datetime64[s]"))
+        )
 
     def labels(
         self, sec_ids: ArrayLike, as_of: Any, known_as_of: Any = None
     ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """(ticker, unique_ticker) of each security at a date.
+        """(ticker, unique_ticker) of each security at a date; see labels.labels."""
+        return labels.labels(self._store.believed("ticker_map", known_as_of), sec_ids, date_text(as_of))
 
-        ticker: the one at `as_of`, or the last one it had by then; "" before its first. unique_ticker: `X` for the
-        holder of X at `as_of`, `X#N` for a security that had it before, N counting the securities that have had X from
-        the oldest on, so that a label once given to a former holder stays.
-        """
-        day = date_text(as_of)
-        spans = self._facts("ticker_map", known_as_of)
-        spans = spans[spans["valid_from"] <= day].sort_values(["valid_from", "sec_id"], kind="stable")
-        holders = spans.drop_duplicates(["ticker", "sec_id"])
-        ordinal = dict(
-            zip(
-                zip(holders["ticker"], holders["sec_id"], strict=True),
-                holders.groupby("ticker").cumcount() + 1,
-                strict=True,
-            )
+    def issuers(self, sec_ids: ArrayLike, as_of: Any, known_as_of: Any = None) -> NDArray[np.object_]:
+        """CIK of each security at a date, the last one it had by then; "" for none. Classes of one issuer share it."""
+        day, facts = date_text(as_of), self._store.believed("xref", known_as_of)
+        facts = facts[(facts["scheme"] == "cik") & (facts["valid_from"] <= day)].sort_values(
+            "valid_from", kind="stable"
         )
-        last = spans.drop_duplicates("sec_id", keep="last").set_index("sec_id")["ticker"]
-        now = spans[spans["valid_to"] > day].assign(rank=lambda f: f["trading_mode"].ne("regular"))
-        now = now.sort_values(["rank", "valid_from", "sec_id"], kind="stable").drop_duplicates("ticker")
-        holder = dict(zip(now["ticker"], now["sec_id"], strict=True))
-        wanted = [str(s) for s in np.asarray(sec_ids, dtype=object)]
-        tickers = [str(last.get(sec_id, "")) for sec_id in wanted]
-        unique = [
-            ticker if not ticker or holder.get(ticker) == sec_id else f"{ticker}#{ordinal[ticker, sec_id]}"
-            for ticker, sec_id in zip(tickers, wanted, strict=True)
-        ]
-        return np.array(tickers, dtype=object), np.array(unique, dtype=object)
+        cik_of = dict(zip(facts["sec_id"], facts["value"], strict=True))
+        return np.array([cik_of.get(str(s), "") for s in np.asarray(sec_ids, dtype=object)], dtype=object)
 
     def classification_panel(
         self, sec_ids: Sequence[str], sessions: ArrayLike, instants: ArrayLike
     ) -> NDArray[np.int16]:
         """(n, T) int16 fs_industry_code in force, 0 unclassified; see panels.classification_panel."""
-        facts = self._table("classification_hist")
+        facts = self._store.table("classification_hist")
         return panels.classification_panel(facts[facts["scheme"] == "fs"], sec_ids, panels.grid(sessions, instants))
 
     def shares_panel(
         self, sec_ids: Sequence[str], sessions: ArrayLike, instants: ArrayLike, max_age_days: int
     ) -> NDArray[np.float64]:
         """(n, T) shares outstanding, NaN unknown or stale; see panels.shares_panel."""
-        actions = self._table("corp_action")
+        actions = self._store.table("corp_action")
         splits = actions[actions["type"] == "split"]
         on = panels.grid(sessions, instants)
-        return panels.shares_panel(self._table("shares_hist"), splits, sec_ids, on, max_age_days)
+        return panels.shares_panel(self._store.table("shares_hist"), splits, sec_ids, on, max_age_days)
 
     def factor_etfs(self, known_as_of: Any = None) -> FactorEtfs:
-        """The factor ETFs of the taxonomy in force, with the security of type etf that holds each ticker."""
-        version, taxonomy, etfs = read_configurations(self._db)[-1]
-        listings = self._facts("listing", known_as_of)
+        """The factor ETFs of the taxonomy in force, with the security of type etf that holds each ticker.
+
+        Of several ETFs that have had a ticker in turn, the first one that had it when or after the table says that the
+        factor ETF began: a later reuse of the ticker changes nothing.
+        """
+        version, taxonomy, etfs = read_configurations(self._store.db)[-1]
+        listings = self._store.believed("listing", known_as_of)
         is_etf = set(listings.loc[listings["sec_type"] == "etf", "sec_id"])
-        spans = self._facts("ticker_map", known_as_of)
+        spans = self._store.believed("ticker_map", known_as_of)
         spans = spans[spans["sec_id"].isin(is_etf)].sort_values(["valid_from", "sec_id"], kind="stable")
         starts = dict(zip(etfs["etf"], etfs["first_session"], strict=True))
         sec_ids: dict[str, str] = {}
@@ -182,11 +158,7 @@ class SecurityMaster:
                 sec_ids.setdefault(ticker, sec_id)
         return make_factor_etfs(taxonomy, etfs, sec_ids, version)
 
-    def taxonomy(self) -> pd.DataFrame:
-        """The industries in force: fs_industry_code, industry, fs_sector_code, sector, sector_etf, subsector_etf."""
-        return read_configurations(self._db)[-1][1].astype({"fs_industry_code": int, "fs_sector_code": int})
-
-    # -- operations -----------------------------------------------------------------------------------------------
+    # -- who ------------------------------------------------------------------------------------------------------
 
     def resolve(
         self,
@@ -197,54 +169,133 @@ class SecurityMaster:
         exchange: str | None = None,
         mode: Mode = "regular",
     ) -> str | None:
-        """The security that had a ticker on a date, or None when nobody had it then.
+        """The security that had a ticker (in any spelling: BRK.B, BRK-B, brk/b) on a date, None when nobody had it.
 
-        mode 'any' includes over-the-counter and when-issued lines. Raises AmbiguousTicker, and UnknownTicker when
-        nobody is known ever to have had it.
+        mode 'any' includes over-the-counter and when-issued lines. Raises AmbiguousTicker with the candidates, and
+        UnknownTicker with the nearest spellings when nobody is known ever to have had it.
         """
-        name, day, known = canonical_ticker(ticker), date_text(as_of), _instant(known_as_of)
-        rows = self._db.execute(
-            "SELECT sec_id, market, trading_mode FROM ticker_map WHERE ticker = ? AND valid_from <= ? AND ? < valid_to "
-            "AND known_from <= ? AND ? < known_to",
-            (name, day, day, known, known),
-        ).fetchall()
-        rows = [row for row in rows if mode == "any" or row[2] == "regular"]
-        if exchange is not None:
-            rows = [row for row in rows if self._listed_on(row[0], exchange, day, known)]
-        found = sorted({row[0] for row in rows})
-        if len(found) == 1:
-            return str(found[0])
-        if found:
-            raise AmbiguousTicker(name, day, found, "in several markets; name the exchange")
-        contested = self._contested(name, day, known)
-        if contested:
-            raise AmbiguousTicker(name, day, contested, "claimed twice; see `erm3 security queue`")
-        if not self._ever(name, known):
-            raise UnknownTicker(name, self._nearest(name, known))
-        return None
+        return resolution.resolve(self._store, ticker, as_of, known_as_of, exchange, mode)
+
+    def resolve_many(self, queries: pd.DataFrame, *, known_as_of: Any = None, mode: Mode = "regular") -> pd.DataFrame:
+        """`queries` (columns ticker and date) with sec_id ("" for none) and status: ok, none, ambiguous or unknown."""
+        answer = resolution.resolve_many(
+            self._store, queries["ticker"].tolist(), queries["date"].to_numpy(), known_as_of, mode
+        )
+        return queries.assign(sec_id=answer["sec_id"].to_numpy(), status=answer["status"].to_numpy())
+
+    def history(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
+        """Everything dated about a security, by (what, valid_from): tickers, listings, identifiers, classes, end.
+
+        Columns what, value, detail, valid_from, valid_to, known_from, source, evidence. as_of: nothing that began later.
+        Raises UnknownSecurity.
+        """
+        self._require(sec_id)
+        parts = []
+        for what, table, value, detail in (
+            ("ticker", "ticker_map", "ticker", "market"),
+            ("listing", "listing", "vendor_code", "exchange"),
+            ("name", "listing", "name", "sec_type"),
+            ("identifier", "xref", "value", "scheme"),
+            ("class", "classification_hist", "code", "scheme"),
+        ):
+            rows = self._of(table, sec_id, known_as_of)
+            rows = rows.assign(what=what, value=rows[value], detail=rows[detail])
+            parts.append(rows[HISTORY_COLUMNS])
+        ends = self._of("delisting", sec_id, known_as_of)
+        parts.append(
+            ends.assign(
+                what="delisting",
+                value=ends["reason"],
+                detail=ends["successor_code"],
+                valid_from=ends["last_session"],
+                valid_to=END,
+            )[HISTORY_COLUMNS]
+        )
+        rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+        if as_of is not None:
+            rows = rows[rows["valid_from"] <= date_text(as_of)]
+        order = {what: at for at, what in enumerate(("ticker", "listing", "name", "identifier", "class", "delisting"))}
+        rows = rows.assign(order=rows["what"].map(order)).sort_values(["order", "valid_from", "value"], kind="stable")
+        return rows[HISTORY_COLUMNS].reset_index(drop=True)
+
+    def lineage(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
+        """Edges to and from a security: event, date, from_sec_id, to_sec_id, ratio, cash, known_from, evidence.
+
+        as_of: no event after that date. Raises UnknownSecurity.
+        """
+        self._require(sec_id)
+        edges = lineage.lineage(
+            self._store.believed("listing", known_as_of),
+            self._store.believed("delisting", known_as_of),
+            self._store.believed("corp_action", known_as_of),
+            self._decided_claims(instant_or_newest(known_as_of)),
+        )
+        edges = edges[(edges["from_sec_id"] == sec_id) | (edges["to_sec_id"] == sec_id)]
+        if as_of is not None:
+            edges = edges[edges["date"] <= date_text(as_of)]
+        return edges.reset_index(drop=True)
+
+    # -- what -----------------------------------------------------------------------------------------------------
+
+    def shares(
+        self, sec_id: str, as_of: Any, *, known_as_of: Any = None, max_age_days: int = SHARES_MAX_AGE_DAYS
+    ) -> float | None:
+        """Shares outstanding of a class on a date, by the rule of panels.shares_panel; None unknown or stale."""
+        self._require(sec_id)
+        day = np.array([date_text(as_of)], dtype="datetime64[D]")
+        known = instants_of([instant_or_newest(known_as_of)[:-1]])
+        count = float(self.shares_panel([sec_id], day, known, max_age_days)[0, 0])
+        return None if np.isnan(count) else count
+
+    def classify(self, sec_id: str, as_of: Any, *, scheme: str = "fs", known_as_of: Any = None) -> Class | None:
+        """The class of a security on a date under a scheme (`fs`: 4-digit industry, `gics`: sub-industry), or None."""
+        self._require(sec_id)
+        day, rows = date_text(as_of), self._of("classification_hist", sec_id, known_as_of)
+        rows = rows[(rows["scheme"] == scheme) & (rows["valid_from"] <= day) & (rows["valid_to"] > day)]
+        if rows.empty:
+            return None
+        row = rows.iloc[0]
+        name = self._industry_names.get(row["code"], "unclassified") if scheme == "fs" else row["code"]
+        return Class(scheme, row["scheme_version"], row["code"], name, row["valid_from"])
+
+    def etfs(
+        self, sec_id: str, as_of: Any, *, calendar: ArrayLike, min_obs: int, known_as_of: Any = None
+    ) -> tuple[str, str]:
+        """Tickers of the sector and the subsector ETF in force for a security at a session, "" for none."""
+        found = self.classify(sec_id, as_of, known_as_of=known_as_of)
+        registry = self.factor_etfs(known_as_of)
+        codes = np.array([[int(found.code) if found else 0]], dtype=np.int16)
+        session = np.array([date_text(as_of)], dtype="datetime64[D]")
+        positions = [
+            int(at(codes, session, calendar=calendar, min_obs=min_obs)[0, 0])
+            for at in (registry.sector_positions, registry.subsector_positions)
+        ]
+        sector, subsector = (registry.tickers[at] if at >= 0 else "" for at in positions)
+        return sector, subsector
 
     def universe(
         self, name: str, as_of: Any, *, known_as_of: Any = None, rule_version: str | None = None
     ) -> Universe | None:
         """The members in force on a date: those of the last month end before the month of `as_of`. None before any."""
         month = np.datetime64(date_text(as_of), "M")
-        before = [
-            s for s in self.snapshots(name, known_as_of, rule_version) if s.mask_as_of.astype("datetime64[M]") < month
-        ]
-        return before[-1] if before else None
+        known = self.snapshots(name, known_as_of, rule_version)
+        earlier = [snapshot for snapshot in known if snapshot.mask_as_of.astype("datetime64[M]") < month]
+        return earlier[-1] if earlier else None
 
     def snapshots(self, name: str, known_as_of: Any = None, rule_version: str | None = None) -> list[Universe]:
-        """Every recorded snapshot of a universe known by an instant, by date. rule_version: the rule of today if None."""
-        version = rule_version if rule_version is not None else RULES[name].version
-        rows = self._db.execute(
-            "SELECT m.mask_as_of, m.sec_id FROM universe_snapshot s JOIN universe_membership m USING "
-            "(universe, mask_as_of, rule_version) WHERE s.universe = ? AND s.rule_version = ? AND s.known_from <= ? "
-            "AND m.status <> 'out' ORDER BY m.mask_as_of, m.sec_id",
-            (name, version, _instant(known_as_of)),
-        ).fetchall()
+        """Every recorded snapshot of a universe known by an instant, by date. rule_version: today's rule if None."""
+        rows = self._store.rows(
+            "SELECT s.mask_as_of, m.sec_id FROM universe_snapshot s LEFT JOIN universe_membership m "
+            "ON m.universe = s.universe AND m.mask_as_of = s.mask_as_of AND m.rule_version = s.rule_version "
+            "AND m.status <> 'out' WHERE s.universe = :name AND s.rule_version = :version AND s.known_from <= :known "
+            "ORDER BY s.mask_as_of, m.sec_id",
+            name=name,
+            version=rule_version if rule_version is not None else RULES[name].version,
+            known=instant_or_newest(known_as_of),
+        )
         members: dict[str, list[str]] = {}
         for day, sec_id in rows:
-            members.setdefault(day, []).append(sec_id)
+            members.setdefault(day, []).extend([sec_id] if sec_id else [])
         return [Universe(np.datetime64(day, "D"), np.array(ids, dtype=object)) for day, ids in members.items()]
 
     def universe_counts(self, name: str, as_of: Any, valid: ArrayLike, *, known_as_of: Any = None) -> dict[str, int]:
@@ -254,81 +305,127 @@ class SecurityMaster:
         active = len(members & set(np.asarray(valid, dtype=object).tolist()))
         return {"active": active, "in_universe_mask": len(members), "inactive_from_validity": len(members) - active}
 
-    def _contested(self, ticker: str, day: str, known: str) -> list[str]:
-        rows = self._db.execute(
-            "SELECT candidates FROM resolution_queue WHERE question_id LIKE ? AND known_from <= ? "
-            "AND ? < known_to AND json_extract(subject, '$.ticker') = ? AND json_extract(subject, '$.from') <= ? "
-            "AND ? < json_extract(subject, '$.to')",
-            ("ticker:%", known, known, ticker, day, day),
-        ).fetchall()
-        return sorted({candidate for row in rows for candidate in json.loads(row[0])})
+    # -- why ------------------------------------------------------------------------------------------------------
 
-    def _ever(self, ticker: str, known: str) -> bool:
-        query = "SELECT 1 FROM ticker_map WHERE ticker = ? AND known_from <= ? AND ? < known_to LIMIT 1"
-        return self._db.execute(query, (ticker, known, known)).fetchone() is not None
+    def explain(self, ticker: str, as_of: Any, *, known_as_of: Any = None) -> pd.DataFrame:
+        """Every row that decides who had a ticker on a date: claims, listings, how the id was given, open questions.
 
-    def _nearest(self, ticker: str, known: str) -> list[str]:
-        query = "SELECT DISTINCT ticker FROM ticker_map WHERE known_from <= ? AND ? < known_to ORDER BY ticker"
-        names = [row[0] for row in self._db.execute(query, (known, known))]
-        squeezed = {name.replace(".", ""): name for name in names}
-        if ticker.replace(".", "") in squeezed:
-            return [squeezed[ticker.replace(".", "")]]
-        return difflib.get_close_matches(ticker, names, n=5, cutoff=0.5)
-
-    def _listed_on(self, sec_id: str, exchange: str, day: str, known: str) -> bool:
-        query = (
-            "SELECT 1 FROM listing WHERE sec_id = ? AND exchange = ? AND valid_from <= ? AND ? < valid_to "
-            "AND known_from <= ? AND ? < known_to"
+        Columns step, sec_id, value, valid_from, valid_to, known_from, source, evidence, batch_id. No row: nobody.
+        """
+        name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
+        at = {"day": day, "known": known}
+        steps: list[tuple[Any, ...]] = self._store.rows(
+            "SELECT 'ticker', sec_id, ticker || ' (' || market || ', ' || trading_mode || ')', valid_from, valid_to, "
+            "known_from, source, evidence, batch_id FROM ticker_map WHERE ticker = :ticker AND valid_from <= :day "
+            f"AND :day < valid_to AND {BELIEVED} ORDER BY sec_id",
+            ticker=name,
+            **at,
         )
-        return self._db.execute(query, (sec_id, exchange, day, day, known, known)).fetchone() is not None
+        for sec_id in sorted({row[1] for row in steps}):
+            steps += self._store.rows(
+                "SELECT 'listing', sec_id, vendor_code || ' on ' || exchange || ', ' || name, valid_from, valid_to, "
+                "known_from, source, evidence, batch_id FROM listing WHERE sec_id = :sec_id AND valid_from <= :day "
+                f"AND :day < valid_to AND {BELIEVED}",
+                sec_id=sec_id,
+                **at,
+            )
+            steps += self._store.rows(
+                "SELECT 'identity', sec_id, anchor_type || ' ' || anchor_value || ': ' || rule, anchor_from, '', known_from, "
+                "'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id AND known_from <= :known "
+                "ORDER BY known_from, anchor_type, anchor_value",
+                sec_id=sec_id,
+                known=known,
+            )
+        for contest in resolution.contests(self._store, known):
+            if contest.ticker == name and contest.start <= day < contest.end:
+                steps += [("contest", s, name, contest.start, contest.end, "", "", "", "") for s in contest.candidates]
+        return pd.DataFrame(steps, columns=EXPLAIN_COLUMNS)
 
-    # -- tables in memory -----------------------------------------------------------------------------------------
+    def changes(self, known_from: Any, known_to: Any) -> pd.DataFrame:
+        """What was learnt or withdrawn in [known_from, known_to): at, change, table, sec_id, fact, batch_id; by instant."""
+        window = {"since": instant_text(known_from), "until": instant_text(known_to)}
+        parts = []
+        for table in FACT_TABLES:
+            frame = self._store.table(table)
+            for change, column in (("learnt", "known_from"), ("withdrawn", "known_to")):
+                moment = frame[column]
+                rows = frame[(moment >= window["since"]) & (moment < window["until"]) & (moment < NEVER)]
+                if rows.empty:
+                    continue
+                told = rows.drop(columns=["row_id", "sec_id", *TAIL_COLUMNS])
+                facts = [json.dumps({k: v for k, v in row.items() if v == v}) for row in told.to_dict("records")]
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "at": rows[column],
+                            "change": change,
+                            "table": table,
+                            "sec_id": rows["sec_id"],
+                            "fact": facts,
+                            "batch_id": rows["batch_id"],
+                        }
+                    )
+                )
+        if not parts:
+            return pd.DataFrame(columns=["at", "change", "table", "sec_id", "fact", "batch_id"])
+        return pd.concat(parts).sort_values(["at", "change", "table", "sec_id", "fact"], ignore_index=True)
 
-    def _table(self, name: str) -> pd.DataFrame:
-        if name not in self._tables:
-            self._tables[name] = pd.read_sql_query(f"SELECT * FROM {name}", self._db).astype({"known_from": object})
-        return self._tables[name]
+    def queue(self, *, known_as_of: Any = None) -> pd.DataFrame:
+        """Questions open at an instant: question_id, kind, subject, candidates, detail, known_from."""
+        rows = self._store.rows(
+            f"SELECT question_id, kind, subject, candidates, detail, known_from FROM resolution_queue WHERE {BELIEVED} "
+            "ORDER BY known_from, question_id",
+            known=instant_or_newest(known_as_of),
+        )
+        return pd.DataFrame(rows, columns=["question_id", "kind", "subject", "candidates", "detail", "known_from"])
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    def _of(self, table: str, sec_id: str, known_as_of: Any) -> pd.DataFrame:
+        """Believed rows of one security."""
+        query = f"SELECT * FROM {table} WHERE sec_id = ? AND known_from <= ? AND ? < known_to"
+        known = instant_or_newest(known_as_of)
+        return pd.read_sql_query(query, self._store.db, params=(sec_id, known, known))
+
+    def _require(self, sec_id: str) -> None:
+        if not self._store.rows("SELECT 1 FROM security WHERE sec_id = :sec_id", sec_id=sec_id):
+            raise UnknownSecurity(f"no security {sec_id!r} in {self._store.path}; `resolve` gives ids from tickers")
+
+    def _decided_claims(self, known: str) -> pd.DataFrame:
+        """Decisions that two ids are one claim, as edges of the lineage."""
+        rows = self._store.rows(
+            "SELECT q.subject, q.candidates, d.known_from, d.decided_by FROM decision d JOIN resolution_queue q "
+            "USING (question_id) WHERE q.kind = 'late_ticker_change' AND d.choice = 'same' AND d.known_from <= :known",
+            known=known,
+        )
+        edges = []
+        for subject, candidates, since, by in rows:
+            before, after = json.loads(candidates)
+            edges.append(
+                ("same_claim", json.loads(subject)["date"], before, after, 1.0, np.nan, since, f"decision of {by}")
+            )
+        return pd.DataFrame(edges, columns=lineage.COLUMNS)
 
     @cached_property
-    def _tables(self) -> dict[str, pd.DataFrame]:
-        return {}
-
-    def _facts(self, name: str, known_as_of: Any) -> pd.DataFrame:
-        """Rows of a fact table that were believed at an instant."""
-        frame, known = self._table(name), _instant(known_as_of)
-        return frame[(frame["known_from"] <= known) & (frame["known_to"] > known)]
+    def _code_holders(self) -> Holders:
+        return Holders(self._store.believed("listing", None), "vendor_code")
 
     @cached_property
-    def _listing_columns(self) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64], NDArray[np.int64]]:
-        facts = self._newest_listings
-        owner = pd.Index(self._sec_ids_of_listings).get_indexer(facts["sec_id"])
-        return dates_of(facts["valid_from"]), dates_of(facts["valid_to"]), owner
-
-    @cached_property
-    def _newest_listings(self) -> pd.DataFrame:
-        return self._facts("listing", None).sort_values(["vendor_code", "valid_from"], kind="stable", ignore_index=True)
-
-    @cached_property
-    def _sec_ids_of_listings(self) -> list[str]:
-        return sorted(set(self._newest_listings["sec_id"]))
-
-    @cached_property
-    def _listings_by_code(self) -> dict[str, list[int]]:
-        return {str(code): list(rows) for code, rows in self._newest_listings.groupby("vendor_code").indices.items()}
+    def _industry_names(self) -> dict[str, str]:
+        taxonomy = read_configurations(self._store.db)[-1][1]
+        return dict(zip(taxonomy["fs_industry_code"], taxonomy["industry"], strict=True))
 
 
-def _instant(known_as_of: Any) -> str:
-    """ISO text of an instant. None is the end of time but one, at which everything still believed is believed."""
-    return NEWEST if known_as_of is None else instant_text(known_as_of)
-
-
-NEWEST = "9999-12-30T00:00:00.000000Z"
-assert NEWEST < NEVER
-
-
-def _objects(values: ArrayLike) -> NDArray[np.object_]:
-    return np.asarray(values, dtype=object)
-
-
-def _seconds(days: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
-    return days.astype("datetime64[s]")
+HISTORY_COLUMNS = ["what", "value", "detail", "valid_from", "valid_to", "known_from", "source", "evidence"]
+EXPLAIN_COLUMNS = [
+    "step",
+    "sec_id",
+    "value",
+    "valid_from",
+    "valid_to",
+    "known_from",
+    "source",
+    "evidence",
+    "batch_id",
+]
+TAIL_COLUMNS = ["known_from", "known_to", "known_assumed", "source", "evidence", "batch_id"]

@@ -21,12 +21,59 @@ _SUFFIXES = {
 }
 _PREFERRED = re.compile(r"PR?\.?([A-Z])(?<!^PR)")
 _LEGAL_WORDS = frozenset(
-    "INC INCORPORATED CORP CORPORATION CO COMPANY LTD LIMITED PLC LLC LP NV SA AG THE CLASS CL COMMON STOCK SHARES ORD "
-    "NEW HOLDINGS HOLDING GROUP".split()
+    {
+        "AG",
+        "CL",
+        "CLASS",
+        "CO",
+        "COMMON",
+        "COMPANY",
+        "CORP",
+        "CORPORATION",
+        "GROUP",
+        "HOLDING",
+        "HOLDINGS",
+        "INC",
+        "INCORPORATED",
+        "LIMITED",
+        "LLC",
+        "LP",
+        "LTD",
+        "NEW",
+        "NV",
+        "ORD",
+        "PLC",
+        "SA",
+        "SHARES",
+        "STOCK",
+        "THE",
+    }
 )
-_OTC = frozenset("OTC OTCBB OTCQB OTCQX OTCMKTS OTCGREY PINK PINX GREY OOTC US-OTC EXPERT".split())
+_OTC = frozenset(
+    {"EXPERT", "GREY", "OOTC", "OTC", "OTCBB", "OTCGREY", "OTCMKTS", "OTCQB", "OTCQX", "PINK", "PINX", "US-OTC"}
+)
 _US = frozenset(
-    "US NYSE NASDAQ AMEX ARCA NYSEARCA BATS CBOE IEX XNYS XNAS XASE ARCX XCHI NYSEMKT NMS NGM NCM LTSE".split()
+    {
+        "AMEX",
+        "ARCA",
+        "ARCX",
+        "BATS",
+        "CBOE",
+        "IEX",
+        "LTSE",
+        "NASDAQ",
+        "NCM",
+        "NGM",
+        "NMS",
+        "NYSE",
+        "NYSEARCA",
+        "NYSEMKT",
+        "US",
+        "XASE",
+        "XCHI",
+        "XNAS",
+        "XNYS",
+    }
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from security_master.bitemporal import Known, Source, believed
@@ -230,11 +232,7 @@ def _uncontested(
         instants = {k for c in group for k in (c.known_from, c.known_to)} | {d.known_from for d in answers}
         overlaps: dict[str, _Overlap] = {}
 
-        def state(instant: str, group=group, name=name, answers=answers, overlaps=overlaps) -> dict[TickerSpan, Source]:
-            now = [(c.fact, c.source) for c in group if c.known_from <= instant < c.known_to]
-            decided = {d.question_id: d for d in answers if d.known_from <= instant}
-            return _settled(now, name, decided, overlaps, instant)
-
+        state = partial(_ticker_state, group=group, name=name, answers=answers, overlaps=overlaps)
         rows = believed(instants, state)
         kept += rows
         for question_id, overlap in sorted(overlaps.items()):
@@ -258,6 +256,19 @@ class _Overlap:
     candidates: set[str]
 
 
+def _ticker_state(
+    instant: str,
+    group: list[Known[TickerSpan]],
+    name: str,
+    answers: list[Decision],
+    overlaps: dict[str, _Overlap],
+) -> dict[TickerSpan, Source]:
+    """Who has one ticker, as known at an instant."""
+    now = [(claim.fact, claim.source) for claim in group if claim.known_from <= instant < claim.known_to]
+    decided = {answer.question_id: answer for answer in answers if answer.known_from <= instant}
+    return _settled(now, name, decided, overlaps, instant)
+
+
 def _settled(
     claims: list[tuple[TickerSpan, Source]],
     name: str,
@@ -278,7 +289,7 @@ def _settled(
     edges = sorted({day for fact, _ in cut for day in (fact.valid_from, fact.valid_to)})
     pieces: list[tuple[TickerSpan, Source]] = []
     contested: _Overlap | None = None
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         here = [(f, s) for f, s in cut if f.valid_from <= start and end <= f.valid_to]
         names = {f.sec_id for f, _ in here}
         if len(names) > 1:
@@ -308,17 +319,7 @@ def _unshared(claims: list[Known[Identifier]]) -> tuple[list[Known[Identifier]],
             continue
         clashes: list[str] = []
 
-        def state(instant: str, group=group, clashes=clashes) -> dict[Identifier, Source]:
-            now = [(c.fact, c.source) for c in group if c.known_from <= instant < c.known_to]
-            clean = {}
-            for fact, source in now:
-                rivals = [f for f, _ in now if f.sec_id != fact.sec_id]
-                if any(f.valid_from < fact.valid_to and fact.valid_from < f.valid_to for f in rivals):
-                    clashes.append(instant)
-                else:
-                    clean[fact] = source
-            return clean
-
+        state = partial(_identifier_state, group=group, clashes=clashes)
         kept += believed({k for c in group for k in (c.known_from, c.known_to)}, state)
         if clashes:
             detail = f"{scheme} {value} is carried by {len(holders)} securities at once and identifies none of them"
@@ -327,3 +328,16 @@ def _unshared(claims: list[Known[Identifier]]) -> tuple[list[Known[Identifier]],
                 Question(f"{scheme}:{value}", "identifier_shared", subject, tuple(holders), detail, min(clashes))
             )
     return kept, questions
+
+
+def _identifier_state(instant: str, group: list[Known[Identifier]], clashes: list[str]) -> dict[Identifier, Source]:
+    """Who carries one identifier, as known at an instant; none of those who carry it together."""
+    now = [(claim.fact, claim.source) for claim in group if claim.known_from <= instant < claim.known_to]
+    clean: dict[Identifier, Source] = {}
+    for fact, source in now:
+        rivals = [f for f, _ in now if f.sec_id != fact.sec_id]
+        if any(f.valid_from < fact.valid_to and fact.valid_from < f.valid_to for f in rivals):
+            clashes.append(instant)
+        else:
+            clean[fact] = source
+    return clean

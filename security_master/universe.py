@@ -1,7 +1,7 @@
 """Universes by market capitalisation: month-end snapshots with hysteresis, immutable once recorded.
 
-A snapshot is taken at the last session M of a month and applies from the first session of the next month. A member stays
-while its rank is within the band around the size, so that names at the edge do not come and go.
+A snapshot is taken at the last session M of a month and applies from the first session of the next month. A member
+stays while its rank is within the band around the size, so that names at the edge do not come and go.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class UniverseRule:
 
     @property
     def last_rank_of_members(self) -> int:
-        return int(round(self.size * (1 + self.band)))
+        return round(self.size * (1 + self.band))
 
 
 RULES = {f"uni_mc_{size}": UniverseRule(f"uni_mc_{size}", size) for size in (50, 500, 1000, 3000)}
@@ -163,8 +163,8 @@ def record_snapshot(path: Path, snapshot: Snapshot, mask_as_of: Any, known_from:
 def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]]) -> int:
     """Record (snapshot, mask_as_of, known_from instant) in a master, all or none; returns how many were new.
 
-    A snapshot that is recorded already and has the same members is left alone. Raises SnapshotConflict for one with other
-    members: what was published stays, and a changed rule needs a new version.
+    A snapshot that is recorded already and has the same members is left alone. Raises SnapshotConflict for one with
+    other members: what was published stays, and a changed rule needs a new version.
     """
     connection = schema.open_existing(Path(path), write=True)
     try:
@@ -192,15 +192,13 @@ def _record(connection: sqlite3.Connection, snapshot: Snapshot, day: str, known_
             return 0
         differing = sorted(set(recorded) ^ set(found))
         raise SnapshotConflict(
-            f"{rule.universe} of {day} (rule {rule.version}) is recorded with {len(recorded)} members and cannot change; "
-            f"{len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
+            f"{rule.universe} of {day} (rule {rule.version}) is recorded with {len(recorded)} members and cannot "
+            f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
+    rows = snapshot.rows.astype(object).where(snapshot.rows.notna(), None)
     connection.executemany(
         "INSERT INTO universe_membership VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (*key, row.sec_id, row.rank, None if np.isnan(row.market_cap) else row.market_cap, row.status, row.reason)
-            for row in snapshot.rows.itertuples(index=False)
-        ],
+        [(*key, *row) for row in rows[["sec_id", "rank", "market_cap", "status", "reason"]].to_numpy().tolist()],
     )
     connection.execute(
         "INSERT INTO universe_snapshot VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,0 +1,121 @@
+"""From a ticker and a date to a security: one at a time through SQL, many at once through an interval join."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from security_master.dates import date_text
+from security_master.intervals import Holders
+from security_master.names import canonical_ticker
+from security_master.store import BELIEVED, Store, instant_or_newest
+
+Mode = Literal["regular", "any"]
+
+
+class UnknownTicker(LookupError):
+    """No security is known ever to have had the ticker. `nearest`: tickers that look like it."""
+
+    def __init__(self, ticker: str, nearest: Sequence[str]) -> None:
+        hint = f"; did you mean {', '.join(nearest)}?" if nearest else ""
+        super().__init__(f"no security is known to have had the ticker {ticker!r}{hint}")
+        self.ticker, self.nearest = ticker, tuple(nearest)
+
+
+class AmbiguousTicker(LookupError):
+    """Several securities answer. `candidates`: their sec_ids."""
+
+    def __init__(self, ticker: str, as_of: str, candidates: Sequence[str], detail: str) -> None:
+        super().__init__(f"{ticker!r} on {as_of} may be {' or '.join(candidates)}: {detail}")
+        self.ticker, self.as_of, self.candidates = ticker, as_of, tuple(candidates)
+
+
+class Contest(NamedTuple):
+    """A stretch of dates in which several securities claim one ticker, and none has it."""
+
+    ticker: str
+    start: str
+    end: str
+    candidates: tuple[str, ...]
+
+
+def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: str | None, mode: Mode) -> str | None:
+    """See SecurityMaster.resolve."""
+    name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
+    rows = store.db.execute(
+        f"SELECT sec_id, trading_mode FROM ticker_map WHERE ticker = :ticker AND valid_from <= :day AND :day < valid_to "
+        f"AND {BELIEVED}",
+        {"ticker": name, "day": day, "known": known},
+    ).fetchall()
+    found = sorted({sec_id for sec_id, trading_mode in rows if mode == "any" or trading_mode == "regular"})
+    if exchange is not None:
+        found = [sec_id for sec_id in found if _listed_on(store, sec_id, exchange, day, known)]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise AmbiguousTicker(name, day, found, "it is a ticker of several markets; name the exchange")
+    for contest in contests(store, known):
+        if contest.ticker == name and contest.start <= day < contest.end:
+            raise AmbiguousTicker(name, day, contest.candidates, "both claim it; see `erm3 security queue`")
+    if not store.rows(
+        f"SELECT 1 FROM ticker_map WHERE ticker = :ticker AND {BELIEVED} LIMIT 1", ticker=name, known=known
+    ):
+        raise UnknownTicker(name, nearest_tickers(store, name, known))
+    return None
+
+
+def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known_as_of: Any, mode: Mode) -> pd.DataFrame:
+    """sec_id and status of each (ticker, date) pair; see SecurityMaster.resolve_many."""
+    known = instant_or_newest(known_as_of)
+    names = pd.Categorical(np.array([canonical_ticker(ticker) for ticker in tickers], dtype=object))
+    days = np.asarray(dates).astype("datetime64[D]")
+    spans = store.believed("ticker_map", known_as_of)
+    ever = np.append(names.categories.isin(set(spans["ticker"])), False)[names.codes]
+    if mode == "regular":
+        spans = spans[spans["trading_mode"] == "regular"]
+    answer = np.full(len(names), "", dtype=object)
+    times = np.zeros(len(names), dtype=np.int64)
+    for _, market in spans.groupby("market", sort=True):
+        holder = Holders(market, "ticker").find(names, days)
+        times += (holder != "") & (holder != answer)
+        answer = np.where(holder != "", holder, answer)
+    status = np.select([~ever, times == 1, times > 1], ["unknown", "ok", "ambiguous"], "none").astype(object)
+    for contest in contests(store, known):
+        within = (days >= np.datetime64(contest.start)) & (days < np.datetime64(contest.end))
+        status[within & (names == contest.ticker) & (times == 0)] = "ambiguous"
+    answer[status != "ok"] = ""
+    return pd.DataFrame({"sec_id": answer, "status": status}).astype("str")
+
+
+def contests(store: Store, known: str) -> list[Contest]:
+    """Tickers that several securities claim at once, as known at an instant."""
+    rows = store.rows(
+        f"SELECT subject, candidates FROM resolution_queue WHERE kind = 'ticker_claimed_twice' AND {BELIEVED}",
+        known=known,
+    )
+    found = []
+    for subject, candidates in ((json.loads(subject), json.loads(candidates)) for subject, candidates in rows):
+        found.append(Contest(subject["ticker"], subject["from"], subject["to"], tuple(candidates)))
+    return found
+
+
+def nearest_tickers(store: Store, ticker: str, known: str) -> list[str]:
+    """Known tickers that look like `ticker`: the same without separators, else the closest spellings."""
+    names = [
+        row[0] for row in store.rows(f"SELECT DISTINCT ticker FROM ticker_map WHERE {BELIEVED} ORDER BY 1", known=known)
+    ]
+    same = [name for name in names if name.replace(".", "") == ticker.replace(".", "")]
+    return same or difflib.get_close_matches(ticker, names, n=5, cutoff=0.5)
+
+
+def _listed_on(store: Store, sec_id: str, exchange: str, day: str, known: str) -> bool:
+    query = (
+        f"SELECT 1 FROM listing WHERE sec_id = :sec_id AND exchange = :exchange AND valid_from <= :day "
+        f"AND :day < valid_to AND {BELIEVED}"
+    )
+    return bool(store.rows(query, sec_id=sec_id, exchange=exchange, day=day, known=known))

@@ -1,0 +1,54 @@
+"""Reading an existing master: fact tables in memory, and what was believed of them at an instant."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from security_master import schema
+from security_master.dates import NEVER, instant_text
+
+NEWEST = "9999-12-30T00:00:00.000000Z"
+"""An instant at which everything that is still believed is believed."""
+assert NEWEST < NEVER
+
+BELIEVED = "known_from <= :known AND :known < known_to"
+"""SQL condition on the rows believed at the instant bound to `:known`."""
+
+
+def instant_or_newest(known_as_of: Any) -> str:
+    """ISO text of an instant; None means everything that the master knows."""
+    return NEWEST if known_as_of is None else instant_text(known_as_of)
+
+
+class Store:
+    """An open master. Tables are read once, when they are first needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db: sqlite3.Connection = schema.open_existing(path)
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    def close(self) -> None:
+        self.db.close()
+        self._tables.clear()
+
+    def meta(self, key: str) -> str:
+        return str(self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+
+    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self.db.execute(query, values).fetchall()
+
+    def table(self, name: str) -> pd.DataFrame:
+        """All rows of a table, with every belief that there has been."""
+        if name not in self._tables:
+            self._tables[name] = pd.read_sql_query(f"SELECT * FROM {name}", self.db)
+        return self._tables[name]
+
+    def believed(self, name: str, known_as_of: Any) -> pd.DataFrame:
+        """Rows of a fact table as believed at an instant."""
+        frame, known = self.table(name), instant_or_newest(known_as_of)
+        return frame[(frame["known_from"] <= known) & (frame["known_to"] > known)]
