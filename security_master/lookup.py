@@ -158,6 +158,10 @@ class SecurityMaster:
                 sec_ids.setdefault(ticker, sec_id)
         return make_factor_etfs(taxonomy, etfs, sec_ids, version)
 
+    def taxonomy(self) -> pd.DataFrame:
+        """The industries in force: fs_industry_code, industry, fs_sector_code, sector, sector_etf, subsector_etf."""
+        return read_configurations(self._store.db)[-1][1].astype({"fs_industry_code": int, "fs_sector_code": int})
+
     # -- who ------------------------------------------------------------------------------------------------------
 
     def resolve(
