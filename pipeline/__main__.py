@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 from pydantic import ValidationError
@@ -19,9 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import engine
+from pipeline import engine, operations
 from pipeline.audits import Check, failures
+from pipeline.calendar import xnys
 from pipeline.history import MissingHistoryError
+from pipeline.quality import BatchFault
 from pipeline.settings import Settings
 from pipeline.sources import SourceError
 from pipeline.store import StoreError
@@ -71,7 +74,7 @@ def explained() -> Iterator[None]:
         err.print(f"[red]{failed.store}: the audit failed; nothing was published in any store.[/]")
         err.print(f"The staged data is kept in {failed.staged_at}")
         raise typer.Exit(1) from None
-    except (SourceError, StoreError, MissingHistoryError, LookupError, ValueError) as error:
+    except (SourceError, StoreError, MissingHistoryError, BatchFault, LookupError, ValueError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
@@ -151,6 +154,110 @@ def print_checks(checks: list[Check], only_figures: bool = False) -> None:
 
 
 @app.command()
+def backfill(
+    start: Annotated[datetime, Day],
+    end: Annotated[datetime | None, Day] = None,
+    source: SourceName = None,
+    source_path: SourcePath = None,
+    root: Root = None,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a long range in year-sized runs. Interrupted, the same command goes on after the last published year.
+
+    Without --end, through the last session that the source has.
+    """
+    settings = settings_of(source=source, source_path=source_path, root=root)
+    began = time.perf_counter()
+    with explained():
+        loaded = operations.LoadedSource.of(settings)
+        until = end.date() if end else loaded.tables.prices["date"].max().date()
+        todo = operations.years(settings, start.date(), until)
+        if not todo:
+            out.print(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
+            return
+        if note := operations.warm_up_note(settings, todo[0][0], loaded.tables):
+            out.print(note, soft_wrap=True)
+        sessions = [len(xnys().between(*span)) for span in todo]
+        out.print(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
+        done = 0
+        for (first, last), size in zip(todo, sessions, strict=True):
+            with bars(quiet) as progress:
+                outcome = engine.execute(settings, first, last, progress=progress, source=loaded)
+            done += size
+            spent = time.perf_counter() - began
+            left = spent / done * (sum(sessions) - done)
+            checks = sum(len(found) for found in outcome.checks.values())
+            out.print(
+                f"{first} to {last} published: {checks} checks passed; {done:,} of {sum(sessions):,} sessions in "
+                f"{spent:.0f} s, about {left:.0f} s left",
+                soft_wrap=True,
+            )
+
+
+@app.command()
+def restate(
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session that may change.")],
+    reason: Annotated[str, typer.Option(help="Why history changes; kept with the publication.")],
+    known_as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+            help="UTC instant whose knowledge is used; by default that of the last published session.",
+        ),
+    ] = None,
+    source: SourceName = None,
+    source_path: SourcePath = None,
+    root: Root = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute published sessions again with later knowledge, and publish what differs as a declared restatement.
+
+    Readers see the old state or the new one; what had been published stays openable (`erm3 history`).
+    """
+    settings = settings_of(source=source, source_path=source_path, root=root)
+    instant = None if known_as_of is None else np.datetime64(known_as_of, "us")
+    with explained(), bars(quiet) as progress:
+        done = operations.restate(settings, start.date(), reason, instant, progress)
+    if done.publication is None:
+        out.print(f"Nothing from {done.first} to {done.last} differs; nothing was published.")
+        return
+    out.print(done.changes.to_string(index=False), highlight=False, soft_wrap=True)
+    out.print(
+        f"Published {done.publication.publication}: {done.first} to {done.last} restated. What it replaces, "
+        f"{done.publication.replaces}, stays openable.",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def touched(
+    start: Annotated[
+        datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First session whose inputs changed.")
+    ],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last session whose inputs changed.")],
+    root: Root = None,
+) -> None:
+    """The published sessions that a change of inputs can touch, and so must be computed again."""
+    settings = settings_of(root=root)
+    with explained():
+        first, last = operations.touched(settings, start.date(), end.date())
+    out.print(f"{first} to {last}")
+
+
+@app.command()
+def history(
+    store: Annotated[str | None, typer.Argument(help="A store; all publications without one.")] = None,
+    root: Root = None,
+) -> None:
+    """Publications of the family, or those that changed one store: when, why, and whether one can still be opened."""
+    from pipeline import read
+
+    settings = settings_of(root=root)
+    with explained():
+        out.print(read.history(settings.root, store).to_string(index=False), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def verify(
     root: Root = None,
     start: Annotated[datetime | None, Day] = None,
@@ -227,8 +334,6 @@ def demo(root: Root = "data/simulated", quiet: Quiet = False) -> None:
 
 def demo_range(settings: Settings) -> tuple[date, date]:
     """The simulated market's sessions after a first window of warm-up."""
-    from pipeline.calendar import xnys
-
     days = xnys().between(settings.simulated.first_session, settings.simulated.last_session)
     return days[settings.model.window].item(), days[-1].item()
 

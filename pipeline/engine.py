@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from pipeline.facts import build_facts
 from pipeline.history import History
 from pipeline.landing import save_facts, since
 from pipeline.run import Progress, Run, silent, specs
-from pipeline.settings import FactorSet, Settings
+from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.sources import Source, SourceTables, open_source
 from pipeline.store import Publication, Stage, promote
 from pipeline.views import PublishedFamily, StagedFamily, published_master
@@ -121,9 +121,9 @@ def step(settings: Settings, name: str) -> Callable[[Run], None]:
     }
     spec = specs(settings)[name]
     if spec.dataset_id in inputs:
-        return partial(inputs[spec.dataset_id], name=name)
+        return lambda run: inputs[spec.dataset_id](run, name)
     factor_set = FactorSet.parse(dict(spec.attributes)["factor_set_id"])
-    return partial(model[spec.dataset_id], name=name, factor_set=factor_set)
+    return lambda run: model[spec.dataset_id](run, name, factor_set)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def execute(
     with begin(settings, start, end, names, progress=progress) as run:
         stage_inputs(run, source)
         checks = {name: stage_store(run, name) for name in names}
-        notes = {name: run.notes(name) for name in names}
+        notes = {name: run.stage.notes(name) for name in names}
         return Outcome(publish(run), checks, notes)
 
 
@@ -363,6 +363,7 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
     days = teo[(teo >= np.datetime64(str(start or teo[0]), "D")) & (teo <= np.datetime64(str(end or teo[-1]), "D"))]
     if not len(days):
         raise RangeError(f"no published session from {start} to {end}; {teo[0]} to {teo[-1]} are published")
+    model = made_with(settings, family)
     with published_master(settings.root) as master:
         etfs = master.factor_etfs()
     checks: list[Check] = []
@@ -372,7 +373,7 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
             family=family,
             calendar=calendar,
             factor_set=FactorSet.parse(identifier),
-            model=settings.model,
+            model=model,
             bounds=settings.audit,
             first=calendar.ordinal(days[0]),
             last=calendar.ordinal(days[-1]),
@@ -382,3 +383,10 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
         )
         checks += audit(name, looked_at)
     return checks
+
+
+def made_with(settings: Settings, family: PublishedFamily) -> ModelParameters:
+    """The model parameters that the published stores were made with, from their attributes."""
+    attrs = family.view(f"ds_erm3_betas_{settings.factor_sets[0]}").dataset.attrs
+    kept = {name: attrs[name] for name in ModelParameters.model_fields if name in attrs}
+    return ModelParameters(**{name: None if value == "none" else value for name, value in kept.items()})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.daily import daily_panel
@@ -18,6 +19,7 @@ from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
 
+FINDINGS_FILE = "quality_findings.parquet"
 STOCK_TYPES = ("common", "adr", "reit")
 
 Block = Mapping[str, NDArray]
@@ -40,11 +42,15 @@ def stage_daily(run: Run, name: str) -> None:
     stocks = roster[roster["sec_type"].isin(STOCK_TYPES) & listed]
     symbols = run.extend(store, stocks["sec_id"].to_numpy(object))
 
+    findings: list[pd.DataFrame] = []
+
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        if first >= run.first:
+            findings.append(panel.quarantine)
         days, instants = run.days(first, last), run.instants(first, last)
-        shares = run.master.shares_panel(symbols, days, instants, run.settings.rules.shares_max_age_days)
-        industry = run.master.classification_panel(symbols, days, instants)
+        shares = run.master.shares_panel(list(symbols), days, instants, run.settings.rules.shares_max_age_days)
+        industry = run.master.classification_panel(list(symbols), days, instants)
         sector = sector_of[industry]
         return {
             "return": panel.ret,
@@ -58,6 +64,18 @@ def stage_daily(run: Run, name: str) -> None:
         }
 
     _write(run, store, values, kept=("return", "close", "volume", "market_cap"))
+    keep_findings(run, pd.concat(findings, ignore_index=True))
+
+
+def keep_findings(run: Run, new: pd.DataFrame) -> None:
+    """Publish what the quality rules found beside the stores: the rows published before, then those of this run."""
+    path = run.scratch / FINDINGS_FILE
+    before = run.stage.published_file(FINDINGS_FILE, run.scratch / f"before_{FINDINGS_FILE}")
+    if before is not None:
+        old = pd.read_parquet(before)
+        new = pd.concat([old[~old["detected_at"].between(run.first, run.last)], new], ignore_index=True)
+    new.to_parquet(path, index=False, compression="zstd")
+    run.stage.add_file(FINDINGS_FILE, path)
 
 
 def stage_etf(run: Run, name: str) -> None:

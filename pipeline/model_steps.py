@@ -95,7 +95,7 @@ def stage_betas(run: Run, name: str, factor_set: FactorSet) -> None:
         counts += np.sum([tile.counts for tile in done], axis=0)
         run.done(store, last)
     unconverged = int(counts[:, model.DegenerateReason.UNCONVERGED].sum())
-    run.note(name, degenerate_cells=model.reason_counts(counts), unconverged=unconverged)
+    run.stage.note(name, {"degenerate_cells": model.reason_counts(counts), "unconverged": unconverged})
     run.label(store)
     store.close()
 

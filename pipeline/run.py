@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
@@ -80,6 +80,11 @@ class Run:
     @cached_property
     def master(self) -> SecurityMaster:
         return SecurityMaster.open(self.scratch / MASTER_FILE)
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame | None:
+        """What people decided about quarantined cells, see `pipeline.daily`; None when nobody did."""
+        return None
 
     @cached_property
     def etfs(self) -> FactorEtfs:
@@ -192,16 +197,6 @@ class Run:
         ticker, unique = self.master.labels(store.symbol, self.calendar.sessions[self.last])
         store.set_coord("ticker", ticker)
         store.set_coord("unique_ticker", unique)
-
-    def note(self, store: str, **figures: Any) -> None:
-        """Keep figures of a step that a person wants to see with its audit."""
-        directory = self.scratch / "notes"
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{store}.json").write_text(json.dumps(figures, sort_keys=True))
-
-    def notes(self, store: str) -> dict[str, Any]:
-        path = self.scratch / "notes" / f"{store}.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def done(self, store: StagedStore, last: int) -> None:
         self.progress(store.name, last - self.first + 1, self.sessions)
