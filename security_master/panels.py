@@ -17,12 +17,15 @@ Grid = tuple[NDArray[np.datetime64], NDArray[np.datetime64]]
 
 
 def grid(sessions: ArrayLike, instants: ArrayLike) -> Grid:
-    """Checked sessions (T,) datetime64[D] and their knowledge instants (T,) datetime64[us], both ascending."""
+    """Checked sessions (T,) datetime64[D], ascending, and their knowledge instants (T,) datetime64[us], never falling.
+
+    Restated sessions share one instant.
+    """
     days, known = np.asarray(sessions, "datetime64[D]"), np.asarray(instants, "datetime64[us]")
     if days.shape != known.shape or days.ndim != 1:
         raise ValueError(f"expected one instant for each session, found shapes {days.shape} and {known.shape}")
-    if len(days) and not ((days[1:] > days[:-1]).all() and (known[1:] > known[:-1]).all()):
-        raise ValueError("sessions and instants must ascend")
+    if len(days) and not ((days[1:] > days[:-1]).all() and (known[1:] >= known[:-1]).all()):
+        raise ValueError("sessions must ascend, and instants must not fall")
     return days, known
 
 
