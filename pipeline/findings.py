@@ -62,6 +62,7 @@ _RULES = (
     Rule("bad_print", "return", "quarantine", "a close that cannot be, or that came back"),
     Rule("level_break", "return", "flag", "the price stayed at an impossible new level; taken as the level"),
     Rule("extreme_return", "return", "flag", "an outlying return without a sign of a fault; kept"),
+    Rule("vendor_disagrees", "return", "flag", "the vendor's back-adjusted closes say something else"),
     Rule("zero_returns", "panel", "flag", "too many returns of exactly zero in one session"),
     Rule("median_move", "panel", "flag", "the median stock moved implausibly far"),
     Rule("event_count", "panel", "flag", "implausibly many events on one ex-date"),

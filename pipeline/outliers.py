@@ -35,8 +35,10 @@ class OutlierRules:
     reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
     split_tolerance:     distance to a customary split ratio that makes an outlying move look like a missing split;
                          `split_sigmas` scales, at most `split_widest`, when the volume is known and fits
+    odd_reverse:         factor from which on a rise with falling volume looks like a reverse split of any ratio
     volume_factor:       the volume fits a split when it is within this factor of (usual volume * ratio)
     misdated:            sessions by which an event may be misdated
+    disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
     level_sessions:      bars in a row at an impossible level after which it is the level
     """
 
@@ -54,8 +56,10 @@ class OutlierRules:
     split_tolerance: float = 0.02
     split_sigmas: float = 3.0
     split_widest: float = 0.12
+    odd_reverse: float = 4.0
     volume_factor: float = 2.5
     misdated: int = 2
+    disagreement: float = 0.05
     level_sessions: int = 3
 
     def window(self, max_gap: int) -> int:
@@ -289,7 +293,7 @@ class _Walker:
             return judgement
         if not 1 / rules.impossible < step.factor < rules.impossible:
             return self._impossible(step, bound)
-        if move > on_event and (judgement := self._missing_split(step)) is not None:
+        if move > on_event and (judgement := self._missing_split(step, bound)) is not None:
             return judgement
         if move <= bound:
             return None
@@ -333,21 +337,27 @@ class _Walker:
         evidence = f"close {w.close[u]:g} after {w.close[base]:g}, a factor of {step.factor:.4g} in one step"
         return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(u, "bad_print", w.close[u], w.close[base], evidence),))
 
-    def _missing_split(self, step: _Step) -> Judgement | None:
-        """The move is a customary split ratio, the volume fits one, and no event says so."""
+    def _missing_split(self, step: _Step, bound: float) -> Judgement | None:
+        """The move is a split ratio, the volume fits one, and no event says so.
+
+        A move that is not outlying, or over a halt, must fit more closely.
+        """
         rules, w, u = self.rules, self.w, step.u
+        volume = _usual_volume_ratio(w.volume, u)
+        known = isfinite(volume)
         ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
         distance = abs(_log(step.factor * ratio))
-        volume = _usual_volume_ratio(w.volume, u)
-        if isfinite(volume):
-            widest = max(rules.split_tolerance, min(rules.split_sigmas * step.scale, rules.split_widest))
-            fits = 1 / rules.volume_factor <= volume / ratio <= rules.volume_factor
-        else:
-            widest, fits = rules.split_tolerance, True
-        if distance > widest or not fits:
+        widened = known and u - step.base == 1
+        widest = min(rules.split_sigmas * step.scale, rules.split_widest) if widened else 0.0
+        if distance <= max(rules.split_tolerance, widest):
+            fits = 1 / rules.volume_factor <= volume / ratio <= rules.volume_factor if known else True
+        else:  # an odd reverse split: the volume falls as the price rises
+            ratio = 1 / step.factor
+            fits = step.factor >= rules.odd_reverse and known and volume / ratio <= rules.volume_factor
+        if not fits or (abs(step.move) <= bound and not widened):
             return None
         self.outlying.append((u, step.base))
-        evidence = f"close times {step.factor:.4g}, volume times {volume:.3g}, no event: looks like a split {ratio:g}"
+        evidence = f"close times {step.factor:.4g}, volume times {volume:.3g}, no event: looks like a split {ratio:.4g}"
         note = Noted(u, "missing_split", step.factor - 1.0, step.factor * ratio - 1.0, evidence)
         return self._accept(u, nan, ReturnFlag.MISSING_SPLIT, note)
 

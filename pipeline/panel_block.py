@@ -20,7 +20,7 @@ from pipeline.findings import findings_frame, no_findings
 from pipeline.outliers import Judgement, OutlierRules, Walked, Window, judge
 from pipeline.quality import BAR_RULES, stale_closes
 from pipeline.return_flags import ReturnFlag
-from pipeline.returns import EventTable, growth
+from pipeline.returns import Accrued, EventTable, growth
 
 SCALE_SESSIONS = 60
 """Returns whose median size scales the outlier bounds; also how long a security without a price counts as listed."""
@@ -150,7 +150,31 @@ class Block:
         flag = np.where(accrued.events > 0, ReturnFlag.WITH_EVENTS, ReturnFlag.ORDINARY)
         flag = np.where(t - b > 1, ReturnFlag.OVER_GAP, flag)
         self.flag[i, t] = np.where(accrued.problem != 0, accrued.problem, flag)
+        for k in np.flatnonzero(accrued.problem).tolist():
+            rule = ReturnFlag(int(accrued.problem[k])).name.lower()
+            self.note(int(i[k]), int(t[k]), rule, np.nan, np.nan, "an event of this return cannot be valued")
         self.plain = self.ret.copy()
+        self._compare_with_vendor(i, t, b, accrued)
+
+    def _compare_with_vendor(
+        self, i: NDArray[np.intp], t: NDArray[np.intp], b: NDArray[np.int32], accrued: Accrued
+    ) -> None:
+        """Flag returns from closes that the back-adjusted closes contradict, where there are both.
+
+        A back-adjusted ratio is not the total return: it divides by `close - cash` (returns by either count as equal).
+        """
+        both = np.isfinite(self.vendor[i, t]) & np.isfinite(self.vendor[i, b]) & (t + self.start >= self.first)
+        i, t, b = i[both], t[both], b[both]
+        num, den, cash = accrued.num[both], accrued.den[both], accrued.cash[both]
+        theirs, ours = self.vendor[i, t] / self.vendor[i, b], 1.0 + self.ret[i, t]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            divided = self.close[i, t] * num / den / (self.close[i, b] - cash)
+            bad = (np.abs(theirs - ours) > self.rules.disagreement) & (
+                np.abs(theirs - divided) > self.rules.disagreement
+            )
+        for k in np.flatnonzero(bad).tolist():
+            evidence = f"{ours[k] - 1:+.2%} from closes and events, {theirs[k] - 1:+.2%} from back-adjusted closes"
+            self.note(int(i[k]), int(t[k]), "vendor_disagrees", ours[k] - 1, theirs[k] - 1, evidence)
 
     def _flag_missing(self, priced: NDArray[np.bool_], seen: NDArray[np.int32]) -> None:
         columns = np.arange(priced.shape[1], dtype=np.int32)
