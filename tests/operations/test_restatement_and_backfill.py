@@ -54,9 +54,11 @@ def with_price(source: LoadedSource, code: str, day: str, factor: float) -> Load
 
 
 def long_lived_code(source: LoadedSource) -> str:
-    counts = source.tables.prices.groupby("vendor_code", observed=True)["close"].count()
-    kinds = source.tables.securities.set_index("vendor_code")["type"]
-    return str(counts[kinds.reindex(counts.index).eq("common").to_numpy()].idxmax())
+    """The common stock with the most prices."""
+    securities = source.tables.securities
+    stocks = set(securities.loc[securities["type"] == "common", "vendor_code"])
+    counts = source.tables.prices["vendor_code"].value_counts()
+    return str(next(code for code in counts.index if code in stocks))
 
 
 def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: LoadedSource) -> None:
@@ -150,7 +152,7 @@ def test_a_restatement_equals_a_root_built_from_the_corrected_source(
 def test_a_restatement_without_differences_publishes_nothing(
     restated: tuple[Settings, operations.Restatement], source: LoadedSource
 ) -> None:
-    settings, done = restated
+    settings, _ = restated
     again = operations.restate(
         settings, "2019-01-02", "nothing", source=with_price(source, long_lived_code(source), "2018-10-17", 1.01)
     )
