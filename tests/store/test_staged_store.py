@@ -199,7 +199,7 @@ def test_a_published_chunk_can_be_emptied_in_the_overlay(tmp_path: Path) -> None
 def test_a_published_chunk_of_codes_that_is_gone_is_an_error_and_not_zero(tmp_path: Path) -> None:
     publish(tmp_path, "first", 5, symbols(3))
     (tmp_path / "ds_prices.zarr/flag/0.0").unlink()
-    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match="flag/0.0 is missing"):
+    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match=r"flag/0.0 is missing"):
         stage.create_or_open(PRICES).read("flag")
 
 
@@ -207,7 +207,10 @@ def test_a_damaged_chunk_is_an_error_that_names_it(tmp_path: Path) -> None:
     publish(tmp_path, "first", 5, symbols(3))
     chunk = tmp_path / "ds_prices.zarr/return/0.0"
     chunk.write_bytes(chunk.read_bytes()[:-7])
-    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match="return/0.0 .*damaged"):
+    with (
+        Stage.begin(tmp_path, "second", clock=clock) as stage,
+        pytest.raises(StoreError, match=r"return/0.0 .*damaged"),
+    ):
         stage.create_or_open(PRICES).read("return")
 
 
