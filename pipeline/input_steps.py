@@ -37,10 +37,8 @@ def stage_daily(run: Run, name: str) -> None:
         "bw_sector_code": list(zip(sectors["fs_sector_code"] + 70, sectors["sector"], strict=True)),
     }
     store = run.create(name, flags)
-    roster = run.master.roster(known_as_of=run.instants(run.last, run.last)[0])
-    listed = roster["first_session"] <= run.calendar.sessions[run.last].astype("datetime64[s]")
-    stocks = roster[roster["sec_type"].isin(STOCK_TYPES) & listed]
-    symbols = run.extend(store, stocks["sec_id"].to_numpy(object))
+    listed = _listed(run)
+    symbols = run.extend(store, listed.loc[listed["sec_type"].isin(STOCK_TYPES), "sec_id"].to_numpy(object))
 
     findings: list[pd.DataFrame] = []
 
@@ -67,6 +65,12 @@ def stage_daily(run: Run, name: str) -> None:
     keep_findings(run, pd.concat(findings, ignore_index=True))
 
 
+def _listed(run: Run) -> pd.DataFrame:
+    """The roster as known at the run's last session, without what lists later, in the order of the first sessions."""
+    roster = run.master.roster(known_as_of=run.instants(run.last, run.last)[0])
+    return roster[roster["first_session"] <= run.calendar.sessions[run.last].astype("datetime64[s]")]
+
+
 def keep_findings(run: Run, new: pd.DataFrame) -> None:
     """Publish what the quality rules found beside the stores: the rows published before, then those of this run."""
     path = run.scratch / FINDINGS_FILE
@@ -83,7 +87,11 @@ def stage_etf(run: Run, name: str) -> None:
     if not run.etf_ids[run.etfs.market]:
         raise ValueError(f"the source has no ETF with the ticker {run.settings.market}, the market of the model")
     store = run.create(name)
-    symbols = run.extend(store, [sec_id for sec_id in run.etf_ids if sec_id])
+    listed = _listed(run)
+    begun = dict(zip(listed["sec_id"], listed["first_session"], strict=True))
+    known = [sec_id for sec_id in run.etf_ids if sec_id in begun]
+    # By first session, so that a nightly run and a backfill put them in one order; in that of the registry on one day.
+    symbols = run.extend(store, np.array(sorted(known, key=begun.__getitem__), dtype=object))
 
     def values(first: int, last: int) -> Block:
         panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
