@@ -193,8 +193,8 @@ class Run:
         return store.axis(dim)
 
     def label(self, store: StagedStore) -> None:
-        """Write the tickers of the symbols as they are at the run's last session."""
-        ticker, unique = self.master.labels(store.symbol, self.calendar.sessions[self.last])
+        """Write the tickers of the symbols as they are at the store's last session."""
+        ticker, unique = self.master.labels(store.symbol, store.teo[-1])
         store.set_coord("ticker", ticker)
         store.set_coord("unique_ticker", unique)
 
