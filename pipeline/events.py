@@ -1,4 +1,5 @@
-"""Cleaning of delivered events before anybody uses them: duplicates, and spin-offs that are written as odd splits.
+"""Cleaning of what a source delivered before anybody uses it: duplicate events, spin-offs that are written as odd
+splits, share counts in a wrong unit.
 
 Works on a source's tables, keyed by vendor code, and returns tables of the same form with one more column,
 `splits.kind`: `split`, or `spin_off`, which is part of the return and never changes a share count. Every decision uses
@@ -8,16 +9,16 @@ the row itself and rows that were known no later, so that what is decided for a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-if TYPE_CHECKING:
-    from pipeline.sources.tables import SourceTables
+from pipeline.share_counts import leave_out_jumps
+from pipeline.sources.tables import SourceTables
 
 Row = dict[str, Any]
 
@@ -37,18 +38,41 @@ LARGEST_REVERSE_IN_ODD_RATIO = 10
 LARGEST_SPIN_FACTOR_IN_ODD_RATIO = Fraction(8, 5)
 
 
+def _findings(rows: Iterable[Row]) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows), columns=EVENT_FINDING_COLUMNS)
+    dates = {"ex_date": "datetime64[s]", "known_from": "datetime64[us]"}
+    frame = frame.astype({"observed": "float64", "expected": "float64"} | dates)
+    return frame.sort_values(["table", "vendor_code", "ex_date", "rule", "evidence"], ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class CleanTables(SourceTables):
+    """A source's tables, cleaned; `findings` says what was read differently or left out (EVENT_FINDING_COLUMNS)."""
+
+    findings: pd.DataFrame = field(default_factory=lambda: _findings([]))
+
+
 @dataclass(frozen=True, eq=False)
 class CleanedEvents:
-    """`tables` with clean splits and dividends; `findings` says what was read differently (EVENT_FINDING_COLUMNS)."""
+    """What cleaning gives."""
 
-    tables: SourceTables
-    findings: pd.DataFrame
+    tables: CleanTables
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        return self.tables.findings
 
 
 def clean_events(tables: SourceTables) -> CleanedEvents:
-    """Duplicates removed, odd splits recognised. Cleaning twice is cleaning once."""
-    if "kind" in tables.splits.columns:
-        return CleanedEvents(tables, _findings([]))
+    """Duplicates removed, odd splits recognised, share counts in a wrong unit left out.
+
+    Cleaning twice is cleaning once.
+    """
+    if isinstance(tables, CleanTables):
+        return CleanedEvents(tables)
+    delivered = {entry.name: getattr(tables, entry.name) for entry in fields(tables)}
+    if "kind" in tables.splits.columns:  # what was known, of cleaned tables
+        return CleanedEvents(CleanTables(**delivered))
     findings: list[Row] = []
     splits = _drop_repeated(
         tables.splits, "duplicate_split", ["vendor_code", "ratio_new", "ratio_old"], findings, _describe_split
@@ -62,7 +86,13 @@ def clean_events(tables: SourceTables) -> CleanedEvents:
         _describe_dividend,
     )
     dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings)
-    return CleanedEvents(replace(tables, splits=splits, dividends=dividends), _findings(findings))
+
+    def report(rule: str, row: Row, observed: float, expected: float, evidence: str) -> None:
+        findings.append(_finding(rule, row, observed, expected, evidence))
+
+    shares = leave_out_jumps(tables.shares, splits[splits["kind"] == "split"], report)
+    cleaned = {"splits": splits, "dividends": dividends, "shares": shares, "findings": _findings(findings)}
+    return CleanedEvents(CleanTables(**delivered | cleaned))
 
 
 def is_small_ratio(ratio: Fraction) -> bool:
@@ -169,6 +199,7 @@ def _drop_spin_offs_paid_twice(
         return dividends
     bars = prices.loc[prices["vendor_code"].isin(set(both["vendor_code"])), ["vendor_code", "date", "close"]]
     bars = bars[bars["close"] > 0].assign(vendor_code=lambda x: x["vendor_code"].astype("str")).sort_values("date")
+    bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print, which the event's day knows
     both = pd.merge_asof(both, bars, left_on="ex_date", right_on="date", by="vendor_code", allow_exact_matches=False)
     dropped: list[int] = []
     for row in _records(both):
@@ -187,13 +218,7 @@ def _records(frame: pd.DataFrame) -> list[Row]:
 
 
 def _finding(rule: str, row: Row, observed: float, expected: float, evidence: str) -> Row:
-    table = "dividends" if "amount" in row else "splits"
-    values = (table, row["vendor_code"], row["ex_date"], rule, observed, expected, evidence, row["known_from"])
+    table = "dividends" if "amount" in row else "shares" if "shares" in row else "splits"
+    about = row["ex_date"] if "ex_date" in row else row["period_end"]
+    values = (table, row["vendor_code"], about, rule, observed, expected, evidence, row["known_from"])
     return dict(zip(EVENT_FINDING_COLUMNS, values, strict=True))
-
-
-def _findings(rows: Iterable[Row]) -> pd.DataFrame:
-    frame = pd.DataFrame(list(rows), columns=EVENT_FINDING_COLUMNS)
-    dates = {"ex_date": "datetime64[s]", "known_from": "datetime64[us]"}
-    frame = frame.astype({"observed": "float64", "expected": "float64"} | dates)
-    return frame.sort_values(["table", "vendor_code", "ex_date", "rule", "evidence"], ignore_index=True)

@@ -21,7 +21,7 @@ from pipeline.calendar import Calendar
 from pipeline.delistings import resumptions
 from pipeline.events import clean_events
 from pipeline.findings import concat_findings, findings_frame, no_findings
-from pipeline.quality import event_findings
+from pipeline.quality import event_findings, missing_share_counts
 from pipeline.settings import DataRules
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def build_facts(
         findings=no_findings(),
         restated_as_of=restated_as_of,
     )
+    shares = identify("shares", "period_end")
+    findings.append(missing_share_counts(facts.prices, facts.securities, shares))
     findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs)
     return replace(facts, findings=concat_findings(findings))
 

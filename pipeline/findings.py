@@ -56,6 +56,8 @@ _RULES = (
     Rule("event_not_in_price", "event", "quarantine", "a large event that the close did not follow"),
     Rule("misdated_event", "event", "flag", "an event that the close followed on a neighbouring session"),
     Rule("split_ratio_contradicted", "event", "quarantine", "an outlying return even with the session's split"),
+    Rule("share_count_jump", "event", "quarantine", "a share count in another unit than the one before; left out"),
+    Rule("no_share_count", "event", "flag", "no share count known half a year after the first price"),
     Rule("delisting_imputed", "event", "flag", "a delisting return imputed from the reason"),
     Rule("late_delisting", "event", "flag", "a delisting learned late; booked when it was known"),
     Rule("missing_split", "return", "quarantine", "an outlying move by a customary split ratio, with no event"),

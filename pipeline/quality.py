@@ -76,6 +76,11 @@ class PanelRules:
     market_correlation: float = 0.7
 
 
+STOCK_TYPES = ("common", "adr", "reit")
+
+SHARES_EXPECTED_AFTER = 126
+"""Sessions after the first price by which a share count should be known."""
+
 BAR_RULES, EVENT_RULES, PANEL_RULES = BarRules(), EventRules(), PanelRules()
 
 
@@ -236,6 +241,26 @@ def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFr
             f"{row['child_ratio']:g} * close {close:g}" if np.isfinite(close) else "as stated by the vendor"
         )
     return _dated(spin_offs, "spin_off_value", values, np.nan, evidence)
+
+
+def missing_share_counts(prices: pd.DataFrame, securities: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
+    """Stocks that still trade half a year after their first price while no share count of theirs is known."""
+    stocks = securities.loc[securities["sec_type"].isin(STOCK_TYPES), "sec_id"]
+    spans = prices.groupby("sec_id", observed=True)["session"].agg(["min", "max"])
+    spans = spans[spans.index.isin(stocks)]
+    due = spans["min"] + SHARES_EXPECTED_AFTER
+    known = shares.groupby("sec_id")["visible"].min().reindex(spans.index.astype("str")).to_numpy()
+    late = (spans["max"] >= due).to_numpy() & ~(known <= due.to_numpy())
+    return findings_frame(
+        sec_id=spans.index[late].astype("str"),
+        session=due[late].to_numpy(),
+        rule="no_share_count",
+        observed=0.0,
+        expected=1.0,
+        evidence=f"{SHARES_EXPECTED_AFTER} sessions after the first price no share count is known",
+        detected_at=due[late].to_numpy(),
+        index=range(int(late.sum())),
+    )
 
 
 def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.float64]:
