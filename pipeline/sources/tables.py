@@ -162,7 +162,10 @@ def _fill_known_from(typed: dict[str, TypedTable]) -> None:
 
 def _order_codes(prices: TypedTable, securities: TypedTable) -> None:
     """Make `prices.vendor_code` a category of all listed codes in alphabetical order."""
-    listed = pd.Index(sorted(set(securities.frame["vendor_code"])), dtype="str")
+    listed = sorted(set(securities.frame["vendor_code"]))
+    place = {code: k for k, code in enumerate(listed)}
     coded = prices.codes["vendor_code"]
-    position = np.array([listed.get_loc(value) if value else -1 for value in coded.values], dtype=np.int32)
-    prices.frame["vendor_code"] = pd.Categorical.from_codes(coded.map(position), categories=listed)
+    positions = np.array([place.get(value, -1) for value in coded.values], dtype=np.int32)  # -1: no row has it
+    prices.frame["vendor_code"] = pd.Categorical.from_codes(
+        coded.map(positions), categories=pd.Index(listed, dtype="str")
+    )

@@ -6,6 +6,7 @@ Everything that a role leaves open is drawn as for any other company.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 
@@ -51,12 +52,12 @@ _SQUEEZE = (0.18, 0.51, -0.10, 0.18, 0.93, 1.35, -0.44, 0.68, -0.31, -0.60, -0.4
 
 CAST: dict[int, Role] = {
     # splits, the first one 7:1; a stock dividend; a split and a dividend on one day
-    0: Role({"price": 520.0, "split_above": 560.0, "split_to": 80.0, "shares": 3e9, "vol": 0.2}, lives_on=True),
+    0: Role({"price": 520.0, "split_above": inf, "shares": 3e9, "vol": 0.2}, lives_on=True, splits={110: (7, 1)}),
     14: Role({"price": 98.0, "split_above": 100.0, "split_to": 66.0}, lives_on=True),
     6: Role({"price": 2.2, "vol": 1.3, "shares": 4e7, "pays": 0.0}, lives_on=True),
-    27: Role({"split_above": float("inf")}, lives_on=True, splits={200: (21, 20), 452: (21, 20)}),
+    27: Role({"split_above": inf}, lives_on=True, splits={200: (21, 20), 452: (21, 20)}),
     26: Role(
-        {"pays": 0.03, "split_above": float("inf"), "price": 90.0},
+        {"pays": 0.03, "split_above": inf, "price": 90.0},
         lives_on=True,
         pays_at=116,
         splits={116: (2, 1), 431: (3, 2)},
@@ -81,6 +82,7 @@ CAST: dict[int, Role] = {
     18: Role({"ticker": "ON"}),
     19: Role({"ticker": "NULL"}),
     15: Role(lives_on=True, reclassified_at=310),
+    31: Role(lives_on=True, reclassified_at=150),
     24: Role(lives_on=True, later_listings=(100, 260)),
     # endings
     2: Role({"end": "cash_merger"}, ends_at=220, later_listings=(245,), heir_at=245, heir_shares_code=True),

@@ -17,10 +17,10 @@ from pipeline.sources.simulated.identifiers import SPUN_OFF, cik, isin, share_cl
 from pipeline.sources.simulated.industries import ETF_STARTS, MARKET_ETF, sector_etfs
 from pipeline.sources.simulated.life import Life
 from pipeline.sources.simulated.roster import NEVER, Company
-from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.trading import bars
 from pipeline.sources.simulated.walk import DIVIDEND_LEAD, to_tick
 from pipeline.sources.simulated.world import ETF_VOL, Fund, World
+from pipeline.sources.streams import stream
 from pipeline.sources.tables import RawTable, SourceTables, check_tables, made_table
 
 AFTER_CLOSE = np.timedelta64(60, "m")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.sources.simulated.industries import MARKET_ETF, PROXY_OF_SECTOR, sector_etfs, sector_of_subsector
-from pipeline.sources.simulated.streams import stream
+from pipeline.sources.streams import stream
 
 SESSIONS_A_YEAR = 252
 MARKET_DRIFT = 0.075

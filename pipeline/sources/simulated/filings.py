@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.sources.simulated.life import Life
-from pipeline.sources.simulated.streams import stream
+from pipeline.sources.streams import stream
 
 AMENDED = 0.03
 

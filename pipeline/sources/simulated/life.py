@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pipeline.sources.simulated.factors import SESSIONS_A_YEAR, Array, FactorReturns
 from pipeline.sources.simulated.industries import industries
 from pipeline.sources.simulated.roster import QUARTER, Company
-from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.walk import Path, to_tick, walk
+from pipeline.sources.streams import stream
 
 EARNINGS_SIZE = 3.0
 """Standard deviation of the move on a results day, in daily ones."""

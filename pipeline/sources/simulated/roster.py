@@ -17,7 +17,7 @@ from pipeline.sources.simulated.cast import CAST, Role
 from pipeline.sources.simulated.factors import SESSIONS_A_YEAR
 from pipeline.sources.simulated.identifiers import CLASS_B, SPUN_OFF, tickers
 from pipeline.sources.simulated.industries import INDUSTRY_CODES
-from pipeline.sources.simulated.streams import stream
+from pipeline.sources.streams import stream
 
 LISTINGS_A_YEAR = {2020: 0.09, 2021: 0.11}
 USUAL_LISTINGS_A_YEAR = 0.06

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.sources.simulated.factors import SESSIONS_A_YEAR
-from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.walk import to_tick
+from pipeline.sources.streams import stream
 
 VOLUME_OF_WEEKDAY = np.array([1.04, 0.98, 0.95, 0.98, 1.05])
 VOLUME_OF_HALF_DAY = 0.45

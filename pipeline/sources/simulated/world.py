@@ -13,8 +13,8 @@ from pipeline.sources.simulated.factors import Array, FactorReturns, factor_retu
 from pipeline.sources.simulated.industries import ETF_STARTS
 from pipeline.sources.simulated.life import Elder, Life, live
 from pipeline.sources.simulated.roster import QUARTER, Company, companies_of_slot, second_class, spun_off_company
-from pipeline.sources.simulated.streams import stream
 from pipeline.sources.simulated.walk import Path, walk
+from pipeline.sources.streams import stream
 
 AHEAD = 30
 """Sessions simulated beyond the last one that is shown: what is announced on the last session happens in them."""
