@@ -88,6 +88,7 @@ class LocalPublications(Publications):
     def _build(self, plan: Plan) -> list[Path]:
         """Fills the directory of the next publication. Returns its new files, and all of its directories after them."""
         building = self.objects.path / PUBLICATIONS / f"{_BUILDING}{plan.publication}"
+        building.mkdir(parents=True, exist_ok=True)
         new: list[Path] = []
         folders: dict[Path, None] = {building: None}
         seen = set(plan.documents)
