@@ -50,11 +50,12 @@ def stage_daily(run: Run, name: str) -> None:
         shares = run.master.shares_panel(list(symbols), days, instants, run.settings.rules.shares_max_age_days)
         industry = run.master.classification_panel(list(symbols), days, instants)
         sector = sector_of[industry]
+        cap = panel.close * shares
         return {
             "return": panel.ret,
             "close": panel.close,
             "volume": panel.volume,
-            "market_cap": panel.close * shares,
+            "market_cap": np.where(cap > 0, cap, np.nan),  # no shares is a count that is not known
             "fs_sector_code": sector,
             "fs_industry_code": industry,
             "bw_sector_code": np.where(sector > 0, 70 + sector, 0).astype(np.int16),
