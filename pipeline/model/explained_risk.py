@@ -28,6 +28,7 @@ from pipeline.model.link_betas import (
     M,
     S,
     U,
+    factor_products,
 )
 from pipeline.model.window import count_missing, next_run, split_missing, window_sums
 
@@ -236,20 +237,6 @@ def _products(r: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
         x[_R, c] = r[c]
 
 
-@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1])")
-def _factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
-    for c in range(ok.size):
-        x[MM, c] = ok[c] * m[c] * m[c]
-        x[MS, c] = ok[c] * m[c] * s[c]
-        x[MU, c] = ok[c] * m[c] * u[c]
-        x[SS, c] = ok[c] * s[c] * s[c]
-        x[SU, c] = ok[c] * s[c] * u[c]
-        x[UU, c] = ok[c] * u[c] * u[c]
-        x[M, c] = ok[c] * m[c]
-        x[S, c] = ok[c] * s[c]
-        x[U, c] = ok[c] * u[c]
-
-
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i8[:,::1],"
     "f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], i8, f8[:,:,::1], f8[:,::1])"
@@ -325,7 +312,7 @@ def explained_risk_tile(
                 g[:] = gram[p, :, c : c + length]
                 w[0] = weight[0, c : c + length]
             else:
-                _factor_products(ok[span], m[span], s[span], u[span], x)
+                factor_products(ok[span], m[span], s[span], u[span], x)
                 window_sums(x, 9, length, phase, weights, g)
                 x[0, : length + window - 1] = ok[span]
                 window_sums(x, 1, length, phase, weights, w)

@@ -8,10 +8,10 @@ A = sum_I w x^2, b0 = sum_I w x y / A, c = sum_O w sign x, n = sum w:
 
     sigma^2 = RSS_I(b0) / (n - epsilon^2 sum_O w - epsilon^2 c^2 / A)        b = b0 + epsilon sigma c / A
 
-Classify, solve, repeat until nothing changes: a semismooth Newton method. F is convex, so a fixed point is the minimum,
-and its last digit depends on the set alone. The start can therefore be anything (yesterday's fit), unless a point sits
-on the kink to rounding; then the answer is taken from the cold start, which depends on the window alone as well.
-Should the classification cycle, bisection on the convex problem finds the minimum, and the closed form polishes it.
+Classify, solve, repeat until the set stands: a semismooth Newton method. F is convex, so a set that solves to itself is
+the minimum, and its last digit depends on the set alone. The start can therefore be anything (yesterday's fit), unless
+a point sits on the kink to rounding; then the answer is taken from the cold start, which depends on the window alone as
+well. Should the classification cycle, bisection finds the minimum, and the closed form polishes it.
 """
 
 from __future__ import annotations
@@ -34,17 +34,7 @@ SOLVED = 1e-12
 # The same after bisection; above it the fit is reported as unconverged.
 OPTIMAL = 1e-10
 
-
-@kernel("UniTuple(f8, 3)(f8[::1], f8[::1], f8[::1])", reorder=True)
-def square_sums(y: Floats, x: Floats, w: Floats) -> tuple[float, float, float]:
-    """(sum w x^2, sum w x y, sum w y^2)."""
-    xx = xy = yy = 0.0
-    for i in range(y.size):
-        wx = w[i] * x[i]
-        xx += wx * x[i]
-        xy += wx * y[i]
-        yy += w[i] * y[i] * y[i]
-    return xx, xy, yy
+_FARTHEST = np.float64(np.finfo(np.float64).max).view(np.int64)
 
 
 @kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8)", reorder=True)
@@ -58,26 +48,29 @@ def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, flo
     return xe, ee
 
 
-@kernel("UniTuple(f8, 6)(f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
+@kernel("UniTuple(f8, 6)(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
 def _classify(
-    y: Floats, x: Floats, w: Floats, b: float, kink: float
+    y: Floats, x: Floats, w: Floats, wx: Floats, wy: Floats, b: float, kink: float
 ) -> tuple[float, float, float, float, float, float]:
-    """Sums over the inliers at (b, kink) of w x^2, w x y, w y^2; over the outliers of w, w sign x; points on it."""
-    xx = xy = yy = outside = pull = on_kink = 0.0
-    edge = ON_THE_KINK * kink
+    """At (b, kink): sums over the inliers of w x^2, w x y, w y^2, w; over the outliers of w sign x; and the margin.
+
+    The margin is the smallest distance of a residual from the kink. It is taken over bit patterns, which order positive
+    numbers as their values do: a minimum of integers is one that the compiler vectorises.
+    """
+    xx = xy = yy = inside = above = below = 0.0
+    nearest = _FARTHEST
     for i in range(y.size):
         e = y[i] - b * x[i]
         size = abs(e)
-        inside = w[i] if size <= kink else 0.0
-        out = w[i] - inside
-        wx = inside * x[i]
-        xx += wx * x[i]
-        xy += wx * y[i]
-        yy += inside * y[i] * y[i]
-        outside += out
-        pull += (out if e > 0.0 else -out) * x[i]
-        on_kink += 1.0 if abs(size - kink) <= edge else 0.0
-    return xx, xy, yy, outside, pull, on_kink
+        distance = np.float64(abs(size - kink)).view(np.int64)
+        nearest = distance if distance < nearest else nearest
+        above += wx[i] if e > kink else 0.0
+        below += wx[i] if e < -kink else 0.0
+        xx += wx[i] * x[i] if size <= kink else 0.0
+        xy += wx[i] * y[i] if size <= kink else 0.0
+        yy += wy[i] * y[i] if size <= kink else 0.0
+        inside += w[i] if size <= kink else 0.0
+    return xx, xy, yy, inside, above - below, np.int64(nearest).view(np.float64)
 
 
 @kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8, f8)", reorder=True)
@@ -163,25 +156,30 @@ def _bisect(
     return b, high
 
 
-@kernel("Tuple((f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8, f8, f8, f8)")
+@kernel(
+    "Tuple((f8, f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8, f8, f8, f8, f8)",
+)
 def fit_huber(
     y: Floats,
     x: Floats,
     w: Floats,
+    wx: Floats,
+    wy: Floats,
     n: float,
+    xx_all: float,
+    reach: float,
     epsilon: float,
     floor: float,
     cold_b: float,
     cold_sigma: float,
     warm_b: float,
     warm_sigma: float,
-    xx_all: float,
-) -> tuple[float, float, int]:
-    """(b, sigma, status) at the minimum; status is CONVERGED, AT_FLOOR or UNCONVERGED.
+) -> tuple[float, float, float, int]:
+    """(b, sigma, sum of w x^2 over the inliers, status) at the minimum; status: CONVERGED, AT_FLOOR or UNCONVERGED.
 
-    y, x, w: (window,) with w = 0 for sessions left out; n = sum w
-    cold_*: the least-squares fit, cold_sigma >= floor > 0
-    warm_*: any other start, NaN for none; xx_all = sum w x^2 > 0.
+    y, x, w: one length, w = 0 for sessions left out; wx = w x, wy = w y
+    n = sum w; xx_all = sum w x^2 > 0; reach >= |x|
+    cold_*: the least-squares fit, cold_sigma >= floor > 0; warm_*: any other start, NaN for none
     """
     phase = 0
     b, sigma = warm_b, max(warm_sigma, floor)
@@ -193,56 +191,46 @@ def fit_huber(
     unit = np.sqrt(xx_all * n)
     while True:
         # The only place that classifies and adds up, so that one set gives one result, warm or cold.
-        xx, xy, yy, outside, pull, on_kink = _classify(y, x, w, b, epsilon * sigma)
+        kink = epsilon * sigma
+        xx, xy, yy, inside, pull, margin = _classify(y, x, w, wx, wy, b, kink)
         passes += 1
         next_b, next_sigma = b, 2.0 * sigma
         optimality = np.inf
-        careful = False
+        careful = solved = False
         if xx > 0.0:
             b0 = xy / xx
             rss = yy - b0 * xy
             careful = not rss > NEARLY_EXACT * yy
             if careful:
-                xe, rss = _inlier_residuals(y, x, w, b, epsilon * sigma, b0)
+                xe, rss = _inlier_residuals(y, x, w, b, kink, b0)
                 b0 += xe / xx
-            room = n - epsilon * epsilon * outside - epsilon * epsilon * pull * pull / xx
-            if room > 0.0:
+            flat = n - epsilon * epsilon * (n - inside)
+            room = flat - epsilon * epsilon * pull * pull / xx
+            solved = room > 0.0
+            if solved:
                 next_sigma = max(np.sqrt(max(rss, 0.0) / room), floor)
                 next_b = b0 + epsilon * next_sigma * pull / xx
-            slope = abs(xx * (b0 - b) + epsilon * sigma * pull) / (sigma * unit)
-            scale = (n - epsilon * epsilon * outside - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
+            slope = abs(xx * (b0 - b) + kink * pull) / (sigma * unit)
+            scale = (flat - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
             if sigma <= floor:
                 scale = min(scale, 0.0)
             optimality = max(slope, abs(scale))
+        shift = abs(next_b - b) * reach + epsilon * abs(next_sigma - sigma)
+        if solved and shift + ON_THE_KINK * kink < margin and not (careful and phase == 0):
+            # No residual can cross the kink on the way: the next parameters have this set, and so are the fixed point.
+            b, sigma = next_b, next_sigma
+            break
         if phase == 0:
-            if next_b == b and next_sigma == sigma and on_kink == 0.0 and not careful:
-                break
             if (next_b == b and next_sigma == sigma) or careful or passes >= limit:
                 phase, limit, passes = 1, COLD_PASSES, 0
                 next_b, next_sigma = cold_b, cold_sigma
         else:
-            if next_b == b and next_sigma == sigma:
-                break
-            if optimality <= SOLVED and passes >= 4:
+            if (next_b == b and next_sigma == sigma) or (optimality <= SOLVED and passes >= 4):
                 break
             if passes >= limit:
                 if phase == 2:
-                    return b, sigma, CONVERGED if optimality <= OPTIMAL else UNCONVERGED
+                    return b, sigma, xx, CONVERGED if optimality <= OPTIMAL else UNCONVERGED
                 phase, limit, passes = 2, POLISH_PASSES, 0
                 next_b, next_sigma = _bisect(y, x, w, n, epsilon, floor, cold_b, cold_sigma)
         b, sigma = next_b, next_sigma
-    return b, sigma, AT_FLOOR if sigma <= floor else CONVERGED
-
-
-@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
-def sandwich_sums(y: Floats, x: Floats, w: Floats, b: float, kink: float) -> tuple[float, float]:
-    """(sum over the inliers of w x^2, sum of w^2 psi^2 x^2 with psi = clip(y - b x, -kink, kink))."""
-    bread = meat = 0.0
-    for i in range(y.size):
-        e = y[i] - b * x[i]
-        size = abs(e)
-        wx = w[i] * x[i]
-        bread += wx * x[i] if size <= kink else 0.0
-        bent = size if size <= kink else kink
-        meat += wx * wx * bent * bent
-    return bread, meat
+    return b, sigma, xx, AT_FLOOR if sigma <= floor else CONVERGED

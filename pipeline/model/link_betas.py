@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.params import KernelParams
-from pipeline.model.window import count_missing, decay, split_missing, window_sums
+from pipeline.model.window import LANES, count_missing, decay, split_missing, window_sums
 
 # A cleaned factor with less than this share of the raw factor's square sum has no information of its own.
 COLLINEAR = 1e-12
@@ -46,7 +46,8 @@ class LinkBetas:
 class FactorPanel:
     """Window sums of the factor ETFs alone, for the pairs of one call and a range of C sessions.
 
-    filled, valid: (E + 1, T) returns with 0 for missing, and 1/0; the last row stands for "no ETF" (0, valid)
+    filled, valid: (E + 1, T + LANES) returns with 0 for missing, and 1/0; the last row is "no ETF" (0, valid); the last
+                   columns are there to be read by full vectors, not to be used
     on_market:     (E + 1, C)
     gram:          (P, 9, C) weighted sums of mm ms mu ss su uu m s u where all legs of the pair are valid
     link:          (P, 3, C) lambda_sm, lambda_um, lambda_us
@@ -86,6 +87,21 @@ def _sub_on_sector_by_residuals(
     return slope + left / square
 
 
+@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1])")
+def factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
+    """Rows mm ms mu ss su uu m s u of the sessions where ok is 1, and zeros elsewhere."""
+    for c in range(ok.size):
+        x[MM, c] = ok[c] * m[c] * m[c]
+        x[MS, c] = ok[c] * m[c] * s[c]
+        x[MU, c] = ok[c] * m[c] * u[c]
+        x[SS, c] = ok[c] * s[c] * s[c]
+        x[SU, c] = ok[c] * s[c] * u[c]
+        x[UU, c] = ok[c] * u[c] * u[c]
+        x[M, c] = ok[c] * m[c]
+        x[S, c] = ok[c] * s[c]
+        x[U, c] = ok[c] * u[c]
+
+
 @kernel(
     "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1],"
     "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1])"
@@ -113,34 +129,39 @@ def _factor_panel(
     columns = count + window - 1
     phase = (first + start) % window
     none = filled.shape[0] - 1
-    x = np.empty((6, columns))
+    x = np.empty((9, columns))
     joint = np.empty(columns)
     missing = np.empty(columns + 1, np.int64)
-    sums = np.empty((2, count))
+    # Sums of each ETF over the sessions that it shares with the market: em, mm, ee, e, m.
+    own = np.zeros((none + 1, 5, count))
+    gaps_of = np.zeros(none + 1, np.int64)
     m = filled[market, start : start + columns]
     vm = valid[market, start : start + columns]
 
     x[0, :] = 1.0
-    window_sums(x, 1, count, phase, weights, sums)
-    weight[0, :] = sums[0]
-    window_sums(x, 1, count, phase, weights2, sums)
-    weight[1, :] = sums[0]
+    window_sums(x, 1, count, phase, weights, weight)
+    window_sums(x, 1, count, phase, weights2, weight[1:])
 
     on_market[:, :] = np.nan
-    for e in range(none):
-        if not used[e]:
+    for e in range(none + 1):
+        if e < none and not used[e]:
             continue
         s = filled[e, start : start + columns]
         vs = valid[e, start : start + columns]
         for c in range(columns):
             joint[c] = vm[c] * vs[c]
-            x[0, c] = joint[c] * m[c] * m[c]
-            x[1, c] = joint[c] * s[c] * m[c]
+            x[0, c] = joint[c] * m[c] * s[c]
+            x[1, c] = joint[c] * m[c] * m[c]
+            x[2, c] = joint[c] * s[c] * s[c]
+            x[3, c] = joint[c] * s[c]
+            x[4, c] = joint[c] * m[c]
         count_missing(joint, missing)
-        window_sums(x, 2, count, phase, weights, sums)
-        for j in range(count):
-            if window - (missing[j + window] - missing[j]) >= min_obs and sums[0, j] > 0.0:
-                on_market[e, j] = sums[1, j] / sums[0, j]
+        gaps_of[e] = missing[columns]
+        window_sums(x, 5, count, phase, weights, own[e])
+        if e < none:
+            for j in range(count):
+                if window - (missing[j + window] - missing[j]) >= min_obs and own[e, 1, j] > 0.0:
+                    on_market[e, j] = own[e, 0, j] / own[e, 1, j]
 
     for p in range(pairs.shape[0]):
         u_row = pairs[p, 0] if pairs[p, 0] >= 0 else none
@@ -151,26 +172,24 @@ def _factor_panel(
         vu = valid[u_row, start : start + columns]
         for c in range(columns):
             joint[c] = vm[c] * vs[c] * vu[c]
-            x[0, c] = joint[c] * m[c] * m[c]
-            x[1, c] = joint[c] * m[c] * s[c]
-            x[2, c] = joint[c] * m[c] * u[c]
-            x[3, c] = joint[c] * s[c] * s[c]
-            x[4, c] = joint[c] * s[c] * u[c]
-            x[5, c] = joint[c] * u[c] * u[c]
         count_missing(joint, missing)
-        window_sums(x, 6, count, phase, weights, gram[p])
-        for c in range(columns):
-            x[0, c] = joint[c] * m[c]
-            x[1, c] = joint[c] * s[c]
-            x[2, c] = joint[c] * u[c]
-        window_sums(x, 3, count, phase, weights, gram[p, 6:])
+        if gaps_of[s_row] == 0 and gaps_of[u_row] == 0:
+            for c in range(columns):
+                x[0, c] = s[c] * u[c]
+            window_sums(x, 1, count, phase, weights, gram[p, SU:])
+            gram[p, MM], gram[p, MS], gram[p, MU] = own[s_row, 1], own[s_row, 0], own[u_row, 0]
+            gram[p, SS], gram[p, UU] = own[s_row, 2], own[u_row, 2]
+            gram[p, M], gram[p, S], gram[p, U] = own[s_row, 4], own[s_row, 3], own[u_row, 3]
+        else:
+            factor_products(joint, m, s, u, x)
+            window_sums(x, 9, count, phase, weights, gram[p])
+        link[p, SECTOR_ON_MARKET] = on_market[s_row]
+        link[p, SUB_ON_MARKET] = on_market[u_row]
         for j in range(count):
             gaps = missing[j + window] - missing[j]
             complete[p, j] = gaps == 0
             sm = on_market[s_row, j]
             um = on_market[u_row, j]
-            link[p, SECTOR_ON_MARKET, j] = sm
-            link[p, SUB_ON_MARKET, j] = um
             link[p, SUB_ON_SECTOR, j] = np.nan
             if window - gaps < min_obs or np.isnan(sm) or np.isnan(um):
                 continue
@@ -182,15 +201,13 @@ def _factor_panel(
                 product = (su - um * ms) - sm * (mu - um * mm)
                 link[p, SUB_ON_SECTOR, j] = product / square_s
             else:
-                window_of = slice(j, j + window)
-                link[p, SUB_ON_SECTOR, j] = _sub_on_sector_by_residuals(
-                    m[window_of], s[window_of], u[window_of], joint[window_of], sm, um, weights
-                )
+                at = slice(j, j + window)
+                link[p, SUB_ON_SECTOR, j] = _sub_on_sector_by_residuals(m[at], s[at], u[at], joint[at], sm, um, weights)
 
 
 def fill_factors(etf: Floats) -> tuple[Floats, Floats]:
     """(filled, valid) of `FactorPanel` from raw ETF returns (E, T)."""
-    filled = np.zeros((etf.shape[0] + 1, etf.shape[1]))
+    filled = np.zeros((etf.shape[0] + 1, etf.shape[1] + LANES))
     valid = np.ones_like(filled)
     for e in range(etf.shape[0]):
         split_missing(etf[e], filled[e], valid[e])

@@ -17,7 +17,7 @@ from pipeline.model.explained_risk import SHARES, explained_risk_tile
 from pipeline.model.link_betas import FactorPanel, LinkBetas, factor_panel, fill_factors, pairs_in_use
 from pipeline.model.params import KernelParams
 from pipeline.model.reasons import DegenerateReason
-from pipeline.model.window import decay
+from pipeline.model.window import decay, oldest_first
 
 # Sessions worked on at a time.
 BLOCK = 1008
@@ -153,6 +153,7 @@ def cascade(
         np.zeros((3, len(DegenerateReason)), np.int64),
     )
     weights = decay(params.window, params.half_life)
+    ages = oldest_first(weights)
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
         cascade_tile(
             r,
@@ -172,6 +173,7 @@ def cascade(
             stop,
             weights,
             weights * weights,
+            ages,
             params.estimator == "huber",
             params.min_obs,
             params.huber_epsilon,

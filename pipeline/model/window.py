@@ -17,6 +17,8 @@ from pipeline.model.compiled import Bools, Codes, Floats, Ints, kernel
 
 # A return of this size or more is not a return: NaN, infinity, and what would overflow when squared.
 ABSURD = 1e100
+# Work arrays of one window are padded with zeros to a multiple of this: sums over them need no scalar remainder.
+LANES = 16
 # Sessions that nobody wants inside a run of sessions are computed along and dropped, unless they are more than this.
 LONGEST_SKIP = 64
 
@@ -25,6 +27,14 @@ def decay(window: int, half_life: float | None) -> Floats:
     """Weights by age, (window + 1,): decay[k] belongs to the session k sessions before the published one."""
     ages = np.arange(window + 1, dtype=np.float64)
     return np.ones(window + 1) if half_life is None else 0.5 ** (ages / half_life)
+
+
+def oldest_first(weights: Floats) -> Floats:
+    """The weights of a window's rows, oldest first, padded with zeros to a multiple of `LANES`."""
+    window = len(weights) - 1
+    ages = np.zeros(-(-window // LANES) * LANES)
+    ages[:window] = weights[:window][::-1]
+    return ages
 
 
 @kernel("void(f8[::1], i8, i8, f8[::1], f8[::1])")
@@ -119,9 +129,94 @@ def window_sums(x: Floats, rows: int, count: int, phase: int, weights: Floats, o
         k += 1
 
 
+@kernel(
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1],f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+)
+def stock_sums(
+    r: Floats,
+    m: Floats,
+    s: Floats,
+    u: Floats,
+    count: int,
+    phase: int,
+    weights: Floats,
+    ages: Floats,
+    rr: Floats,
+    rm: Floats,
+    rs: Floats,
+    ru: Floats,
+    r1: Floats,
+) -> None:
+    """`window_sums` of r*r, r*m, r*s, r*u and r, with the products made on the way; bit for bit the same sums.
+
+    ages: (>= window,) the weights of a window's rows, oldest first. Each loop is written for slices that start where it
+    does, and without a condition inside, which is what makes it fast.
+    """
+    window = weights.size - 1
+    step = weights[1]
+    begin, end = 0, window - phase
+    while begin < count:
+        a0 = a1 = a2 = a3 = a4 = 0.0
+        edge = min(max(count, begin), end)
+        beyond = end - edge
+        x0, x1, x2, x3, w = r[edge:end], m[edge:end], s[edge:end], u[edge:end], ages[window - beyond : window]
+        for k in range(beyond - 1, -1, -1):
+            a0 += w[k] * (x0[k] * x0[k])
+            a1 += w[k] * (x0[k] * x1[k])
+            a2 += w[k] * (x0[k] * x2[k])
+            a3 += w[k] * (x0[k] * x3[k])
+            a4 += w[k] * x0[k]
+        within = edge - begin
+        x0, x1, x2, x3 = r[begin:edge], m[begin:edge], s[begin:edge], u[begin:edge]
+        w = ages[window - beyond - within : window - beyond]
+        o0, o1, o2, o3, o4 = rr[begin:edge], rm[begin:edge], rs[begin:edge], ru[begin:edge], r1[begin:edge]
+        for k in range(within - 1, -1, -1):
+            a0 += w[k] * (x0[k] * x0[k])
+            a1 += w[k] * (x0[k] * x1[k])
+            a2 += w[k] * (x0[k] * x2[k])
+            a3 += w[k] * (x0[k] * x3[k])
+            a4 += w[k] * x0[k]
+            o0[k], o1[k], o2[k], o3[k], o4[k] = a0, a1, a2, a3, a4
+        if phase == 0 or begin > 0:
+            rr[begin] = rm[begin] = rs[begin] = ru[begin] = r1[begin] = 0.0
+        begin, end = end, end + window
+    begin = window - phase if phase > 0 else 0
+    stop = count + window - 1
+    while begin < stop:
+        p0 = p1 = p2 = p3 = p4 = 0.0
+        end = min(begin + window, stop)
+        edge = max(begin, min(window - 1, end))
+        x0, x1, x2, x3 = r[begin:edge], m[begin:edge], s[begin:edge], u[begin:edge]
+        for k in range(edge - begin):
+            p0 = step * p0 + x0[k] * x0[k]
+            p1 = step * p1 + x0[k] * x1[k]
+            p2 = step * p2 + x0[k] * x2[k]
+            p3 = step * p3 + x0[k] * x3[k]
+            p4 = step * p4 + x0[k]
+        x0, x1, x2, x3 = r[edge:end], m[edge:end], s[edge:end], u[edge:end]
+        j = edge - window + 1
+        o0, o1, o2, o3, o4 = rr[j:], rm[j:], rs[j:], ru[j:], r1[j:]
+        join = weights[edge - begin + 1 :]
+        for k in range(end - edge):
+            p0 = step * p0 + x0[k] * x0[k]
+            p1 = step * p1 + x0[k] * x1[k]
+            p2 = step * p2 + x0[k] * x2[k]
+            p3 = step * p3 + x0[k] * x3[k]
+            p4 = step * p4 + x0[k]
+            o0[k] = join[k] * o0[k] + p0
+            o1[k] = join[k] * o1[k] + p1
+            o2[k] = join[k] * o2[k] + p2
+            o3[k] = join[k] * o3[k] + p3
+            o4[k] = join[k] * o4[k] + p4
+        begin += window
+
+
 @kernel("void(f8[::1], f8[::1], f8[::1])")
 def split_missing(x: Floats, filled: Floats, valid: Floats) -> None:
-    """filled = x with 0 where there is no return, valid = 1 where there is one, else 0; one row of sessions."""
+    """filled = x with 0 where there is no return, valid = 1 where there is one, else 0; one row of sessions.
+
+    filled and valid may be longer than x; what is beyond is left alone.
+    """
     for c in range(x.size):
         ok = abs(x[c]) < ABSURD
         filled[c] = x[c] if ok else 0.0
@@ -151,10 +246,9 @@ def next_run(sector: Codes, subsector: Codes, wanted: Bools, start: int, stop: i
     return begin, end, sector[begin], subsector[begin]
 
 
-@kernel("i8(f8[::1], i8[::1])")
-def count_missing(valid: Floats, missing: Ints) -> int:
-    """missing[c] = sessions without a return before column c; (size + 1,). Returns the total. Integers: exact."""
+@kernel("void(f8[::1], i8[::1])")
+def count_missing(valid: Floats, missing: Ints) -> None:
+    """missing[c] = sessions without a return before column c; (size + 1,). Integers: exact under subtraction."""
     missing[0] = 0
-    for c in range(valid.size):
+    for c in range(missing.size - 1):
         missing[c + 1] = missing[c] + (0 if valid[c] == 1.0 else 1)
-    return missing[valid.size]

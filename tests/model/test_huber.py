@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import HuberRegressor
 
 from pipeline.model import DegenerateReason, KernelParams
-from pipeline.model.huber import AT_FLOOR, UNCONVERGED, _bisect, fit_huber, square_sums
+from pipeline.model.huber import AT_FLOOR, UNCONVERGED, _bisect, fit_huber
 from tests.model import oracle
 from tests.model.market import assert_same_cascade, make_market
 
@@ -33,10 +33,15 @@ def optimality(b, sigma, y, x, w, floor):
 
 
 def fit(y, x, w, start=(np.nan, np.nan)):
-    xx, xy, _ = square_sums(y, x, w)
-    b = xy / xx
+    """(b, sigma, status, floor), from least squares or from `start`."""
+    xx = (w * x * x).sum()
+    b = (w * x * y).sum() / xx
     sigma = np.sqrt((w * (y - b * x) ** 2).sum() / w.sum())
-    return (*fit_huber(y, x, w, w.sum(), EPSILON, FLOOR * sigma, b, sigma, *start, xx), FLOOR * sigma)
+    reach = np.abs(x).max()
+    b, sigma_huber, _, status = fit_huber(
+        y, x, w, w * x, w * y, w.sum(), xx, reach, EPSILON, FLOOR * sigma, b, sigma, *start
+    )
+    return b, sigma_huber, status, FLOOR * sigma
 
 
 STRESS = {
