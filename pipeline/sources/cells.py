@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.sources.specs import Column
 
+EMPTY = "the cell is empty, expected a value; fill it or remove the row"
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
 
 Array = NDArray[Any]
@@ -88,7 +89,10 @@ def read_text(column: Column, cells: pa.ChunkedArray, place: Place) -> Codes:
     if column.required:
         at = coded.first([value == "" for value in values])
         if at is not None:
-            place.fail("the cell is empty, a value is required; fill it or remove the row", column.name, at)
+            place.fail(EMPTY, column.name, at)
+        at = coded.first([value != value.strip() for value in values])
+        if at is not None:
+            place.fail(f"found {values[coded.codes[at]]!r}, expected no blanks around it", column.name, at)
     if column.values is not None:
         at = coded.first([value != "" and value not in column.values for value in values])
         if at is not None:
@@ -276,8 +280,7 @@ def _require(bad: NDArray[np.bool_], found: Array, expected: str, column: Column
 
 def _require_present(missing: NDArray[np.bool_], column: Column, place: Place) -> None:
     if column.required and missing.any():
-        place.fail("the cell is empty, a value is required; fill it or remove the row", column.name,
-                   int(missing.argmax()))  # fmt: skip
+        place.fail(EMPTY, column.name, int(missing.argmax()))
 
 
 def _wrong_type(column: Column, cells: pa.ChunkedArray, place: Place, expected: str) -> NoReturn:

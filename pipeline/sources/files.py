@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +15,13 @@ import pyarrow.parquet
 
 from pipeline.sources.cells import Place, SourceError
 from pipeline.sources.specs import KNOWN_FROM, TABLES
-from pipeline.sources.tables import RawTable, SourceTables, check_tables
+from pipeline.sources.tables import Notice, RawTable, SourceTables, check_tables
+
+FORMATS = (".csv", ".parquet")
 
 
 class FilesSource:
-    """Tables in a directory: `<table>.csv` or `<table>.parquet`; other files are ignored."""
+    """Tables in a directory: `<table>.csv` or `<table>.parquet`; other files are ignored, with a notice."""
 
     name = "files"
 
@@ -28,15 +32,19 @@ class FilesSource:
         """Read and check everything. Raises SourceError, naming file, row and column, before anything is returned."""
         if not self.path.is_dir():
             raise SourceError("no such directory; source_path must name the directory with the tables", str(self.path))
-        raws = []
+        tables = check_tables(self._raw_tables(), str(self.path))
+        others = [path.name for path in self.path.iterdir() if path.suffix in FORMATS and path.stem not in TABLES]
+        ignored = [Notice(name, "no table of docs/sources.md, ignored", 0, 0) for name in sorted(others)]
+        return replace(tables, notices=(*tables.notices, *ignored))
+
+    def _raw_tables(self) -> Iterator[RawTable]:
         for name in TABLES:
-            found = [path for path in (self.path / f"{name}.csv", self.path / f"{name}.parquet") if path.exists()]
+            found = [path for path in (self.path / f"{name}{suffix}" for suffix in FORMATS) if path.exists()]
             if len(found) == 2:
                 both = " and ".join(path.name for path in found)
                 raise SourceError(f"two files for one table: {both}; keep one", str(self.path))
             if found:
-                raws.append(_read(name, found[0]))
-        return check_tables(raws, str(self.path))
+                yield _read(name, found[0])
 
 
 def _read(name: str, path: Path) -> RawTable:

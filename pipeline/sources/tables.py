@@ -37,7 +37,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that a person should know and that is no error: `rows` rows of `table`, the first being `first_row`."""
+    """Something that a person should know and that is no error.
+
+    table: its name, or that of an ignored file. rows: how many of it, the first being `first_row`.
+    """
 
     table: str
     what: str

@@ -185,6 +185,16 @@ def test_parquet_and_csv_deliver_the_same_tables(directory: Path) -> None:
         pd.testing.assert_frame_equal(frame, from_parquet.frames[name], check_exact=True)
 
 
+def test_codes_that_only_a_parquet_dictionary_names_are_no_fault(directory: Path) -> None:
+    codes = pa.DictionaryArray.from_arrays(pa.array([0, 2], pa.int32()), pa.array(["AAA", "GONE", "BBB"]))
+    dates = pa.array(["2020-01-02", "2020-01-02"])
+    (directory / "prices.csv").unlink()
+    pq.write_table(pa.table({"vendor_code": codes, "date": dates}), directory / "prices.parquet")
+    prices = FilesSource(directory).load().prices
+    assert prices["vendor_code"].tolist() == ["AAA", "BBB"]
+    assert prices["close"].isna().all()
+
+
 def test_gics_names_are_mapped_and_unknown_ones_stay_unclassified_with_a_notice(directory: Path) -> None:
     (directory / "classification.csv").write_text(
         "vendor_code,valid_from,fs_industry_code,gics_sub_industry\n"
@@ -210,7 +220,13 @@ def test_other_files_and_columns_are_ignored(directory: Path) -> None:
     (directory / "index_membership.csv").write_text("anything\n")
     path = directory / "splits.csv"
     path.write_text(path.read_text().replace("ratio_old", "ratio_old,note").replace("2,1", "2,1,seven for one"))
-    assert "note" not in FilesSource(directory).load().splits
+    (directory / "dividend.csv").write_text("vendor_code,ex_date,amount\n")
+    tables = FilesSource(directory).load()
+    assert "note" not in tables.splits
+    assert [notice.table for notice in tables.notices if "ignored" in notice.what] == [
+        "dividend.csv",
+        "index_membership.csv",
+    ]
 
 
 def test_windows_line_ends_a_byte_order_mark_and_quoted_line_breaks_are_read(directory: Path) -> None:

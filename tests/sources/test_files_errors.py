@@ -28,6 +28,7 @@ FAULTS = {
     ),
     "empty identifier": ("prices", "AAA,2020-01-03", ",2020-01-03", 3, "vendor_code", "empty"),
     "empty ticker": ("securities", "BBB,BBB,Beta", "BBB,,Beta", 3, "ticker", "empty"),
+    "blanks around a ticker": ("ticker_changes", "ABC,", "ABC ,", 2, "old_ticker", "blanks"),
     "empty date": ("prices", "AAA,2020-01-03", "AAA,", 3, "date", "empty"),
     "empty amount": ("dividends", "2020-01-03,0.25", "2020-01-03,", 2, "amount", "empty"),
     "impossible date": ("prices", "2020-01-06", "2020-02-30", 4, "date", "2020-02-30"),
