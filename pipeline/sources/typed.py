@@ -88,7 +88,7 @@ def made_table(name: str, columns: Mapping[str, Any]) -> RawTable:
                 digest.update(buffer or b"")
             if pa.types.is_dictionary(chunk.type):
                 digest.update("\n".join(chunk.dictionary.to_pylist()).encode())
-    return RawTable(name, cells, Place(f"table {name}", 0), digest.hexdigest())
+    return RawTable(name, cells, Place(f"table {name}", 1), digest.hexdigest())
 
 
 def _within_calendar(column: Column, dates: Any, place: Place) -> Any:

@@ -141,7 +141,7 @@ def test_exact_duplicates_count_once_and_are_reported(directory: Path) -> None:
     assert first["prices"] == 8  # header, six rows, then the repetition
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_order_of_rows_changes_nothing(directory: Path, data: st.DataObject) -> None:
     clean = FilesSource(directory).load()
