@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.model.cascade import ROUNDING, ladder
+from pipeline.model.cascade import FITTED, NOTHING, RM, ROUNDING, RR, RS, RU, THROUGH_RESIDUALS, R, ladder
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.link_betas import (
     CANCELLATION,
@@ -30,7 +30,7 @@ from pipeline.model.link_betas import (
     U,
     factor_products,
 )
-from pipeline.model.window import count_missing, next_run, split_missing, window_sums
+from pipeline.model.window import LANES, count_missing, next_run, split_missing, stock_sums, window_sums
 
 SHARES = (
     "L1_market_ER",
@@ -45,25 +45,7 @@ SHARES = (
 )
 """Order of the first axis of the shares."""
 
-# Rows of the sums of one stock.
-_RR, _RM, _RS, _RU, _R = range(5)
-
-
-@kernel("void(f8, f8, f8, f8, i8, f8[:,::1], i8)")
-def _write_shares(v0: float, v1: float, v2: float, v3: float, level: int, shares: Floats, j: int) -> None:
-    """The shares of one level (1, 2, 3) from its variances."""
-    if level == 1:
-        shares[0, j] = (v0 - v1) / v0
-        shares[1, j] = v1 / v0
-    elif level == 2:
-        shares[2, j] = (v0 - v1) / v0
-        shares[3, j] = (v1 - v2) / v0
-        shares[4, j] = v2 / v0
-    else:
-        shares[5, j] = (v0 - v1) / v0
-        shares[6, j] = (v1 - v2) / v0
-        shares[7, j] = (v2 - v3) / v0
-        shares[8, j] = v3 / v0
+# ----------------------------------------------------------------------------------------------- one window, residuals
 
 
 @kernel(
@@ -107,7 +89,7 @@ def _variances(
 
 @kernel(
     "f8(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8, f8,"
-    "i8, f8[:,::1], f8[:,::1], i8)"
+    "i8, f8[:,::1], f8[:,:,::1], i8, i8)"
 )
 def _through_window(
     r: Floats,
@@ -128,118 +110,212 @@ def _through_window(
     depth: int,
     work: Floats,
     shares: Floats,
-    j: int,
+    i: int,
+    t: int,
 ) -> float:
-    """Total variance, and the shares of the first `depth` levels into column j, from the residuals of one window."""
+    """Total variance, and the shares of the first `depth` levels into cell (i, t), from the residuals of one window."""
     w = work[4]
-    for i in range(r.size):
-        w[i] = ages[i] * vr[i]
+    for k in range(r.size):
+        w[k] = ages[k] * vr[k]
     b2, sm = (b2, sm) if depth >= 2 else (0.0, 0.0)
     b3, um, us = (b3, um, us) if depth >= 3 else (0.0, 0.0, 0.0)
     variance, _, _, _, square = _variances(r, m, s, u, w, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, work)
     if variance <= ROUNDING * square:
         return 0.0
     for level in range(1, depth + 1):
-        for i in range(r.size):
-            w[i] *= vm[i] if level == 1 else vs[i] if level == 2 else vu[i]
+        for k in range(r.size):
+            w[k] *= vm[k] if level == 1 else vs[k] if level == 2 else vu[k]
         second = b2 if level >= 2 else 0.0
         third = b3 if level >= 3 else 0.0
         v0, v1, v2, v3, square = _variances(r, m, s, u, w, b1, second, third, sm, um, us, work)
-        if v0 > ROUNDING * square:
-            _write_shares(v0, v1, v2, v3, level, shares, j)
+        if not v0 > ROUNDING * square:
+            continue
+        if level == 1:
+            shares[0, i, t], shares[1, i, t] = (v0 - v1) / v0, v1 / v0
+        elif level == 2:
+            shares[2, i, t], shares[3, i, t], shares[4, i, t] = (v0 - v1) / v0, (v1 - v2) / v0, v2 / v0
+        else:
+            shares[5, i, t], shares[6, i, t] = (v0 - v1) / v0, (v1 - v2) / v0
+            shares[7, i, t], shares[8, i, t] = (v2 - v3) / v0, v3 / v0
     return variance
 
 
+# ------------------------------------------------------------------------------------------------ a run, rolling sums
+
+
 @kernel(
-    "void(f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1], u1[::1], i8[::1], b1[::1], i8, i8, u1[::1],"
-    "f8[:,::1], f8[::1])"
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8[::1], i8[::1], i8, i8, u1[::1], b1[::1],"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
-def _from_sums(
-    sums: Floats,
-    gram: Floats,
-    weight: Floats,
-    link: Floats,
+def _market_shares(
+    rr: Floats,
+    rm: Floats,
+    r1: Floats,
+    mm: Floats,
+    m1: Floats,
+    sw: Floats,
     beta: Floats,
-    complete: Bytes,
-    n: Ints,
-    wanted: Bools,
-    depth: int,
+    missing_from: Ints,
+    missing_to: Ints,
+    window: int,
     min_obs: int,
-    through_residuals: Bytes,
-    shares: Floats,
+    complete: Bytes,
+    wanted: Bools,
+    verdict: Bytes,
+    total: Floats,
+    left: Floats,
+    terms: Floats,
     variance: Floats,
+    market: Floats,
+    residual: Floats,
 ) -> None:
-    """Shares (9, C) and total variance (C,) of a run from window sums; both preset to NaN. As in the cascade."""
-    for j in range(n.size):
-        through_residuals[j] = 0
-        if not wanted[j] or n[j] < min_obs:
-            continue
-        if not complete[j] or np.isnan(beta[0, j]):
-            through_residuals[j] = 1
-            continue
-        sw = weight[0, j]
-        r, m = sums[_R, j], gram[M, j]
-        rr = sums[_RR, j] - r * r / sw
-        rm = sums[_RM, j] - r * m / sw
-        mm = gram[MM, j] - m * m / sw
-        b1 = beta[0, j]
-        q1 = rr - b1 * (2.0 * rm - b1 * mm)
-        q2 = q3 = np.nan
-        size = b1 * b1 * mm
-        deep = 1
-        if depth >= 2 and not np.isnan(beta[1, j]):
-            deep = 2
-            s = gram[S, j]
-            rs = sums[_RS, j] - r * s / sw
-            ms = gram[MS, j] - m * s / sw
-            ss = gram[SS, j] - s * s / sw
-            sm = link[SECTOR_ON_MARKET, j]
-            b2 = beta[1, j]
-            star_ms = ms - sm * mm
-            star_ss = (ss - sm * ms) - sm * star_ms
-            xy2 = (rs - sm * rm) - b1 * star_ms
-            q2 = q1 - b2 * (2.0 * xy2 - b2 * star_ss)
-            size += b2 * b2 * (ss + sm * sm * mm)
-            if depth >= 3 and not np.isnan(beta[2, j]):
-                deep = 3
-                u = gram[U, j]
-                ru = sums[_RU, j] - r * u / sw
-                mu = gram[MU, j] - m * u / sw
-                su = gram[SU, j] - s * u / sw
-                uu = gram[UU, j] - u * u / sw
-                us = link[SUB_ON_SECTOR, j]
-                um = link[SUB_ON_MARKET, j] - us * sm
-                b3 = beta[2, j]
-                star_m = (mu - um * mm) - us * ms
-                star_s = (su - um * ms) - us * ss
-                star_uu = ((uu - um * mu) - us * su) - um * star_m - us * star_s
-                xy3 = ((ru - um * rm) - us * rs) - (b1 - b2 * sm) * star_m - b2 * star_s
-                q3 = q2 - b3 * (2.0 * xy3 - b3 * star_uu)
-                size += b3 * b3 * (uu + um * um * mm + us * us * ss)
-        if not (rr > CANCELLATION * sums[_RR, j] and size < rr / CANCELLATION):
-            through_residuals[j] = 1
-            continue
-        variance[j] = rr / sw
-        _write_shares(rr, q1, q2, q3, 1, shares, j)
-        if deep >= 2:
-            _write_shares(rr, q1, q2, q3, 2, shares, j)
-        if deep >= 3:
-            _write_shares(rr, q1, q2, q3, 3, shares, j)
+    """Total variance and L1 of a run from its window sums.
+
+    For the levels below: verdict, total = V0, left = V1, and the size of the terms that V1 is made of; where that is
+    far above V0, cancellation has eaten the digits.
+    """
+    for j in range(rr.size):
+        inverse = 1.0 / sw[j]
+        mean_r, mean_m = r1[j] * inverse, m1[j] * inverse
+        v0 = rr[j] * inverse - mean_r * mean_r
+        rm_c = rm[j] * inverse - mean_r * mean_m
+        mm_c = mm[j] * inverse - mean_m * mean_m
+        b = beta[j]
+        v1 = v0 - b * (2.0 * rm_c - b * mm_c)
+        size = b * b * mm_c
+        enough = window - (missing_to[j] - missing_from[j]) >= min_obs
+        fine = (v0 > CANCELLATION * (rr[j] * inverse)) & (not (size * CANCELLATION >= v0))
+        verdict[j] = NOTHING if not (wanted[j] and enough) else FITTED if complete[j] and fine else THROUGH_RESIDUALS
+        fitted = verdict[j] == FITTED
+        unit = 1.0 / v0
+        total[j], left[j], terms[j] = v0, v1, size
+        variance[j] = v0 if fitted else np.nan
+        market[j] = (v0 - v1) * unit if fitted else np.nan
+        residual[j] = v1 * unit if fitted else np.nan
 
 
-@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1])")
-def _products(r: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
-    for c in range(r.size):
-        x[_RR, c] = r[c] * r[c]
-        x[_RM, c] = r[c] * m[c]
-        x[_RS, c] = r[c] * s[c]
-        x[_RU, c] = r[c] * u[c]
-        x[_R, c] = r[c]
+@kernel(
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+)
+def _sector_shares(
+    rm: Floats,
+    rs: Floats,
+    r1: Floats,
+    mm: Floats,
+    ms: Floats,
+    ss: Floats,
+    m1: Floats,
+    s1: Floats,
+    sw: Floats,
+    sm: Floats,
+    beta1: Floats,
+    beta2: Floats,
+    verdict: Bytes,
+    total: Floats,
+    left: Floats,
+    terms: Floats,
+    market_above: Floats,
+    market: Floats,
+    sector: Floats,
+    residual: Floats,
+) -> None:
+    """L2, in the manner of `_market_shares`. Without gaps in the legs the market share is the same at every level."""
+    for j in range(rm.size):
+        inverse = 1.0 / sw[j]
+        mean_r, mean_m, mean_s = r1[j] * inverse, m1[j] * inverse, s1[j] * inverse
+        rm_c = rm[j] * inverse - mean_r * mean_m
+        rs_c = rs[j] * inverse - mean_r * mean_s
+        mm_c = mm[j] * inverse - mean_m * mean_m
+        ms_c = ms[j] * inverse - mean_m * mean_s
+        ss_c = ss[j] * inverse - mean_s * mean_s
+        b = beta2[j]
+        star_m = ms_c - sm[j] * mm_c
+        star = (ss_c - sm[j] * ms_c) - sm[j] * star_m
+        xy = (rs_c - sm[j] * rm_c) - beta1[j] * star_m
+        v1, v0 = left[j], total[j]
+        v2 = v1 - b * (2.0 * xy - b * star)
+        size = terms[j] + b * b * (ss_c + sm[j] * sm[j] * mm_c)
+        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (size * CANCELLATION >= v0) else verdict[j]
+        fitted = (verdict[j] == FITTED) & (v2 == v2)
+        unit = 1.0 / v0
+        left[j], terms[j] = v2, size
+        market[j] = market_above[j] if fitted else np.nan
+        sector[j] = (v1 - v2) * unit if fitted else np.nan
+        residual[j] = v2 * unit if fitted else np.nan
+
+
+@kernel(
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
+    "f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+)
+def _subsector_shares(
+    rm: Floats,
+    rs: Floats,
+    ru: Floats,
+    r1: Floats,
+    mm: Floats,
+    ms: Floats,
+    mu: Floats,
+    ss: Floats,
+    su: Floats,
+    uu: Floats,
+    m1: Floats,
+    s1: Floats,
+    u1: Floats,
+    sw: Floats,
+    sm: Floats,
+    on_market: Floats,
+    us: Floats,
+    beta1: Floats,
+    beta2: Floats,
+    beta3: Floats,
+    verdict: Bytes,
+    total: Floats,
+    left: Floats,
+    terms: Floats,
+    market_above: Floats,
+    sector_above: Floats,
+    market: Floats,
+    sector: Floats,
+    subsector: Floats,
+    residual: Floats,
+) -> None:
+    """L3, in the manner of `_sector_shares`."""
+    for j in range(rm.size):
+        inverse = 1.0 / sw[j]
+        mean_r, mean_m, mean_s, mean_u = r1[j] * inverse, m1[j] * inverse, s1[j] * inverse, u1[j] * inverse
+        rm_c = rm[j] * inverse - mean_r * mean_m
+        rs_c = rs[j] * inverse - mean_r * mean_s
+        ru_c = ru[j] * inverse - mean_r * mean_u
+        mm_c = mm[j] * inverse - mean_m * mean_m
+        ms_c = ms[j] * inverse - mean_m * mean_s
+        mu_c = mu[j] * inverse - mean_m * mean_u
+        ss_c = ss[j] * inverse - mean_s * mean_s
+        su_c = su[j] * inverse - mean_s * mean_u
+        uu_c = uu[j] * inverse - mean_u * mean_u
+        b = beta3[j]
+        um = on_market[j] - us[j] * sm[j]
+        star_m = (mu_c - um * mm_c) - us[j] * ms_c
+        star_s = (su_c - um * ms_c) - us[j] * ss_c
+        star = ((uu_c - um * mu_c) - us[j] * su_c) - um * star_m - us[j] * star_s
+        xy = ((ru_c - um * rm_c) - us[j] * rs_c) - (beta1[j] - beta2[j] * sm[j]) * star_m - beta2[j] * star_s
+        v2, v0 = left[j], total[j]
+        v3 = v2 - b * (2.0 * xy - b * star)
+        size = terms[j] + b * b * (uu_c + um * um * mm_c + us[j] * us[j] * ss_c)
+        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (size * CANCELLATION >= v0) else verdict[j]
+        fitted = (verdict[j] == FITTED) & (v3 == v3)
+        unit = 1.0 / v0
+        market[j] = market_above[j] if fitted else np.nan
+        sector[j] = sector_above[j] if fitted else np.nan
+        subsector[j] = (v2 - v3) * unit if fitted else np.nan
+        residual[j] = v3 * unit if fitted else np.nan
 
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i8[:,::1],"
-    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], i8, f8[:,:,::1], f8[:,::1])"
+    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], f8[::1], i8, f8[:,:,::1], f8[:,::1])"
 )
 def explained_risk_tile(
     r: Floats,
@@ -259,6 +335,7 @@ def explained_risk_tile(
     start: int,
     stop: int,
     weights: Floats,
+    ages: Floats,
     min_obs: int,
     shares: Floats,
     variance: Floats,
@@ -271,105 +348,172 @@ def explained_risk_tile(
     count = stop - start
     columns = count + window - 1
     none = filled.shape[0] - 1
-    ages = weights[:window][::-1].copy()
-    row, ok = np.empty(columns), np.empty(columns)
+    here = slice(start, start + columns + LANES)
+    row, ok = np.zeros(columns + LANES), np.zeros(columns + LANES)
     missing = np.empty(columns + 1, np.int64)
     x = np.empty((9, columns))
     sums = np.empty((5, count))
-    n = np.empty(count, np.int64)
-    through_residuals = np.empty(count, np.uint8)
-    run_gram, run_weight, run_link = np.empty(9 * count), np.empty(count), np.empty(3 * count)
-    run_beta, run_shares = np.empty(3 * count), np.empty(9 * count)
+    own_gram, own_weight = np.empty((9, count)), np.empty((1, count))
+    total, left, terms = np.empty(count), np.empty(count), np.empty(count)
+    verdict = np.empty(count, np.uint8)
     work = np.empty((5, window))
-    m = filled[market, start : start + columns]
-    vm = valid[market, start : start + columns]
+    m, vm = filled[market, here], valid[market, here]
 
     for i in range(r.shape[0]):
-        for k in range(9):
-            shares[k, i, start:stop] = np.nan
-        variance[i, start:stop] = np.nan
+        done = start
         begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], start, stop)
-        if begin == stop:
-            continue
-        split_missing(r[i, start : start + columns], row, ok)
-        count_missing(ok, missing)
+        if begin < stop:
+            split_missing(r[i, start : start + columns], row, ok)
+            count_missing(ok, missing)
         while begin < stop:
             depth, _, _ = ladder(market, s_etf, u_etf)
+            if done < begin:
+                shares[:, i, done:begin] = np.nan
+                variance[i, done:begin] = np.nan
+            if depth < 3:
+                shares[2 if depth == 1 else 5 :, i, begin:end] = np.nan
             p = pair_of[s_etf + 1, u_etf + 1]
-            c = begin - start
-            length = end - begin
-            span = slice(c, c + length + window - 1)
-            phase = (first + begin) % window
             s_row = s_etf if depth >= 2 else none
             u_row = u_etf if depth >= 3 else none
-            s, vs = filled[s_row, start : start + columns], valid[s_row, start : start + columns]
-            u, vu = filled[u_row, start : start + columns], valid[u_row, start : start + columns]
-            _products(row[span], m[span], s[span], u[span], x)
-            window_sums(x, 5, length, phase, weights, sums)
-            g = run_gram[: 9 * length].reshape(9, length)
-            w = run_weight[:length].reshape(1, length)
-            if missing[c + length + window - 1] == missing[c]:
-                g[:] = gram[p, :, c : c + length]
-                w[0] = weight[0, c : c + length]
-            else:
-                factor_products(ok[span], m[span], s[span], u[span], x)
-                window_sums(x, 9, length, phase, weights, g)
-                x[0, : length + window - 1] = ok[span]
-                window_sums(x, 1, length, phase, weights, w)
-            lam = run_link[: 3 * length].reshape(3, length)
-            lam[:] = link[p, :, c : c + length]
-            b = run_beta[: 3 * length].reshape(3, length)
-            for level in range(3):
-                b[level] = beta[level, i, begin:end]
-            for j in range(length):
-                n[j] = window - (missing[c + j + window] - missing[c + j])
-            out = run_shares[: 9 * length].reshape(9, length)
-            out[:] = np.nan
-            _from_sums(
-                sums,
-                g,
-                w,
-                lam,
-                b,
-                complete[p, c : c + length],
-                n[:length],
-                wanted[i, begin:end],
-                depth,
-                min_obs,
-                through_residuals,
-                out,
-                variance[i, begin:end],
+            s, vs = filled[s_row, here], valid[s_row, here]
+            u, vu = filled[u_row, here], valid[u_row, here]
+            c, length = begin - start, end - begin
+            run, cells, phase = slice(c, c + length + window - 1), slice(c, c + length), (first + begin) % window
+            stock_sums(
+                row[run],
+                m[run],
+                s[run],
+                u[run],
+                length,
+                phase,
+                weights,
+                ages,
+                sums[RR],
+                sums[RM],
+                sums[RS],
+                sums[RU],
+                sums[R],
             )
-            for j in range(length):
-                if through_residuals[j]:
+            g, sw, g_at = gram[p], weight[0], c
+            if missing[c + length + window - 1] != missing[c]:
+                factor_products(ok[run], m[run], s[run], u[run], x)
+                window_sums(x, 9, length, phase, weights, own_gram)
+                x[0, : length + window - 1] = ok[run]
+                window_sums(x, 1, length, phase, weights, own_weight)
+                g, sw, g_at = own_gram, own_weight[0], 0
+            at = slice(g_at, g_at + length)
+            _market_shares(
+                sums[RR, :length],
+                sums[RM, :length],
+                sums[R, :length],
+                g[MM, at],
+                g[M, at],
+                sw[at],
+                beta[0, i, begin:end],
+                missing[cells],
+                missing[c + window : c + window + length],
+                window,
+                min_obs,
+                complete[p, cells],
+                wanted[i, begin:end],
+                verdict,
+                total,
+                left,
+                terms,
+                variance[i, begin:end],
+                shares[0, i, begin:end],
+                shares[1, i, begin:end],
+            )
+            if depth >= 2:
+                _sector_shares(
+                    sums[RM, :length],
+                    sums[RS, :length],
+                    sums[R, :length],
+                    g[MM, at],
+                    g[MS, at],
+                    g[SS, at],
+                    g[M, at],
+                    g[S, at],
+                    sw[at],
+                    link[p, SECTOR_ON_MARKET, cells],
+                    beta[0, i, begin:end],
+                    beta[1, i, begin:end],
+                    verdict,
+                    total,
+                    left,
+                    terms,
+                    shares[0, i, begin:end],
+                    shares[2, i, begin:end],
+                    shares[3, i, begin:end],
+                    shares[4, i, begin:end],
+                )
+            if depth >= 3:
+                _subsector_shares(
+                    sums[RM, :length],
+                    sums[RS, :length],
+                    sums[RU, :length],
+                    sums[R, :length],
+                    g[MM, at],
+                    g[MS, at],
+                    g[MU, at],
+                    g[SS, at],
+                    g[SU, at],
+                    g[UU, at],
+                    g[M, at],
+                    g[S, at],
+                    g[U, at],
+                    sw[at],
+                    link[p, SECTOR_ON_MARKET, cells],
+                    link[p, SUB_ON_MARKET, cells],
+                    link[p, SUB_ON_SECTOR, cells],
+                    beta[0, i, begin:end],
+                    beta[1, i, begin:end],
+                    beta[2, i, begin:end],
+                    verdict,
+                    total,
+                    left,
+                    terms,
+                    shares[0, i, begin:end],
+                    shares[3, i, begin:end],
+                    shares[5, i, begin:end],
+                    shares[6, i, begin:end],
+                    shares[7, i, begin:end],
+                    shares[8, i, begin:end],
+                )
+            for t in range(begin, end):
+                if verdict[t - begin] == THROUGH_RESIDUALS:
                     deep = 0
-                    while deep < depth and not np.isnan(b[deep, j]):
+                    while deep < depth and not np.isnan(beta[deep, i, t]):
                         deep += 1
-                    at = slice(c + j, c + j + window)
-                    variance[i, begin + j] = _through_window(
-                        row[at],
-                        ok[at],
-                        m[at],
-                        vm[at],
-                        s[at],
-                        vs[at],
-                        u[at],
-                        vu[at],
+                    j = t - start
+                    w = slice(j, j + window)
+                    variance[i, t] = _through_window(
+                        row[w],
+                        ok[w],
+                        m[w],
+                        vm[w],
+                        s[w],
+                        vs[w],
+                        u[w],
+                        vu[w],
                         ages,
-                        b[0, j],
-                        b[1, j],
-                        b[2, j],
-                        lam[SECTOR_ON_MARKET, j],
-                        lam[SUB_ON_MARKET, j],
-                        lam[SUB_ON_SECTOR, j],
+                        beta[0, i, t],
+                        beta[1, i, t],
+                        beta[2, i, t],
+                        link[p, SECTOR_ON_MARKET, j],
+                        link[p, SUB_ON_MARKET, j],
+                        link[p, SUB_ON_SECTOR, j],
                         deep,
                         work,
-                        out,
-                        j,
+                        shares,
+                        i,
+                        t,
                     )
-            for k in range(9):
-                shares[k, i, begin:end] = out[k]
+            done = end
             begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], end, stop)
+        if done < stop:
+            shares[:, i, done:stop] = np.nan
+            variance[i, done:stop] = np.nan
 
 
 def decompose(

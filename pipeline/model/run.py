@@ -212,6 +212,7 @@ def explained_risk(
     pairs, pair_of = pairs_in_use(sector, subsector, wanted, len(etf))
     shares, variance = np.empty((len(SHARES), *wanted.shape)), np.empty(wanted.shape)
     weights = decay(params.window, params.half_life)
+    ages = oldest_first(weights)
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
         explained_risk_tile(
             r,
@@ -231,6 +232,7 @@ def explained_risk(
             start,
             stop,
             weights,
+            ages,
             params.min_obs,
             shares,
             variance,
