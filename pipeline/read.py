@@ -67,7 +67,9 @@ def open_dataset(
     if name not in state:
         raise StoreError(f"{publications.objects.url} has no store {name!r} in {wanted}; it has {', '.join(state)}")
     prefix = _kept(publications, wanted, list(records.values()))
-    dataset = xr.open_zarr(_zarr_store(publications.objects, prefix, name), consolidated=True, chunks=chunks)
+    dataset = xr.open_zarr(
+        _zarr_store(publications.objects, prefix, name), consolidated=True, chunks=chunks, zarr_format=2
+    )
     dataset = dataset.isel({dim: slice(0, size) for dim, size in state[name]["sizes"].items() if dim in dataset.dims})
     dataset.attrs["publication"] = wanted
     if as_of_manifest:

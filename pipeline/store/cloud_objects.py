@@ -33,7 +33,7 @@ class CloudObjects(Objects):
     def write(self, key: str, data: bytes) -> None:
         self.on_change("write", key)
         with self._asking("write", key):
-            self.filesystem.pipe_file(self._at(key), data)
+            self._upload(key, data)
 
     def exists(self, key: str) -> bool:
         return self._describe(key) is not None
@@ -99,13 +99,20 @@ class CloudObjects(Objects):
                 if data is None:
                     self.filesystem.call("DELETE", "b/{}/o/{}", bucket, name, ifGenerationMatch=generation)
                 else:
-                    location = f"{self.filesystem._location}/upload/storage/v1/b/{bucket}/o"
-                    options = {"uploadType": "media", "name": name, "ifGenerationMatch": generation}
-                    self.filesystem.call("POST", location, data=data, **options)
+                    self._upload(key, data, ifGenerationMatch=generation)
             except (FileExistsError, FileNotFoundError):
                 # A repeated request whose first answer was lost looks like another writer's.
                 return self.read(key) == data
         return True
+
+    def _upload(self, key: str, data: bytes, **conditions: str) -> None:
+        """One request with the bytes as they are, and a look at the checksum that the service made of them."""
+        bucket, _, name = self._at(key).partition("/")
+        location = self.filesystem.base.replace("/storage/v1/", "/upload/storage/v1/") + f"b/{bucket}/o"
+        options = {"uploadType": "media", "name": name, **conditions}
+        found = self.filesystem.call("POST", location, data=data, json_out=True, **options)
+        if found["md5Hash"] != _md5(data):
+            raise StoreError(f"{key} arrived damaged under {self.url}; run again")
 
     def _describe(self, key: str) -> dict[str, Any] | None:
         bucket, _, name = self._at(key).partition("/")
@@ -150,7 +157,11 @@ class _FrozenListing(Frozen):
         return key in self._listing
 
     def holds(self, key: str, data: bytes) -> bool:
-        return self._listing.get(key) == base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        return self._listing.get(key) == _md5(data)
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _hash(found: dict[str, Any]) -> str:

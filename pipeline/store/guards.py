@@ -99,9 +99,10 @@ class _StoreGuards:
         return {name: ChunkedArray.stored(name, metadata) for name in sorted(names)}
 
     def check_consolidated(self) -> None:
-        for key, document in self.new.items():
-            single = self.overlay.get(key)
-            if single is None or json.loads(single) != document:
+        with ThreadPoolExecutor(self.threads) as pool:
+            singles = dict(zip(self.new, pool.map(self.overlay.get, self.new), strict=True))
+        for key, single in singles.items():
+            if single is None or json.loads(single) != self.new[key]:
                 self.fail("structure", f"{METADATA} and {key} differ")
 
     def check_structure(self) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pipeline.store.objects import Objects
 
 
 class Overlay:
-    """Objects of one store. `live` is the prefix of the published one, None before its first publication."""
+    """Objects of one store. `live` is the prefix of the published one, None before its first publication.
+
+    What is staged is listed once and then kept in mind, so that nothing is asked for that is not there. One process of
+    a run writes a store at a time; a process that attaches later sees what was staged before.
+    """
 
     def __init__(self, objects: Objects, staged: str, live: str | None) -> None:
         self.objects = objects
@@ -14,9 +20,12 @@ class Overlay:
         self.live = live
         self._published = None if live is None else objects.frozen(live)
 
+    @cached_property
+    def _staged_keys(self) -> set[str]:
+        return set(self.objects.keys(self.staged))
+
     def get(self, key: str) -> bytes | None:
-        data = self.get_staged(key)
-        return self.get_live(key) if data is None else data
+        return self.get_staged(key) if key in self._staged_keys else self.get_live(key)
 
     def get_live(self, key: str) -> bytes | None:
         return None if self._published is None else self._published.read(key)
@@ -30,18 +39,24 @@ class Overlay:
             self.drop_staged(key)
         else:
             self.objects.write(f"{self.staged}/{key}", data)
+            self._staged_keys.add(key)
 
     def drop_staged(self, key: str) -> None:
-        self.objects.delete(f"{self.staged}/{key}")
+        if key in self._staged_keys:
+            self.objects.delete(f"{self.staged}/{key}")
+            self._staged_keys.discard(key)
 
     def exists(self, key: str) -> bool:
-        return self.exists_live(key) or self.objects.exists(f"{self.staged}/{key}")
+        return key in self._staged_keys or self.exists_live(key)
 
     def exists_live(self, key: str) -> bool:
         return self._published is not None and self._published.exists(key)
 
     def staged_keys(self) -> list[str]:
-        return self.objects.keys(self.staged)
+        """Sorted keys of what is staged now, from the storage itself."""
+        keys = self.objects.keys(self.staged)
+        self._staged_keys = set(keys)
+        return keys
 
     def keys(self) -> list[str]:
         """Sorted keys of the store as the run sees it."""

@@ -94,11 +94,13 @@ class CloudPublications(Publications):
                 ) from error
 
     def _mark(self, name: str, publication: str) -> None:
-        key = f"{store_key(name)}/{METADATA}"
-        document = json.loads(self.objects.read(key) or b"{}")
-        if document:
+        """Marks the root attributes, alone and consolidated: readers look at either."""
+        attributes, consolidated = (f"{store_key(name)}/{key}" for key in (".zattrs", METADATA))
+        if data := self.objects.read(consolidated):
+            document = json.loads(data)
             document["metadata"][".zattrs"][RESTATEMENT_MARK] = publication
-            self.objects.write(key, to_json(document))
+            self.objects.write(attributes, to_json(document["metadata"][".zattrs"]))
+            self.objects.write(consolidated, to_json(document))
 
     def _keep_aside(self, publication: str) -> None:
         """Copies the live family to `.publications/ID`, the manifest last."""

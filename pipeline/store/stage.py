@@ -66,6 +66,7 @@ class Stage:
         self.base: str | None = document["base"]
         self.notices: list[str] = []
         self.finished = False
+        self._overlays: dict[str, Overlay] = {}
         self._executor = ThreadPoolExecutor(threads or self.objects.concurrency, thread_name_prefix="store")
 
     @classmethod
@@ -163,7 +164,12 @@ class Stage:
         return StagedStore(spec, overlay, self._executor, self.run_id, self.clock)
 
     def overlay(self, name: str) -> Overlay:
-        return Overlay(self.objects, f"{self.directory_key}/stores/{store_key(name)}", self._live_key(store_key(name)))
+        """The objects of a store, as this run sees them."""
+        if name not in self._overlays:
+            store = store_key(name)
+            staged = f"{self.directory_key}/stores/{store}"
+            self._overlays[name] = Overlay(self.objects, staged, self._live_key(store))
+        return self._overlays[name]
 
     def exists_live(self, name: str) -> bool:
         return self.overlay(name).exists_live(METADATA)

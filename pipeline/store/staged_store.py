@@ -207,7 +207,9 @@ class StagedStore:
     def dataset(self) -> xr.Dataset:
         """The overlay as xarray sees it, lazily. Closes what was written so far."""
         self.close()
-        return xr.open_zarr(ReadOnlyStore(self.overlay.get, self.overlay.keys), consolidated=True, chunks=None)
+        return xr.open_zarr(
+            ReadOnlyStore(self.overlay.get, self.overlay.keys), consolidated=True, chunks=None, zarr_format=2
+        )
 
     def close(self) -> None:
         """Writes coordinates, the chunks of fill values that new cells need, and the metadata, consolidated last.
