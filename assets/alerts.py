@@ -1,0 +1,151 @@
+"""Telling a person that a run failed: which check, the worst cells, and where the staged data is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets.operations import Operations
+from assets.partitions import RANGE_END, RANGE_START
+
+ATTEMPTS = 3
+PAUSE_SECONDS = 2.0
+TIMEOUT_SECONDS = 20.0
+ROWS_SHOWN = 5
+
+
+class AlertNotSent(RuntimeError):
+    """The alert could not be delivered. The message holds no address."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What is said of a failed run.
+
+    steps: for each step that failed: its name, the message, and figures such as the failed checks and the worst cells.
+    """
+
+    job: str
+    run_id: str
+    sessions: str
+    steps: tuple[dict[str, Any], ...]
+
+    @property
+    def title(self) -> str:
+        return f"ERM3: {self.job} failed for {self.sessions}"
+
+    @property
+    def text(self) -> str:
+        parts = [self.title, f"Dagster run {self.run_id}. Nothing of it is published. What now: docs/operations.md"]
+        for step in self.steps:
+            parts += ["", f"{step['step']}: {step['message']}"]
+            parts += [f"{key}: {_lines(value)}" for key, value in step["figures"].items()]
+        return "\n".join(parts) + "\n"
+
+    def document(self) -> dict[str, Any]:
+        """For a webhook; `text` is what chat services show."""
+        return {**asdict(self), "title": self.title, "text": self.text}
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return "".join("\n  " + ", ".join(f"{k} {v}" for k, v in row.items()) for row in value)
+
+
+def alert_of(run: dg.DagsterRun, message: str, failures: Sequence[dg.DagsterEvent]) -> Alert:
+    """The alert of a failed run, from the failures of its steps."""
+    steps = []
+    for event in failures:
+        data = event.step_failure_data
+        said, figures = str(event.message or ""), {}
+        if data.user_failure_data is not None:
+            said = data.user_failure_data.description or said
+            figures = {name: _plain(value) for name, value in data.user_failure_data.metadata.items()}
+        elif data.error is not None:
+            said = data.error.message.strip()
+        steps.append({"step": str(event.step_key), "message": said, "figures": figures})
+    if not steps:
+        steps.append({"step": "run", "message": message, "figures": {}})
+    return Alert(run.job_name, run.run_id, _sessions(run.tags), tuple(steps))
+
+
+def _sessions(tags: Mapping[str, str]) -> str:
+    first = tags.get(RANGE_START, tags.get("dagster/partition", ""))
+    last = tags.get(RANGE_END, first)
+    return (first if first == last else f"{first} to {last}") or "no particular session"
+
+
+def _plain(value: dg.MetadataValue) -> Any:
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records[:ROWS_SHOWN]]
+    return value.value
+
+
+def send(alert: Alert, operations: Operations) -> list[str]:
+    """Delivers an alert to every target that is configured; what was done, in words. Raises AlertNotSent."""
+    done = []
+    if operations.alert_webhook is not None:
+        _post(operations.alert_webhook.get_secret_value(), alert.document())
+        done.append("posted to the webhook")
+    if operations.alert_command is not None:
+        _run(operations.alert_command, alert.text)
+        done.append("handed to the alert command")
+    return done
+
+
+def _post(address: str, document: Mapping[str, Any]) -> None:
+    """Errors are told without the address, which may hold a secret."""
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        try:
+            request = urllib.request.Request(
+                address, json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
+            )
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+                return
+        except urllib.error.HTTPError as error:
+            problem = f"it answered with HTTP status {error.code}"
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            problem = f"it cannot be reached ({type(error).__name__})"
+    raise AlertNotSent(f"the webhook of ERM3_DAGSTER_ALERT_WEBHOOK did not take the alert: {problem}")
+
+
+def _run(command: str, text: str) -> None:
+    words = shlex.split(command)
+    try:
+        subprocess.run(words, input=text, text=True, capture_output=True, timeout=TIMEOUT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        status = getattr(error, "returncode", None)
+        why = f"exit status {status}" if status is not None else type(error).__name__
+        raise AlertNotSent(f"the program of ERM3_DAGSTER_ALERT_COMMAND ({words[0]}) failed: {why}") from None
+
+
+def alert_sensor(operations: Operations) -> dg.SensorDefinition:
+    """Off until a target is configured."""
+
+    @dg.run_failure_sensor(
+        name="alert",
+        description="Tells the configured target (ERM3_DAGSTER_ALERT_WEBHOOK or ERM3_DAGSTER_ALERT_COMMAND) that a run "
+        "failed, with the failing checks, the worst cells and where the staged data is.",
+        default_status=dg.DefaultSensorStatus.RUNNING if operations.alerts else dg.DefaultSensorStatus.STOPPED,
+    )
+    def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        if not operations.alerts:
+            return dg.SkipReason("no target: set ERM3_DAGSTER_ALERT_WEBHOOK or ERM3_DAGSTER_ALERT_COMMAND and restart")
+        said = alert_of(context.dagster_run, str(context.failure_event.message), context.get_step_failure_events())
+        context.log.info(f"{said.title}: {', '.join(send(said, operations))}")
+        return None
+
+    return alert

@@ -1,0 +1,58 @@
+"""Everything that Dagster loads: `dagster dev` finds `defs` through pyproject.toml."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.alerts import alert_sensor
+from assets.freshness import FRESHNESS, freshness_check, freshness_schedule
+from assets.inputs import source_tables_asset
+from assets.operations import Operations
+from assets.partitions import sessions
+from assets.publication import publication_asset
+from assets.schedules import NIGHTLY, nightly_schedule
+from assets.stores import store_asset
+from pipeline import engine
+from pipeline.settings import Settings
+from pipeline.sources import Source
+
+
+def build_definitions(
+    settings: Settings | None = None, operations: Operations | None = None, source: Source | None = None
+) -> dg.Definitions:
+    """Fresh definitions: one asset for the inputs, one for each store of every configured factor set, and publication.
+
+    settings, operations: from the environment by default. source: replaces the configured one (tests).
+
+    The steps of a run share one process: they are in line behind each other, and what they hand on lies in a scratch
+    directory of the machine that began the run.
+    """
+    settings, operations = settings or Settings(), operations or Operations()
+    assets = [
+        source_tables_asset(settings, operations, source),
+        *(store_asset(settings, operations, name) for name in engine.stores(settings)),
+        publication_asset(settings, operations),
+    ]
+    is_fresh = freshness_check(settings, operations)
+    nightly = dg.define_asset_job(
+        NIGHTLY,
+        selection=dg.AssetSelection.assets(*assets),
+        partitions_def=sessions(),
+        description="Every asset of the family over the sessions asked for: published together, or not at all.",
+    )
+    fresh = dg.define_asset_job(
+        FRESHNESS,
+        selection=dg.AssetSelection.checks(*is_fresh.check_keys),
+        description="Is the session before published? Fails, and so alerts, when it is not.",
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[is_fresh],
+        jobs=[nightly, fresh],
+        schedules=[nightly_schedule(settings, operations), freshness_schedule(operations)],
+        sensors=[alert_sensor(operations)],
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,90 @@
+"""Is what readers see up to date? The last session of every published store, held against the exchange's calendar."""
+
+# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself.
+
+from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from assets.operations import NEW_YORK, Operations, cron
+from assets.publication import PUBLICATION
+from assets.schedules import NotReady, due_at
+from pipeline import engine
+from pipeline.calendar import xnys
+from pipeline.read import open_dataset
+from pipeline.settings import Settings
+
+FRESHNESS = "freshness"
+IS_FRESH = "is_fresh"
+
+
+def freshness_check(settings: Settings, operations: Operations) -> dg.AssetChecksDefinition:
+    """Recorded with every publication. In its own job it fails the run when a store is late, so that the alert goes out
+    even if no nightly run was ever started; a backfill of older sessions is not disturbed by it."""
+
+    @dg.multi_asset_check(
+        name=IS_FRESH,
+        specs=[
+            dg.AssetCheckSpec(
+                IS_FRESH,
+                asset=PUBLICATION,
+                description="The largest teo of every published store is the last session whose data is known by now.",
+            )
+        ],
+    )
+    def is_fresh(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        result = freshness(settings, datetime.now(ZoneInfo(NEW_YORK)))
+        yield result
+        if not result.passed and context.run.job_name == FRESHNESS:
+            raise dg.Failure(str(result.description), metadata=dict(result.metadata), allow_retries=False)
+
+    return is_fresh
+
+
+def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
+    """The state of every store at `now`."""
+    try:
+        due = due_at(settings, now)
+    except NotReady as reason:
+        return dg.AssetCheckResult(passed=False, check_name=IS_FRESH, asset_key=PUBLICATION, description=str(reason))
+    calendar = xnys()
+    expected = calendar.ordinal(due.due)
+    reached = {
+        name: calendar.ordinal(open_dataset(name, settings.root).teo.values[-1].astype("datetime64[D]"))
+        for name in engine.stores(settings)
+    }
+    behind = max(0, expected - min(reached.values()))
+    columns = ("store", "last session", "sessions behind")
+    records = [
+        dg.TableRecord(dict(zip(columns, (name, str(calendar.sessions[at]), max(0, expected - at)), strict=True)))
+        for name, at in reached.items()
+    ]
+    return dg.AssetCheckResult(
+        passed=behind == 0,
+        check_name=IS_FRESH,
+        asset_key=PUBLICATION,
+        description=f"{behind} sessions behind: {due.due} is expected and {due.published} is published. See the last "
+        "nightly run"
+        if behind
+        else f"Everything is published through {due.published}.",
+        metadata={
+            "expected session": str(due.due),
+            "sessions behind": behind,
+            "stores": dg.MetadataValue.table(
+                records, dg.TableSchema([dg.TableColumn(c, "int" if c == columns[2] else "string") for c in columns])
+            ),
+        },
+    )
+
+
+def freshness_schedule(operations: Operations) -> dg.ScheduleDefinition:
+    """Every morning, before people start to use the data."""
+    return dg.ScheduleDefinition(
+        name=FRESHNESS,
+        job_name=FRESHNESS,
+        cron_schedule=cron(operations.late_after),
+        execution_timezone=NEW_YORK,
+        description="Fails, and so alerts, when the session before is not published by then.",
+    )

@@ -1,0 +1,184 @@
+"""What Dagster's pages show: of an asset (from its DatasetSpec) and of one materialisation (from the staged store)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from assets.checks import number
+from assets.figures import Series, by_session
+from assets.plots import plots
+from pipeline.audits import Check
+from pipeline.datasets import DatasetSpec
+from pipeline.engine import code_version
+from pipeline.run import Run
+from pipeline.settings import Settings
+from pipeline.store.cloud_objects import CloudObjects
+from pipeline.store.local_objects import LocalObjects
+from pipeline.store.objects import Objects
+
+SESSIONS_WITH_FIGURES = 60
+"""At most so many sessions of a run carry figures of their own: Dagster takes 90 ms for each one of a long range."""
+
+SHARE_OF_NAN = "share_of_nan:"
+
+
+class Phases:
+    """Seconds by phase of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = time.perf_counter() - began
+
+
+# --- of an asset ------------------------------------------------------------------------------------------------
+
+
+def description(spec: DatasetSpec, root: str) -> str:
+    """What the store is, and the two lines that open it."""
+    return (
+        f"{spec.title}. {spec.summary}\n\nA materialisation says that these sessions were computed, staged and passed "
+        "their audit. Readers see them once `publication` of the same run is materialised.\n\n"
+        f"```python\nfrom pipeline.read import open_dataset\nopen_dataset({spec.name!r}, {root!r})\n```"
+    )
+
+
+def of_asset(spec: DatasetSpec, root: str) -> dict[str, Any]:
+    """The table schema with units, the dimensions and where the store is."""
+    columns = [
+        dg.TableColumn(
+            array.name,
+            f"{array.dtype} ({', '.join(array.dims)})",
+            description=" ".join(filter(None, (f"[{array.units or '1'}]", f"{array.long_name}.", array.comment))),
+            constraints=dg.TableColumnConstraints(array.dtype == "float32", array.dims == (array.name,)),
+        )
+        for array in spec.arrays
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns),
+        "store": location(root, f"{spec.name}.zarr"),
+        "axes": ", ".join(spec.axes),
+        "contract": dict(spec.attributes),
+    }
+
+
+def location(root: str, name: str) -> dg.MetadataValue:
+    """Where something published is: a path, or the bucket's page."""
+    if "://" not in root:
+        return dg.MetadataValue.path(f"{root.rstrip('/')}/{name}")
+    bucket = root.split("://", 1)[1].strip("/")
+    return dg.MetadataValue.url(f"https://console.cloud.google.com/storage/browser/{bucket}/{name}")
+
+
+# --- of a materialisation ---------------------------------------------------------------------------------------
+
+
+def describe(context: dg.AssetExecutionContext, run: Run, name: str, checks: Sequence[Check], phases: Phases) -> None:
+    """Attach the figures of each session to its partition, and tables and plots to the last one."""
+    with phases("figures and plots"):
+        series, pictures = by_session(run, name), plots(run, name)
+    attach_series(context, run, series)
+    context.add_asset_metadata(
+        of_run(run, name, checks, phases) | pictures, partition_key=str(run.calendar.sessions[run.last])
+    )
+
+
+def attach_series(context: dg.AssetExecutionContext, run: Run, series: Series) -> None:
+    """Numbers for the page's trend lines, evenly spaced over a long run, the last session always included."""
+    picked = np.linspace(0, run.sessions - 1, min(run.sessions, SESSIONS_WITH_FIGURES)).round().astype(int)
+    days = run.days(run.first, run.last)
+    for k in np.unique(picked):
+        figures = {key: number(float(values[k])) for key, values in series.items()}
+        context.add_asset_metadata(figures, partition_key=str(days[k]))
+
+
+def of_run(run: Run, name: str, checks: Sequence[Check], phases: Phases) -> dict[str, Any]:
+    """What the run did to a store, in tables of a few lines."""
+    store, overlay = run.open(name), run.stage.overlay(name)
+    audit = run.stage.audit(name) or {"inputs": {}}
+    size = stored_bytes(run.stage.objects, overlay.staged)
+    columns = [axis for axis in store.spec.axes if axis not in ("teo", "level")]
+    notes = run.stage.notes(name)
+    return {
+        "sessions": run.sessions,
+        "first session": str(run.calendar.sessions[run.first]),
+        "last session": str(run.calendar.sessions[run.last]),
+        **{f"size of {axis}": len(store.axis(axis)) for axis in columns},
+        "bytes staged": size,
+        "objects staged": len(overlay.staged_keys()),
+        **{f"seconds: {phase}": round(seconds, 3) for phase, seconds in phases.seconds.items()},
+        "share of NaN by variable": _table(
+            ("variable", "share of NaN"),
+            [
+                (key.removeprefix(SHARE_OF_NAN), round(value, 4))
+                for check in checks
+                for key, value in check.counts.items()
+                if key.startswith(SHARE_OF_NAN)
+            ],
+        ),
+        "worst errors": _table(
+            ("check", "worst", "bound", "cells"), [(c.name, number(c.value), number(c.bound), c.cells) for c in checks]
+        ),
+        "made from": _table(("input", "build"), [(k, v[:16]) for k, v in sorted(audit["inputs"].items())]),
+        "code version": code_version(),
+        "staging run": run.stage.run_id,
+        **({"notes": dg.MetadataValue.json(notes)} if notes else {}),
+    }
+
+
+def _table(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> dg.TableMetadataValue:
+    kinds = ["float" if rows and isinstance(rows[0][k], float | int) else "string" for k in range(len(names))]
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(names, row, strict=True))) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in zip(names, kinds, strict=True)]),
+    )
+
+
+def stored_bytes(objects: Objects, prefix: str) -> int:
+    """Bytes of all objects below a prefix."""
+    if isinstance(objects, CloudObjects):
+        return int(objects.filesystem.du(f"{objects.path}/{prefix}")) if objects.keys(prefix) else 0
+    assert isinstance(objects, LocalObjects)
+    return sum((objects.path / prefix / key).stat().st_size for key in objects.keys(prefix))
+
+
+def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, Any]:
+    """What the source delivered and what the security master made of it."""
+    report = landed["report"]
+    questions = [f"- {question}" for question in report.open_questions[:20]]
+    return {
+        "sessions": run.sessions,
+        "first session": str(run.calendar.sessions[run.first]),
+        "last session": str(run.calendar.sessions[run.last]),
+        "reads from": str(run.calendar.sessions[run.reads_from]),
+        "source": run.settings.source,
+        "tables": _table(
+            ("table", "rows", "file", "sha256"),
+            [(name, o["rows"], o["file"], o["sha256"][:16]) for name, o in landed["origins"].items()],
+        ),
+        "notices": dg.MetadataValue.md("\n".join(f"- {notice}" for notice in landed["notices"][:20]) or "none"),
+        "security master build": report.build_id,
+        "new securities": len(report.minted),
+        "open questions of identity": dg.MetadataValue.md("\n".join(questions) or "none"),
+        "unclassified rows": report.unclassified,
+        **{f"seconds: {phase}": round(seconds, 3) for phase, seconds in phases.seconds.items()},
+        "code version": code_version(),
+        "staging run": run.stage.run_id,
+    }
+
+
+def of_settings(settings: Settings) -> dict[str, Any]:
+    """The parameters that change published numbers."""
+    return {"model": settings.model.model_dump(), "rules": settings.rules.model_dump()}

@@ -1,0 +1,144 @@
+"""Small pictures for the page of a materialisation: a PNG inside a line of Markdown, a few tens of kilobytes each."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from assets.figures import LEVELS, by_session
+from pipeline.run import Run, specs
+
+YEAR = 252
+BETA_RANGE = (-1.0, 3.0)
+INDUSTRIES_SHOWN = 25
+COLOURS = ("#1f4e79", "#d97706", "#2e7d32", "#9ca3af")
+
+
+def plots(run: Run, name: str) -> dict[str, dg.MarkdownMetadataValue]:
+    """Pictures of a store by title, at the last session of the run and over the published year before it."""
+    draw = _PLOTS.get(specs(run.settings)[name].dataset_id)
+    return {} if draw is None else {title: _markdown(title, figure) for title, figure in draw(run, name).items()}
+
+
+def _markdown(title: str, figure: Figure) -> dg.MarkdownMetadataValue:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def _year(run: Run, name: str) -> tuple[int, int]:
+    """Ordinals of the last year of the store that ends with the run."""
+    begins = run.calendar.ordinal(run.open(name).teo[0])
+    return max(begins, run.last - YEAR + 1), run.last
+
+
+def _lines(run: Run, name: str, keys: Mapping[str, str], label: str, percent: bool = False) -> Figure:
+    """Figures of the last year as lines. keys: figure -> its name in the legend."""
+    first, last = _year(run, name)
+    series, days = by_session(run, name, first, last), run.days(first, last)
+    figure = Figure(figsize=(7, 2.6))
+    axes = figure.subplots()
+    for colour, (key, legend) in zip(COLOURS, keys.items(), strict=False):
+        axes.plot(days, series[key] * (100 if percent else 1), color=colour, label=legend, marker="." * (len(days) < 3))
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0, top=102 if percent else None)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", fontsize=8, ncols=len(keys))
+    axes.tick_params(labelsize=8)
+    figure.autofmt_xdate()
+    return figure
+
+
+def _masks(run: Run, name: str) -> dict[str, Figure]:
+    universe = run.settings.factor_sets[0].split("_", 1)[1]
+    keys = {"valid stocks": "valid stocks", f"valid members of {universe}": f"of these in {universe}"}
+    return {"universe over the last year": _lines(run, name, keys, "stocks")}
+
+
+def _betas(run: Run, name: str) -> dict[str, Figure]:
+    keys = {f"coverage of {level}": level for level in LEVELS}
+    return {
+        "coverage over the last year": _lines(run, name, keys, "% of valid members", percent=True),
+        "betas by level at the last session": _distribution(_last(run, name, "factor_beta")),
+    }
+
+
+def _distribution(beta: NDArray) -> Figure:
+    """Histograms of (stocks, levels) betas; those outside the range are counted in the titles."""
+    figure = Figure(figsize=(7, 2.2))
+    for k, axes in enumerate(figure.subplots(1, len(LEVELS), sharey=True)):
+        values = beta[np.isfinite(beta[:, k]), k]
+        outside = int(((values < BETA_RANGE[0]) | (values > BETA_RANGE[1])).sum())
+        axes.hist(values, bins=40, range=BETA_RANGE, color=COLOURS[k])
+        median = f"median {np.median(values):.2f}" if len(values) else "none"
+        axes.set_title(f"{LEVELS[k]}: {median}" + (f", {outside} outside" if outside else ""), fontsize=9)
+        axes.tick_params(labelsize=8)
+    figure.supxlabel("raw beta", fontsize=8)
+    return figure
+
+
+def _adjusted(run: Run, name: str) -> dict[str, Figure]:
+    raw = _last(run, name.replace("_adjusted", ""), "factor_beta")
+    adjusted, weight = _last(run, name, "factor_beta"), _last(run, name, "shrinkage_weight")
+    figure = Figure(figsize=(7, 3.2))
+    for k, axes in zip((1, 2), figure.subplots(1, 2, sharex=True, sharey=True), strict=True):
+        dots = axes.scatter(raw[:, k], adjusted[:, k], c=weight[:, k], s=9, cmap="viridis", vmin=0, vmax=1)
+        axes.plot(BETA_RANGE, BETA_RANGE, color="#9ca3af", linewidth=0.8)
+        axes.set_xlim(*BETA_RANGE)
+        axes.set_ylim(*BETA_RANGE)
+        axes.set_title(LEVELS[k], fontsize=9)
+        axes.set_xlabel("raw beta", fontsize=8)
+        axes.tick_params(labelsize=8)
+        if k == 1:
+            axes.set_ylabel("shrunk beta", fontsize=8)
+    figure.colorbar(dots, ax=figure.axes, label="weight of the peers' mean")
+    return {"shrinkage before and after, at the last session": figure}
+
+
+def _industry(run: Run, name: str) -> dict[str, Figure]:
+    first, last = _year(run, name)
+    store = run.open(name)
+    rows = run.rows(store, first, last)
+    spread = np.sqrt(store.read("beta_variance", rows)[..., 2].astype(np.float64))
+    spread[store.read("n_companies", rows)[..., 2] < run.settings.model.min_peers] = np.nan
+    known = np.isfinite(spread[-1])
+    widest = np.flatnonzero(known)[np.argsort(-spread[-1][known], kind="stable")][:INDUSTRIES_SHOWN]
+    if not len(widest):
+        return {}
+    industries = run.master.taxonomy().set_index("fs_industry_code")["industry"]
+    figure = Figure(figsize=(7, 1 + 0.22 * len(widest)))
+    axes = figure.subplots()
+    days = run.days(first, last)
+    shown = axes.imshow(spread[:, widest].T, aspect="auto", interpolation="nearest", cmap="magma_r", vmin=0)
+    axes.set_yticks(range(len(widest)), [str(industries[int(code)]) for code in store.axis("fs_industry_code")[widest]])
+    ticks = np.unique(np.linspace(0, len(days) - 1, min(5, len(days))).round().astype(int))
+    axes.set_xticks(ticks, [str(day) for day in days[ticks]])
+    axes.tick_params(labelsize=7)
+    figure.colorbar(shown, ax=axes, label="standard deviation of raw betas")
+    return {"industries by dispersion at subsector level": figure}
+
+
+def _hedge(run: Run, name: str) -> dict[str, Figure]:
+    keys = {f"mean {level} share of variance": level for level in (*LEVELS, "residual")}
+    return {"mean shares of the variance over the last year": _lines(run, name, keys, "% of variance", percent=True)}
+
+
+_PLOTS: Mapping[str, Callable[[Run, str], dict[str, Figure]]] = {
+    "ds_masks": _masks,
+    "ds_erm3_betas": _betas,
+    "ds_erm3_betas_adjusted": _adjusted,
+    "ds_erm3_industry": _industry,
+    "ds_erm3_hedge_weights": _hedge,
+}
+
+
+def _last(run: Run, name: str, var: str) -> NDArray:
+    """(columns, levels) of the run's last session."""
+    store = run.open(name)
+    return store.read(var, run.rows(store, run.last, run.last))[0]

@@ -1,0 +1,108 @@
+"""A Dagster run and its staging run: the first step begins it, the others join it, the last one publishes it.
+
+The staging run is named after the Dagster run. A step that fails gives it up, so that nothing of it can be published;
+one that failed for the network leaves it open, because the step will be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from assets.network import is_network_failure
+from assets.operations import Operations
+from assets.partitions import asked
+from pipeline import engine
+from pipeline.history import MissingHistoryError
+from pipeline.run import Progress, Run
+from pipeline.settings import Settings
+from pipeline.sources import SourceError
+from pipeline.store import StoreError
+
+EXPLAINED = (SourceError, StoreError, MissingHistoryError, LookupError, ValueError)
+"""Errors whose message tells a person what to do; the others keep their traceback."""
+
+SECONDS_BETWEEN_REPORTS = 15.0
+
+
+def staging_run(context: dg.AssetExecutionContext) -> str:
+    """Name of the staging run of a Dagster run."""
+    return f"dagster-{context.run_id}"
+
+
+def pool_of(root: str) -> str:
+    """The pool of a root: with its limit of 1 (dagster.yaml), one run at a time writes there."""
+    words = "".join(c if c.isalnum() else "_" for c in root).strip("_")
+    return f"erm3_root_{words[-40:]}_{hashlib.sha256(root.encode()).hexdigest()[:6]}"
+
+
+@contextmanager
+def begun(context: dg.AssetExecutionContext, settings: Settings, operations: Operations) -> Iterator[Run]:
+    """Begins the staging run over the sessions that were asked for."""
+    first, last = asked(context)
+    with (
+        _explained(context, operations),
+        engine.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
+    ):
+        for notice in run.stage.notices:
+            context.log.warning(notice)
+        yield run
+
+
+@contextmanager
+def joined(context: dg.AssetExecutionContext, settings: Settings, operations: Operations) -> Iterator[Run]:
+    """Joins the staging run that an earlier step began."""
+    with _explained(context, operations):
+        try:
+            run = engine.attach(settings, staging_run(context), _reports(context))
+        except StoreError as error:
+            raise dg.Failure(
+                f"{error}. Materialize all assets together, or re-execute all steps of this run: the steps after "
+                "source_tables work on what it staged in the same run",
+                allow_retries=False,
+            ) from error
+        try:
+            yield run
+        except BaseException as error:
+            if is_network_failure(error) and context.retry_number < operations.network_retries:
+                run.stage.detach()
+            else:
+                run.stage.abandon(f"{type(error).__name__}: {error}")
+            raise
+        run.stage.detach()
+
+
+@contextmanager
+def _explained(context: dg.AssetExecutionContext, operations: Operations) -> Iterator[None]:
+    """Repeats after a failure of the network, a bounded number of times; every other failure is final and says why."""
+    try:
+        yield
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:
+        if is_network_failure(error):
+            pause = operations.retry_seconds * 2**context.retry_number
+            context.log.warning(f"the network failed ({type(error).__name__}: {error})")
+            raise dg.RetryRequested(max_retries=operations.network_retries, seconds_to_wait=pause) from error
+        if isinstance(error, EXPLAINED):
+            raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        raise
+
+
+def _reports(context: dg.AssetExecutionContext) -> Progress:
+    """Progress in the run's log, at most every quarter of a minute: each line is a row of the event log."""
+    began = told = time.monotonic()
+
+    def report(store: str, done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if done < total and now - told >= SECONDS_BETWEEN_REPORTS:
+            told = now
+            left = (now - began) / done * (total - done)
+            context.log.info(f"{store}: {done:,} of {total:,} sessions, about {left:,.0f} s left")
+
+    return report

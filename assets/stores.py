@@ -1,0 +1,62 @@
+"""One asset for each published store, made from its DatasetSpec."""
+
+# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself.
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.checks import check_specs, results, stop_on_failure
+from assets.inputs import SOURCE_TABLES
+from assets.metadata import Phases, describe, description, of_asset
+from assets.operations import Operations
+from assets.partitions import sessions
+from assets.staging import joined, pool_of
+from pipeline import engine
+from pipeline.datasets import DatasetSpec
+from pipeline.run import specs
+from pipeline.settings import Settings
+
+
+def store_asset(settings: Settings, operations: Operations, name: str) -> dg.AssetsDefinition:
+    """Computes a store into the overlay of the run and audits it there; a failed check ends the run."""
+    spec = specs(settings)[name]
+
+    @dg.asset(
+        name=name,
+        description=description(spec, settings.root),
+        deps=inputs_of(settings, spec),
+        group_name=dict(spec.attributes)["factor_set_id"] or "market_data",
+        kinds={"zarr", "numpy"},
+        owners=list(operations.owners),
+        metadata=of_asset(spec, settings.root),
+        partitions_def=sessions(),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=pool_of(settings.root),
+        check_specs=check_specs(spec),
+    )
+    def store(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        phases = Phases()
+        with joined(context, settings, operations) as run:
+            with phases("compute and write"):
+                engine.step(settings, name)(run)
+            with phases("audit"):
+                checks = engine.audit_store(run, name)
+            yield from results(checks)
+            stop_on_failure(checks, run.stage.directory)
+            describe(context, run, name, checks, phases)
+        yield dg.MaterializeResult()
+
+    return store
+
+
+def inputs_of(settings: Settings, spec: DatasetSpec) -> list[str]:
+    """Names of the assets that a store is computed from."""
+    everything = specs(settings)
+    own = {dict(spec.attributes)["factor_set_id"], ""}
+    stores = [
+        name
+        for name, other in everything.items()
+        if other.dataset_id in spec.lineage and dict(other.attributes)["factor_set_id"] in own
+    ]
+    return stores if own != {""} else [SOURCE_TABLES, *stores]
