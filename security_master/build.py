@@ -19,10 +19,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from security_master import schema
 from security_master.dates import NEVER, date_text, date_texts
-from security_master.evidence import ROW_TABLES, Evidence, Revision, delivered_rows, merge, row_digest, stored_rows
+from security_master.evidence import (
+    ROW_TABLES,
+    Evidence,
+    Revision,
+    delivered_rows,
+    merge,
+    row_digest,
+    row_hashes,
+    stored_rows,
+)
 from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
 from security_master.identity import Decision, Identities, Question, resolve_identities
 from security_master.listings import Listings
@@ -82,7 +92,7 @@ class _Previous:
     batches: list[tuple[str, int, int]]
     taxonomy: list[tuple[str, pd.DataFrame, pd.DataFrame]]
     carried: dict[str, list[tuple[Any, ...]]]
-    facts: dict[str, set[tuple[Any, ...]]]
+    facts: dict[str, NDArray[np.uint64]]
 
 
 def build_master(
@@ -196,7 +206,7 @@ def _facts(
     """Every fact table as a frame with its columns, the questions found on the way, and rows without an industry."""
     found = listing_facts(listings, identities, decisions)
     facts = {
-        name: _frame_of(known)
+        name: _frame_of(known, name)
         for name, known in (("listing", found.listings), ("ticker_map", found.tickers), ("xref", found.identifiers))
     }
     owners = Owners(listings, identities)
@@ -233,22 +243,25 @@ def _facts(
     return facts, found.questions, len(unknown)
 
 
-def _frame_of(known: Sequence[Any]) -> pd.DataFrame:
+def _frame_of(known: Sequence[Any], table: str) -> pd.DataFrame:
     """Facts with their beliefs as a frame, sorted."""
-    records = [
-        row.fact._asdict()
-        | {
-            "known_from": row.known_from,
-            "known_to": row.known_to,
-            "known_assumed": row.source.known_assumed,
-            "source": row.source.table,
-            "evidence": row.source.evidence,
-            "batch_id": row.source.batch_id,
-        }
-        for row in known
+    columns = [c for c in schema.column_types(table) if c != "row_id"]
+    rows = [
+        (
+            *k.fact,
+            k.known_from,
+            k.known_to,
+            k.source.known_assumed,
+            k.source.table,
+            k.source.evidence,
+            k.source.batch_id,
+        )
+        for k in known
     ]
-    frame = pd.DataFrame(records)
-    return frame.sort_values([*frame.columns[:-6], "known_from"], ignore_index=True) if len(frame) else frame
+    rows.sort()
+    return schema.typed_frame(
+        dict(zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True)), table
+    )
 
 
 def _build_id(
@@ -261,11 +274,8 @@ def _build_id(
     for decision in decisions:
         digest.update(repr(replace(decision, batch_id="")).encode())
     for name in FACT_TABLES:
-        frame = facts[name]
-        digest.update(f"{name}\n".encode())
-        if len(frame):
-            content = frame.drop(columns="batch_id")
-            digest.update(content.to_csv(index=False, header=False, float_format="%.17g", lineterminator="\n").encode())
+        columns = [c for c in schema.column_types(name) if c not in ("row_id", "batch_id")]
+        digest.update(f"{name}\n".encode() + row_hashes(facts[name], columns).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -298,16 +308,13 @@ def _restated(before: _Previous | None, facts: dict[str, pd.DataFrame]) -> int:
     """Facts that the previous master believed from some instant on, and this one does not, not even for a while."""
     if before is None:
         return 0
-    return sum(len(before.facts[name] - _identity_of_facts(facts[name])) for name in FACT_TABLES)
+    return sum(len(np.setdiff1d(before.facts[name], _fact_hashes(facts[name], name))) for name in FACT_TABLES)
 
 
-def _identity_of_facts(frame: pd.DataFrame) -> set[tuple[Any, ...]]:
-    """Facts without their end of belief, which a later batch may close."""
-    dropped = ["known_to", "known_assumed", "source", "evidence", "batch_id"]
-    if frame.empty:
-        return set()
-    kept = frame.drop(columns=dropped)
-    return set(kept.astype(object).where(kept.notna(), "").itertuples(index=False, name=None))
+def _fact_hashes(frame: pd.DataFrame, name: str) -> NDArray[np.uint64]:
+    """A hash of each fact without its end of belief, which a later batch may close, and without its provenance."""
+    ignored = ("row_id", "known_to", "known_assumed", "source", "evidence", "batch_id")
+    return row_hashes(frame, [c for c in schema.column_types(name) if c not in ignored])
 
 
 def _check(report: BuildReport, before: _Previous | None, max_lost_share: float, keep_ids: bool) -> None:
@@ -352,14 +359,10 @@ def _read_previous(path: Path | None) -> _Previous | None:
             batches=batches,
             taxonomy=read_configurations(connection),
             carried={name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in _CARRIED},
-            facts={name: _identity_of_facts(_stored_facts(connection, name)) for name in FACT_TABLES},
+            facts={name: _fact_hashes(schema.read_frame(connection, name), name) for name in FACT_TABLES},
         )
     finally:
         connection.close()
-
-
-def _stored_facts(connection: sqlite3.Connection, name: str) -> pd.DataFrame:
-    return pd.read_sql_query(f"SELECT * FROM {name}", connection).drop(columns="row_id")
 
 
 def read_registry(connection: sqlite3.Connection) -> Registry:

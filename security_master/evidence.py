@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from security_master import schema
 from security_master.dates import date_texts, instant_texts
 
 _TEXT, _DATE, _INSTANT, _REAL, _INTEGER = "text", "date", "instant", "real", "integer"
@@ -120,10 +122,7 @@ class Evidence:
 def stored_rows(connection: sqlite3.Connection) -> dict[str, pd.DataFrame]:
     """The rows held by a master."""
     return {
-        table.name: _typed(
-            pd.read_sql_query(f"SELECT {', '.join(table.stored_columns)} FROM {table.stored}", connection), table
-        )
-        for table in ROW_TABLES.values()
+        name: schema.read_frame(connection, table.stored, table.stored_columns) for name, table in ROW_TABLES.items()
     }
 
 
@@ -148,11 +147,14 @@ def merge(stored: dict[str, pd.DataFrame] | None, delivered: dict[str, pd.DataFr
     return Evidence(frames, new_rows, revisions)
 
 
+def row_hashes(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each row's columns, the same for the same values everywhere."""
+    return pd.util.hash_pandas_object(frame[columns], index=False).to_numpy()
+
+
 def row_digest(frame: pd.DataFrame, table: RowTable) -> list[str]:
-    """16 hex digits for each row's content, the same for the same content everywhere."""
-    columns = [*table.columns, "known_from"]
-    hashes = pd.util.hash_pandas_object(frame[columns].astype(dict.fromkeys(columns, "object")), index=False)
-    return [f"{value:016x}" for value in hashes.to_numpy()]
+    """16 hex digits for each row's content."""
+    return [f"{value:016x}" for value in row_hashes(frame, [*table.columns, "known_from"])]
 
 
 def _delivered(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from security_master.identity import Identities
 from security_master.listings import Listings
 from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
 
+Row = dict[str, Any]
 TAIL = ["known_from", "known_to", "known_assumed", "source", "evidence", "batch_id"]
 
 
@@ -109,10 +112,7 @@ def keyed_facts(rows: pd.DataFrame, key: list[str], payload: list[str], source: 
     facts["known_assumed"], facts["source"] = plain["known_assumed"], source
     facts["evidence"], facts["batch_id"] = plain["digest"], plain["batch_id"]
     settled: list[dict[str, Any]] = []
-    for _, group in rows[repeated].groupby(["sec_id", *key], sort=True, dropna=False):
-        group = group.sort_values(["known_from", "vendor_code", "digest"])
-        records = group.to_dict("records")
-
+    for _, records in _grouped(rows[repeated], ["sec_id", *key], ["known_from", "vendor_code", "digest"]):
         state = partial(_last_known, records=records, columns=columns, source=source)
         instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
         for known in believed(instants, state):
@@ -147,9 +147,7 @@ def classification_facts(rows: pd.DataFrame, codes: set[str], version: str) -> t
     )
     both = pd.concat([rows.assign(scheme="fs", code=industry, scheme_version=version), by_gics], ignore_index=True)
     out: list[tuple[Any, ...]] = []
-    for (sec_id, scheme), group in both.groupby(["sec_id", "scheme"], sort=True):
-        records = group.sort_values(["valid_from", "known_from", "vendor_code"]).to_dict("records")
-
+    for (sec_id, scheme), records in _grouped(both, ["sec_id", "scheme"], ["valid_from", "known_from", "vendor_code"]):
         state = partial(_intervals, records=records)
         instants = {k for r in records for k in (r["belongs_from"], r["belongs_to"])}
         for known in believed(instants, state):
@@ -162,7 +160,17 @@ def classification_facts(rows: pd.DataFrame, codes: set[str], version: str) -> t
     return frame.sort_values(["sec_id", "scheme", "valid_from", "known_from"], ignore_index=True), unknown
 
 
-def _last_known(instant: str, records: list[dict[str, Any]], columns: list[str], source: str) -> dict[Hashable, Source]:
+def _grouped(rows: pd.DataFrame, key: list[str], order: list[str]) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
+    """Rows as dictionaries, by key, each group in order."""
+    columns = rows.columns.tolist()
+    values = zip(*(rows[column].tolist() for column in columns), strict=True)
+    records: list[Row] = [dict(zip(columns, row, strict=True)) for row in values]
+    records.sort(key=itemgetter(*key, *order))
+    for name, group in groupby(records, key=itemgetter(*key)):
+        yield name, list(group)
+
+
+def _last_known(instant: str, records: list[Row], columns: list[str], source: str) -> dict[Hashable, Source]:
     """Of rows with one key, ordered by known_from, the last one that is believed at an instant."""
     alive = [record for record in records if record["belongs_from"] <= instant < record["belongs_to"]]
     if not alive:
@@ -172,7 +180,7 @@ def _last_known(instant: str, records: list[dict[str, Any]], columns: list[str],
     return {fact: Source(source, last["digest"], last["batch_id"], last["known_assumed"])}
 
 
-def _intervals(instant: str, records: list[dict[str, Any]]) -> dict[Hashable, Source]:
+def _intervals(instant: str, records: list[Row]) -> dict[Hashable, Source]:
     """Rows ordered by (valid_from, known_from) as intervals at an instant; the last row of a valid_from stands."""
     alive = [record for record in records if record["belongs_from"] <= instant < record["belongs_to"]]
     by_start = {record["valid_from"]: record for record in alive}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from security_master.dates import BEGINNING, NEVER, close_of, days_between
-from security_master.listings import Episode, Listings, Version
+from security_master.listings import Episode, Listings, TickerChange, Version
 from security_master.registry import SCHEMES, Anchor, Entry, Registry
 
 CLOSE_BY_DAYS = 7
@@ -141,6 +141,8 @@ class _Resolver:
         for entry in self.prior.entries.values():
             self.registry.record(entry)
         self.questions += self.open_questions.values()
+        self.questions += self._late_ticker_changes()
+        self.moved = [self._with_answer(question) for question in self.moved]
         return Identities(self.assigned, self.registry, self.questions, self.log, self.moved)
 
     def _other_instants(self) -> set[str]:
@@ -237,6 +239,36 @@ class _Resolver:
         free = [anchor for anchor in version.anchors if not self.registry.holders([anchor])]
         return free[0] if free else Anchor("listing", episode.key)
 
+    def _with_answer(self, question: Question) -> Question:
+        """A question closed at the first decision about it."""
+        answers = [d.known_from for d in self.decisions if d.question_id == question.question_id]
+        return replace(question, known_to=min(answers)) if answers and min(answers) > question.known_from else question
+
+    def _late_ticker_changes(self) -> list[Question]:
+        """Ticker changes that became known only after both ends had their own ids.
+
+        Ids do not change. A person may say that the two are one claim; the lineage then shows it.
+        """
+        found: dict[str, Question] = {}
+        for changes in self.listings.changes_by_code.values():
+            for change in changes:
+                instant = change.known_from
+                for episode in self.listings.by_ticker.get(change.new, ()):
+                    given = self.assigned.get(episode.key)
+                    if given is None or given.known_from >= instant or not episode.at(instant):
+                        continue
+                    for other, sec_id in self._predecessors(episode, change, instant):
+                        if sec_id == given.sec_id or self._figis_differ(sec_id, _version(episode, instant), instant):
+                            continue
+                        question_id = f"link:{other.key}->{episode.key}"
+                        subject = {"from": other.key, "to": episode.key, "date": change.effective}
+                        detail = f"ticker change {change.old} to {change.new} came after both had their ids"
+                        question = Question(
+                            question_id, "late_ticker_change", subject, (sec_id, given.sec_id), detail, instant
+                        )
+                        found.setdefault(question_id, self._with_answer(question))
+        return [found[key] for key in sorted(found)]
+
     # -- the rules ------------------------------------------------------------------------------------------------
 
     def _by_evidence(self, episode: Episode, instant: str) -> _Outcome:
@@ -279,27 +311,30 @@ class _Resolver:
 
     def _linked_by_ticker_change(self, episode: Episode, instant: str) -> list[str]:
         """Securities that, by a ticker change, go on as this episode under another vendor code."""
-        if not episode.first_session:
+        found: list[str] = []
+        for change in self.listings.changes_to.get(self.listings.first_ticker(episode, instant), ()):
+            if change.known_from <= instant:
+                found += [sec_id for _, sec_id in self._predecessors(episode, change, instant)]
+        return list(dict.fromkeys(found))
+
+    def _predecessors(self, episode: Episode, change: TickerChange, instant: str) -> list[tuple[Episode, str]]:
+        """Episodes (with their ids) that the ticker change turns into this one."""
+        begins_as = self.listings.first_ticker(episode, instant)
+        if not episode.first_session or begins_as != change.new:
+            return []
+        if abs(days_between(change.effective, episode.first_session)) > CLOSE_BY_DAYS:
             return []
         version = _version(episode, instant)
-        begins_as = self.listings.tickers(episode, instant)[0][1]
-        found: list[str] = []
-        for change in self.listings.changes_to.get(begins_as, ()):
-            if (
-                change.known_from > instant
-                or abs(days_between(change.effective, episode.first_session)) > CLOSE_BY_DAYS
-            ):
+        found = []
+        for other in self.listings.by_ticker.get(change.old, ()):
+            named = change.vendor_code in (other.vendor_code, episode.vendor_code)
+            held = self.assigned.get(other.key)
+            if other is episode or held is None or held.known_from > instant or not named:
                 continue
-            for other in self.listings.by_ticker.get(change.old, ()):
-                if (
-                    other is episode
-                    or other.key not in self.assigned
-                    or change.vendor_code not in (other.vendor_code, episode.vendor_code)
-                    or not self._gives_way(other, episode, change.old, instant)
-                ):
-                    continue
-                found += self._same_kind([self.assigned[other.key].sec_id], version)
-        return list(dict.fromkeys(found))
+            sec_id = held.sec_id
+            if self._gives_way(other, episode, change.old, instant) and self._same_kind([sec_id], version):
+                found.append((other, sec_id))
+        return found
 
     def _gives_way(self, other: Episode, episode: Episode, ticker: str, instant: str) -> bool:
         """Whether `other` had `ticker` until just before `episode` began, and ended there or states no end."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -12,19 +14,24 @@ Rows = NDArray[np.int64]
 
 
 class Holders:
-    """Spans [start, end) of owners, by name (a ticker, a vendor code).
+    """Spans [start, end) of owners, by name (a ticker, a vendor code). For one name no two spans overlap."""
 
-    spans: columns `name`, valid_from, valid_to (ISO text) and sec_id; for one name no two spans overlap.
-    """
-
-    def __init__(self, spans: pd.DataFrame, name: str) -> None:
-        self.names = pd.Index(sorted(set(spans[name])), dtype=object)
-        code = self.names.get_indexer(pd.Index(spans[name])).astype(np.int64)
-        start, end = (dates_of(spans[column]).astype(np.int64) for column in ("valid_from", "valid_to"))
+    def __init__(
+        self, names: Sequence[str], sec_ids: Sequence[str], valid_from: Sequence[str], valid_to: Sequence[str]
+    ) -> None:
+        self._code_of: dict[str, int] = {}
+        code = np.array([self._code_of.setdefault(name, len(self._code_of)) for name in names], dtype=np.int64)
+        start, end = dates_of(valid_from).astype(np.int64), dates_of(valid_to).astype(np.int64)
         order = np.lexsort((start, code))
         self._code, self._start, self._end = code[order], start[order], end[order]
         self._key = _key(self._code, self._start)
-        self._sec_ids = np.append(spans["sec_id"].to_numpy(dtype=object)[order], "")
+        self._sec_ids = np.append(np.array(sec_ids, dtype=object)[order], "")
+
+    @classmethod
+    def of_codes(cls, listings: pd.DataFrame) -> Holders:
+        """Holders of vendor codes, from rows of `listing`."""
+        columns = ("vendor_code", "sec_id", "valid_from", "valid_to")
+        return cls(*(listings[column].tolist() for column in columns))
 
     def find(self, names: pd.Categorical, dates: ArrayLike, ahead_days: int = 0) -> NDArray[np.object_]:
         """sec_id of the holder of each name (n,) on each date (n,), "" for none.
@@ -36,7 +43,7 @@ class Holders:
             raise ValueError(f"expected one date for each name, found {len(days)} dates and {len(names)} names")
         if len(self._code) == 0:
             return np.full(len(days), "", dtype=object)
-        known = self.names.get_indexer(pd.Index(names.categories.astype(object))).astype(np.int64)
+        known = np.array([self._code_of.get(str(name), -1) for name in names.categories], dtype=np.int64)
         asked, day = np.append(known, -1)[names.codes], days.astype(np.int64)
         day[np.isnat(days)] = np.iinfo(np.int32).min
         row = np.searchsorted(self._key, _key(asked, day), side="right") - 1

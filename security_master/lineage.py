@@ -20,10 +20,10 @@ def lineage(
 ) -> pd.DataFrame:
     """All edges from one security to another, sorted by date.
 
-    event: reason of the delisting, `spin_off`, or `same_claim` (a decision). ratio: new shares for one old. "" stands for
-    a security that the master does not hold.
+    event: reason of the delisting, `spin_off`, or `same_claim` (a decision). ratio: new shares for one old. "" stands
+    for a security that the master does not hold.
     """
-    holders = Holders(listings, "vendor_code")
+    holders = Holders.of_codes(listings)
     one_day = np.timedelta64(1, "D")  # a successor may take the very code over, on the day after
     ends = delistings[delistings["successor_code"] != ""]
     spins = actions[actions["type"] == "spin_off"]

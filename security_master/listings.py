@@ -185,6 +185,10 @@ class Listings:
                 spans = [span for span in spans if span[0] != day] + [(day, label)]
         return _collapsed(sorted(spans))
 
+    def first_ticker(self, episode: Episode, instant: str) -> str:
+        """The ticker under which an episode began, as known at an instant."""
+        return self.tickers(episode, instant)[0][1]
+
     def _label(self, episode: Episode, version: Version, instant: str) -> str:
         """The ticker of a row with the changes undone that were not known at an instant."""
         ticker = version.ticker

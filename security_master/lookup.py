@@ -18,7 +18,7 @@ from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, in
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker
-from security_master.resolution import Mode
+from security_master.resolution import Mode, TickerIndex
 from security_master.store import BELIEVED, Store, instant_or_newest
 from security_master.universe import RULES
 
@@ -49,12 +49,13 @@ class Class(NamedTuple):
 class SecurityMaster:
     """A read-only master.
 
-    Answers are about a date (`as_of`, always stated) as far as known at an instant (`known_as_of`, an aware datetime, ISO
-    text with a zone or a numpy datetime in UTC; None: all that the master knows).
+    Answers are about a date (`as_of`, always stated) as far as known at an instant (`known_as_of`, an aware datetime,
+    ISO text with a zone or a numpy datetime in UTC; None: all that the master knows).
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._ticker_index: TickerIndex | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> SecurityMaster:
@@ -182,16 +183,18 @@ class SecurityMaster:
 
     def resolve_many(self, queries: pd.DataFrame, *, known_as_of: Any = None, mode: Mode = "regular") -> pd.DataFrame:
         """`queries` (columns ticker and date) with sec_id ("" for none) and status: ok, none, ambiguous or unknown."""
-        answer = resolution.resolve_many(
-            self._store, queries["ticker"].tolist(), queries["date"].to_numpy(), known_as_of, mode
-        )
+        known = instant_or_newest(known_as_of)
+        if self._ticker_index is None or self._ticker_index.known != known:
+            self._ticker_index = TickerIndex(self._store, known)
+        tickers, dates = queries["ticker"].tolist(), queries["date"].to_numpy()
+        answer = resolution.resolve_many(self._store, self._ticker_index, tickers, dates, mode)
         return queries.assign(sec_id=answer["sec_id"].to_numpy(), status=answer["status"].to_numpy())
 
     def history(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
         """Everything dated about a security, by (what, valid_from): tickers, listings, identifiers, classes, end.
 
-        Columns what, value, detail, valid_from, valid_to, known_from, source, evidence. as_of: nothing that began later.
-        Raises UnknownSecurity.
+        Columns what, value, detail, valid_from, valid_to, known_from, source, evidence. as_of: nothing that began
+        later. Raises UnknownSecurity.
         """
         self._require(sec_id)
         parts = []
@@ -334,8 +337,8 @@ class SecurityMaster:
                 **at,
             )
             steps += self._store.rows(
-                "SELECT 'identity', sec_id, anchor_type || ' ' || anchor_value || ': ' || rule, anchor_from, '', known_from, "
-                "'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id AND known_from <= :known "
+                "SELECT 'identity', sec_id, anchor_type || ' ' || anchor_value || ': ' || rule, anchor_from, '', "
+                "known_from, 'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id AND known_from <= :known "
                 "ORDER BY known_from, anchor_type, anchor_value",
                 sec_id=sec_id,
                 known=known,
@@ -346,7 +349,10 @@ class SecurityMaster:
         return pd.DataFrame(steps, columns=EXPLAIN_COLUMNS)
 
     def changes(self, known_from: Any, known_to: Any) -> pd.DataFrame:
-        """What was learnt or withdrawn in [known_from, known_to): at, change, table, sec_id, fact, batch_id; by instant."""
+        """What was learnt or withdrawn in [known_from, known_to), by instant.
+
+        Columns at, change, table, sec_id, fact (json), batch_id.
+        """
         window = {"since": instant_text(known_from), "until": instant_text(known_to)}
         parts = []
         for table in FACT_TABLES:
@@ -412,7 +418,7 @@ class SecurityMaster:
 
     @cached_property
     def _code_holders(self) -> Holders:
-        return Holders(self._store.believed("listing", None), "vendor_code")
+        return Holders.of_codes(self._store.believed("listing", None))
 
     @cached_property
     def _industry_names(self) -> dict[str, str]:

@@ -77,9 +77,13 @@ _US = frozenset(
 )
 
 
-@cache
 def canonical_ticker(text: str) -> str:
-    """`brk-b`, `BRK/B`, `BRK B` -> `BRK.B`; `BAC-PL`, `BAC^L`... -> `BAC.PRL`; `XYZ-WT` -> `XYZ.WS`. "" stays ""."""
+    """`brk-b`, `BRK/B`, `BRK B` -> `BRK.B`; `BAC-PL`, `BAC^L` -> `BAC.PRL`; `XYZ-WT` -> `XYZ.WS`. "" stays ""."""
+    return text if text.isalpha() and text.isascii() and text.isupper() else _canonical(text)
+
+
+@cache
+def _canonical(text: str) -> str:
     upper = text.strip().upper()
     preferred = "^" in upper
     root, *rest = [part for part in _SEPARATORS.split(upper) if part] or [""]

@@ -44,15 +44,42 @@ class Contest(NamedTuple):
     candidates: tuple[str, ...]
 
 
+class TickerIndex:
+    """Every ticker as believed at an instant, for many questions at once."""
+
+    def __init__(self, store: Store, known: str) -> None:
+        rows = store.db.execute(
+            "SELECT market, trading_mode, ticker, sec_id, valid_from, valid_to FROM ticker_map "
+            "WHERE known_from <= ? AND ? < known_to",
+            (known, known),
+        ).fetchall()
+        self.known = known
+        self.ever = {row[2] for row in rows}
+        self._rows = rows
+        self._holders: dict[Mode, list[Holders]] = {}
+
+    def markets(self, mode: Mode) -> list[Holders]:
+        """Who holds each ticker, one element for each market; within one nobody overlaps."""
+        if mode not in self._holders:
+            by_market: dict[str, list[tuple[str, ...]]] = {}
+            for market, trading_mode, *row in self._rows:
+                if mode == "any" or trading_mode == "regular":
+                    by_market.setdefault(market, []).append(tuple(row))
+            self._holders[mode] = [
+                Holders(*(list(column) for column in zip(*rows, strict=True))) for _, rows in sorted(by_market.items())
+            ]
+        return self._holders[mode]
+
+
 def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: str | None, mode: Mode) -> str | None:
     """See SecurityMaster.resolve."""
     name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
     rows = store.db.execute(
-        f"SELECT sec_id, trading_mode FROM ticker_map WHERE ticker = :ticker AND valid_from <= :day AND :day < valid_to "
-        f"AND {BELIEVED}",
-        {"ticker": name, "day": day, "known": known},
+        "SELECT sec_id, trading_mode, valid_from, valid_to FROM ticker_map WHERE ticker = ? AND known_from <= ? "
+        "AND ? < known_to",
+        (name, known, known),
     ).fetchall()
-    found = sorted({sec_id for sec_id, trading_mode in rows if mode == "any" or trading_mode == "regular"})
+    found = sorted({row[0] for row in rows if row[2] <= day < row[3] and (mode == "any" or row[1] == "regular")})
     if exchange is not None:
         found = [sec_id for sec_id in found if _listed_on(store, sec_id, exchange, day, known)]
     if len(found) == 1:
@@ -62,34 +89,28 @@ def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: s
     for contest in contests(store, known):
         if contest.ticker == name and contest.start <= day < contest.end:
             raise AmbiguousTicker(name, day, contest.candidates, "both claim it; see `erm3 security queue`")
-    if not store.rows(
-        f"SELECT 1 FROM ticker_map WHERE ticker = :ticker AND {BELIEVED} LIMIT 1", ticker=name, known=known
-    ):
+    if not rows:
         raise UnknownTicker(name, nearest_tickers(store, name, known))
     return None
 
 
-def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known_as_of: Any, mode: Mode) -> pd.DataFrame:
+def resolve_many(store: Store, index: TickerIndex, tickers: Sequence[str], dates: Any, mode: Mode) -> pd.DataFrame:
     """sec_id and status of each (ticker, date) pair; see SecurityMaster.resolve_many."""
-    known = instant_or_newest(known_as_of)
     names = pd.Categorical(np.array([canonical_ticker(ticker) for ticker in tickers], dtype=object))
     days = np.asarray(dates).astype("datetime64[D]")
-    spans = store.believed("ticker_map", known_as_of)
-    ever = np.append(names.categories.isin(set(spans["ticker"])), False)[names.codes]
-    if mode == "regular":
-        spans = spans[spans["trading_mode"] == "regular"]
+    ever = np.array([name in index.ever for name in names.categories] + [False])[names.codes]
     answer = np.full(len(names), "", dtype=object)
     times = np.zeros(len(names), dtype=np.int64)
-    for _, market in spans.groupby("market", sort=True):
-        holder = Holders(market, "ticker").find(names, days)
+    for market in index.markets(mode):
+        holder = market.find(names, days)
         times += (holder != "") & (holder != answer)
         answer = np.where(holder != "", holder, answer)
     status = np.select([~ever, times == 1, times > 1], ["unknown", "ok", "ambiguous"], "none").astype(object)
-    for contest in contests(store, known):
+    for contest in contests(store, index.known):
         within = (days >= np.datetime64(contest.start)) & (days < np.datetime64(contest.end))
         status[within & (names == contest.ticker) & (times == 0)] = "ambiguous"
     answer[status != "ok"] = ""
-    return pd.DataFrame({"sec_id": answer, "status": status}).astype("str")
+    return pd.DataFrame({"sec_id": answer, "status": status})
 
 
 def contests(store: Store, known: str) -> list[Contest]:
@@ -99,8 +120,9 @@ def contests(store: Store, known: str) -> list[Contest]:
         known=known,
     )
     found = []
-    for subject, candidates in ((json.loads(subject), json.loads(candidates)) for subject, candidates in rows):
-        found.append(Contest(subject["ticker"], subject["from"], subject["to"], tuple(candidates)))
+    for subject, candidates in rows:
+        what = json.loads(subject)
+        found.append(Contest(what["ticker"], what["from"], what["to"], tuple(json.loads(candidates))))
     return found
 
 

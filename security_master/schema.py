@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 _FOLDER = Path(__file__).parent
 
@@ -30,6 +37,40 @@ def migrations() -> list[tuple[int, str]]:
 
 def current_version() -> int:
     return migrations()[-1][0]
+
+
+@cache
+def column_types(table: str) -> dict[str, str]:
+    """Columns of a table and their SQLite types: TEXT, INTEGER or REAL."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    connection.close()
+    return {str(row[1]): str(row[2]) for row in rows}
+
+
+def read_frame(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str] | None = None, where: str = "", *values: object
+) -> pd.DataFrame:
+    """Rows of a table in insertion order: TEXT as object, INTEGER as int64, REAL as float64 (NULL is NaN)."""
+    types = column_types(table)
+    names = list(columns) if columns is not None else list(types)
+    rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} {where}", values).fetchall()
+    return typed_frame(
+        dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ()), table
+    )
+
+
+def typed_frame(columns: Mapping[str, Sequence[object]], table: str) -> pd.DataFrame:
+    """Columns as a frame with the dtypes of read_frame."""
+    types = column_types(table)
+    dtypes: dict[str, type] = {"INTEGER": np.int64, "REAL": np.float64, "TEXT": np.object_}
+    data = {}
+    for name, values in columns.items():
+        array: NDArray[Any] = np.empty(len(values), dtype=dtypes[types[name]])
+        array[:] = values
+        data[name] = pd.Series(array, dtype=array.dtype)
+    return pd.DataFrame(data, columns=list(columns))
 
 
 def guard(connection: sqlite3.Connection) -> sqlite3.Connection:

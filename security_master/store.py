@@ -43,12 +43,17 @@ class Store:
         return self.db.execute(query, values).fetchall()
 
     def table(self, name: str) -> pd.DataFrame:
-        """All rows of a table, with every belief that there has been."""
+        """All rows of a fact table, with every belief that there has been."""
         if name not in self._tables:
-            self._tables[name] = pd.read_sql_query(f"SELECT * FROM {name}", self.db)
+            columns = [c for c in schema.column_types(name) if c not in ("row_id", "source")]
+            self._tables[name] = schema.read_frame(self.db, name, columns)
         return self._tables[name]
 
     def believed(self, name: str, known_as_of: Any) -> pd.DataFrame:
         """Rows of a fact table as believed at an instant."""
-        frame, known = self.table(name), instant_or_newest(known_as_of)
-        return frame[(frame["known_from"] <= known) & (frame["known_to"] > known)]
+        known = instant_or_newest(known_as_of)
+        if name in self._tables:
+            frame = self._tables[name]
+            return frame[((frame["known_from"] <= known) & (frame["known_to"] > known)).to_numpy()]
+        columns = [c for c in schema.column_types(name) if c not in ("row_id", "source")]
+        return schema.read_frame(self.db, name, columns, "WHERE known_from <= ? AND ? < known_to", known, known)
