@@ -135,7 +135,7 @@ def stop_at_steps(
     last = len(counter.changes)
     journal = next(k for k, change in enumerate(counter.changes) if change == f"write {JOURNAL}") + 1
     rolled_forward = 0
-    for n in range(1, last + 1) if every_step else (journal, last - 45):
+    for n in range(1, last + 1) if every_step else (journal, journal + 8):
         root = root_for()
         if base:
             publish(root, "base", 5, symbols(3))
