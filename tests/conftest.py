@@ -1,0 +1,51 @@
+"""What all rooms of the tests share: no settings from outside, one computation for all workers, real data or why not."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "us_equities"
+
+
+def pytest_configure() -> None:
+    """Tests state their settings; those of the person who runs them have no say."""
+    for name in [name for name in os.environ if name.startswith("ERM3_")]:
+        del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not REAL_DATA.is_dir():
+        absent = pytest.mark.skip(reason=f"needs the real prices in {REAL_DATA}, which are not part of the project")
+        for item in items:
+            if item.get_closest_marker("real_data"):
+                item.add_marker(absent)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The directory of real daily prices in the layout of the `files` source."""
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, make)`: a directory that `make` has filled, once for all workers of this test run. Only read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        place = shared / f"once-{name}"
+        with open(shared / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / "made").exists():
+                place.mkdir(exist_ok=True)
+                make(place)
+                (place / "made").touch()
+        return place
+
+    return made

@@ -1,0 +1,192 @@
+"""Wrong steps, to be planted in a run. Each takes pytest's monkeypatch and leaves the audits as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import engine, model, model_steps
+from pipeline.run import Run
+from pipeline.store.layout import METADATA
+from pipeline.store.staged_store import StagedStore
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def tampered(dataset_id: str, var: str, change: Change, level: int | None = None) -> Plant:
+    """The step that writes a variable writes `change(values)`, at one level if one is named."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        write = StagedStore.write
+
+        def wrong(store: StagedStore, name: str, rows: slice, cols: slice, values: Any, *rest: Any) -> None:
+            if store.spec.dataset_id == dataset_id and name == var:
+                values = np.array(values)
+                at = (...,) if level is None else (..., level)
+                values[at] = change(values[at])
+            write(store, name, rows, cols, values, *rest)
+
+        monkeypatch.setattr(StagedStore, "write", wrong)
+
+    return plant
+
+
+def in_one_cell(change: Change) -> Change:
+    """`change` in the cell with the largest absolute value alone."""
+
+    def once(values: np.ndarray) -> np.ndarray:
+        at = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
+        values[at] = change(values[at])
+        return values
+
+    return once
+
+
+def every_third_missing(values: np.ndarray) -> np.ndarray:
+    values[:, ::3] = np.nan
+    return values
+
+
+def shortened(dataset_id: str, dim: str) -> Plant:
+    """After its step, the staged store has one value less on an axis, in all its arrays."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        def cut(run: Run, name: str) -> None:
+            overlay = run.stage.overlay(name)
+            documents = json.loads(overlay.get(METADATA) or b"{}")
+            for key, document in documents["metadata"].items():
+                if key.endswith("/.zarray"):
+                    dims = documents["metadata"][key.replace(".zarray", ".zattrs")]["_ARRAY_DIMENSIONS"]
+                    document["shape"] = [n - (d == dim) for n, d in zip(document["shape"], dims, strict=True)]
+                    overlay.put(key, json.dumps(document).encode())
+            overlay.put(METADATA, json.dumps(documents).encode())
+
+        monkeypatch.setattr(engine, "audit_store", before(engine.audit_store, dataset_id, cut))
+
+    return plant
+
+
+def before(audit_store: Callable, dataset_id: str, fault: Callable[[Run, str], None]) -> Callable:
+    """`audit_store` that meets a fault in one staged store."""
+
+    def audited(run: Run, name: str) -> Any:
+        if name.startswith(dataset_id):
+            fault(run, name)
+        return audit_store(run, name)
+
+    return audited
+
+
+def no_cross_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The market hedge of L3 as a published text of this model has it: without beta_u lambda_us lambda_sm."""
+    right = model.hedge_ratios
+
+    def wrong(beta: np.ndarray, sm: np.ndarray, um: np.ndarray, us: np.ndarray) -> np.ndarray:
+        ratios = right(beta, sm, um, us)
+        ratios[3] = ratios[1] + beta[2] * um
+        return ratios
+
+    monkeypatch.setattr(model, "hedge_ratios", wrong)
+
+
+def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cascade forgets the half-life."""
+    right = model.cascade
+
+    def wrong(*args: Any) -> Any:
+        return right(*args[:-1], replace(args[-1], half_life=None))
+
+    monkeypatch.setattr(model, "cascade", wrong)
+
+
+def yesterdays_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stocks' window ends a session before that of the ETFs."""
+    right = model_steps._stock_window
+
+    def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
+        return right(run, symbols, first - 1, last - 1)
+
+    monkeypatch.setattr(model_steps, "_stock_window", wrong)
+
+
+def columns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Returns are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
+    right = model_steps._stock_window
+
+    def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
+        return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
+
+    monkeypatch.setattr(model_steps, "_stock_window", wrong)
+
+
+def everybody_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Betas are estimated for every stock that was ever listed."""
+    right = model_steps._wanted
+
+    def wrong(*args: Any) -> np.ndarray:
+        return np.ones_like(right(*args))
+
+    monkeypatch.setattr(model_steps, "_wanted", wrong)
+
+
+def one_cell_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stocks shrink towards the mean of all industries with the same ETF."""
+    right = model.shrink
+
+    def wrong(beta: Any, se: Any, fact: Any, industry: Any, *rest: Any) -> Any:
+        return right(beta, se, fact, np.minimum(industry, 1).astype(industry.dtype), *rest)
+
+    monkeypatch.setattr(model, "shrink", wrong)
+
+
+def swapped_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sector's share of L3 stands in the place of the subsector's."""
+    right = model.explained_risk
+
+    def wrong(*args: Any) -> Any:
+        shares, variance = right(*args)
+        order = [*range(6), 7, 6, 8]
+        return shares[order], variance
+
+    monkeypatch.setattr(model, "explained_risk", wrong)
+
+
+def dates_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are stored as nanoseconds where days are declared."""
+    right = StagedStore._checked
+
+    def wrong(store: StagedStore, name: str, values: Any) -> np.ndarray:
+        if name == "teo":
+            return np.asarray(values, "datetime64[ns]").ravel().astype("int64")
+        return right(store, name, values)
+
+    monkeypatch.setattr(StagedStore, "_checked", wrong)
+
+
+def infinite_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A division by zero, and a store that takes it."""
+    tampered("ds_daily", "volume", in_one_cell(lambda v: v * np.inf))(monkeypatch)
+    monkeypatch.setattr(StagedStore, "_cast", lambda store, array, values: np.asarray(values, array.dtype))
+
+
+def etf_return_changed(monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    """One session's return of an ETF changes in the staged store, after the audit of the store `after`."""
+    stage_store = engine.stage_store
+
+    def wrong(run: Run, name: str) -> Any:
+        checks = stage_store(run, name)
+        if name.startswith(after):
+            store = run.open("ds_etf")
+            rows = run.rows(store, run.last, run.last)
+            values = store.read("return", rows)
+            values[0, 0] += 0.01
+            store.write("return", rows, slice(0, len(store.symbol)), values)
+        return checks
+
+    monkeypatch.setattr(engine, "stage_store", wrong)
