@@ -163,6 +163,14 @@ class SecurityMaster:
         """The industries in force: fs_industry_code, industry, fs_sector_code, sector, sector_etf, subsector_etf."""
         return read_configurations(self._store.db)[-1][1].astype({"fs_industry_code": int, "fs_sector_code": int})
 
+    def taxonomy(self) -> pd.DataFrame:
+        """The taxonomy in force, in its own order.
+
+        fs_industry_code and fs_sector_code (int64), industry, sector, sector_etf, subsector_etf (str, "" for none).
+        """
+        frame = read_configurations(self._store.db)[-1][1]
+        return frame.astype("str").astype({"fs_industry_code": np.int64, "fs_sector_code": np.int64})
+
     # -- who ------------------------------------------------------------------------------------------------------
 
     def resolve(
@@ -338,8 +346,8 @@ class SecurityMaster:
             )
             steps += self._store.rows(
                 "SELECT 'identity', sec_id, anchor_type || ' ' || anchor_value || ': ' || rule, anchor_from, '', "
-                "known_from, 'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id AND known_from <= :known "
-                "ORDER BY known_from, anchor_type, anchor_value",
+                "known_from, 'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id "
+                "AND known_from <= :known ORDER BY known_from, anchor_type, anchor_value",
                 sec_id=sec_id,
                 known=known,
             )

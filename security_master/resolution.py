@@ -115,12 +115,8 @@ def resolve_many(store: Store, index: TickerIndex, tickers: Sequence[str], dates
 
 def contests(store: Store, known: str) -> list[Contest]:
     """Tickers that several securities claim at once, as known at an instant."""
-    rows = store.rows(
-        f"SELECT subject, candidates FROM resolution_queue WHERE kind = 'ticker_claimed_twice' AND {BELIEVED}",
-        known=known,
-    )
     found = []
-    for subject, candidates in rows:
+    for subject, candidates in store.contested(known):
         what = json.loads(subject)
         found.append(Contest(what["ticker"], what["from"], what["to"], tuple(json.loads(candidates))))
     return found

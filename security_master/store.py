@@ -31,6 +31,7 @@ class Store:
         self.path = path
         self.db: sqlite3.Connection = schema.open_existing(path)
         self._tables: dict[str, pd.DataFrame] = {}
+        self._contested: list[tuple[str, str, str, str]] | None = None
 
     def close(self) -> None:
         self.db.close()
@@ -41,6 +42,17 @@ class Store:
 
     def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         return self.db.execute(query, values).fetchall()
+
+    def contested(self, known: str) -> list[tuple[str, str]]:
+        """(subject, candidates) of the tickers in dispute at an instant, as json."""
+        if self._contested is None:
+            self._contested = self.db.execute(
+                "SELECT subject, candidates, known_from, known_to FROM resolution_queue "
+                "WHERE kind = 'ticker_claimed_twice' ORDER BY question_id, known_from"
+            ).fetchall()
+        return [
+            (subject, candidates) for subject, candidates, since, until in self._contested if since <= known < until
+        ]
 
     def table(self, name: str) -> pd.DataFrame:
         """All rows of a fact table, with every belief that there has been."""
