@@ -84,6 +84,6 @@ def xnys() -> Calendar:
     """The XNYS calendar. `exchange_calendars` knows the holidays, early closes and unscheduled closures."""
     known = exchange_calendars.get_calendar("XNYS", start=FIRST_SESSION, end=LAST_SESSION)
     sessions = known.sessions.to_numpy().astype("datetime64[D]")
-    closes = known.closes.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+    closes = known.closes.dt.tz_convert(None).to_numpy().astype("datetime64[us]")
     sessions.flags.writeable = closes.flags.writeable = False
     return Calendar(sessions, closes)

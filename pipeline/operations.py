@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline import engine
 from pipeline.calendar import xnys
 from pipeline.engine import Outcome, RangeError
+from pipeline.events import clean_events
 from pipeline.run import Progress, Run, silent, specs
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables, open_source
@@ -23,7 +24,7 @@ INPUT_STORES = ("ds_daily", "ds_etf")
 
 @dataclass(frozen=True)
 class LoadedSource:
-    """A source whose tables have been read once, for several runs over the same input."""
+    """A source whose tables have been read and cleaned once, for several runs over the same input."""
 
     name: str
     tables: SourceTables
@@ -31,7 +32,7 @@ class LoadedSource:
     @classmethod
     def of(cls, settings: Settings) -> LoadedSource:
         source = open_source(settings)
-        return cls(source.name, source.load())
+        return cls(source.name, clean_events(source.load()).tables)
 
     def load(self) -> SourceTables:
         return self.tables
