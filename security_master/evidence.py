@@ -149,7 +149,7 @@ def merge(stored: dict[str, pd.DataFrame] | None, delivered: dict[str, pd.DataFr
 
 def row_hashes(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.uint64]:
     """A 64-bit hash of each row's columns, the same for the same values everywhere."""
-    return pd.util.hash_pandas_object(frame[columns], index=False).to_numpy(np.uint64)
+    return pd.util.hash_pandas_object(frame[columns], index=False).to_numpy().astype(np.uint64)
 
 
 def row_digest(frame: pd.DataFrame, table: RowTable) -> list[str]:

@@ -160,10 +160,6 @@ class SecurityMaster:
         return make_factor_etfs(taxonomy, etfs, sec_ids, version)
 
     def taxonomy(self) -> pd.DataFrame:
-        """The industries in force: fs_industry_code, industry, fs_sector_code, sector, sector_etf, subsector_etf."""
-        return read_configurations(self._store.db)[-1][1].astype({"fs_industry_code": int, "fs_sector_code": int})
-
-    def taxonomy(self) -> pd.DataFrame:
         """The taxonomy in force, in its own order.
 
         fs_industry_code and fs_sector_code (int64), industry, sector, sector_etf, subsector_etf (str, "" for none).
