@@ -135,22 +135,23 @@ def daily_panel(
 
 def refuse_batch_faults(facts: Facts, first: int, last: int, decisions: pd.DataFrame | None = None) -> None:
     """Raise BatchFault when a delivery of [first, last] is wrong as a whole and nobody decided about it."""
-    frames = [facts.splits, facts.dividends, facts.spin_offs]
-    events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
-    found = [
-        batch_findings(facts.prices, events, first, last),
-        shifted_codes(facts.findings, facts.prices, first, last),
-    ]
-    faults = concat_findings(found)
+    faults = delivery_faults(facts, first, last)
     if decisions is not None and len(faults):
         decided = decisions[["sec_id", "session"]].astype({"sec_id": "str"})
-        whole = faults["session"].isin(decided.loc[decided["sec_id"] == WHOLE_SESSION, "session"]) & (
-            faults["sec_id"] == ""
-        )
-        single = faults["sec_id"].isin(decided["sec_id"]) & (faults["sec_id"] != "")
+        sessions = decided.loc[decided["sec_id"] == WHOLE_SESSION, "session"]
+        whole = (faults["sec_id"] == "") & faults["session"].isin(sessions)
+        single = (faults["sec_id"] != "") & faults["sec_id"].isin(decided["sec_id"])
         faults = faults[~(whole | single)].reset_index(drop=True)
     if len(faults):
         raise BatchFault(faults)
+
+
+def delivery_faults(facts: Facts, first: int, last: int) -> pd.DataFrame:
+    """Findings that stop the sessions [first, last]: about a whole session, or about all dates of a security."""
+    frames = [facts.splits, facts.dividends, facts.spin_offs]
+    events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
+    shifted = shifted_codes(facts.findings, facts.prices, first, last)
+    return concat_findings([batch_findings(facts.prices, events, first, last), shifted])
 
 
 def _bars_of(

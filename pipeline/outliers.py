@@ -27,16 +27,16 @@ class OutlierRules:
     """Bounds of the return rules, in log units where not said otherwise. `scale`: robust size of the last returns.
 
     jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
-    event_jump, event_sigmas: the same on a session with a material split, and for a suspected missing split
+    event_jump, event_sigmas: the same on a session with a material split
     material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
     followed:            share of an event's effect by which the price must move to have followed it
     impossible:          price factor in one step that no stock makes: the bar is a bad print at once
     outside_range:       a close this factor outside its own [low, high], and away from the last close, is a bad print
     reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
     split_tolerance:     distance to a customary split ratio that makes an outlying move look like a missing split;
-                         `split_sigmas` scales, at most `split_widest`, when the volume is known and fits
-    odd_reverse:         factor from which on a rise with falling volume looks like a reverse split of any ratio
-    volume_factor:       the volume fits a split when it is within this factor of (usual volume * ratio)
+                         `split_sigmas` scales, at most `split_widest`, where the volume is known
+    reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
+                         more than the second factor above the usual
     misdated:            sessions by which an event may be misdated
     disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
     level_sessions:      bars in a row at an impossible level after which it is the level
@@ -44,7 +44,7 @@ class OutlierRules:
 
     jump: float = 0.5
     sigmas: float = 12.0
-    event_jump: float = 0.25
+    event_jump: float = 0.4
     event_sigmas: float = 8.0
     material: float = 0.1
     material_sigmas: float = 5.0
@@ -55,9 +55,9 @@ class OutlierRules:
     reversal_sessions: int = 10
     split_tolerance: float = 0.02
     split_sigmas: float = 3.0
-    split_widest: float = 0.12
-    odd_reverse: float = 4.0
-    volume_factor: float = 2.5
+    split_widest: float = 0.15
+    reverse: float = 4.0
+    reverse_volume: float = 2.0
     misdated: int = 2
     disagreement: float = 0.05
     level_sessions: int = 3
@@ -293,10 +293,10 @@ class _Walker:
             return judgement
         if not 1 / rules.impossible < step.factor < rules.impossible:
             return self._impossible(step, bound)
-        if move > on_event and (judgement := self._missing_split(step, bound)) is not None:
-            return judgement
         if move <= bound:
             return None
+        if (judgement := self._missing_split(step)) is not None:
+            return judgement
         self.outlying.append((step.u, step.base))
         note = Noted(step.u, "extreme_return", step.factor - 1.0, exp(bound) - 1.0, "no sign of a fault, kept")
         return self._accept(step.u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, note)
@@ -337,29 +337,39 @@ class _Walker:
         evidence = f"close {w.close[u]:g} after {w.close[base]:g}, a factor of {step.factor:.4g} in one step"
         return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(u, "bad_print", w.close[u], w.close[base], evidence),))
 
-    def _missing_split(self, step: _Step, bound: float) -> Judgement | None:
-        """The move is a split ratio, the volume fits one, and no event says so.
-
-        A move that is not outlying, or over a halt, must fit more closely.
-        """
+    def _missing_split(self, step: _Step) -> Judgement | None:
+        """The outlying move is a split ratio, the volume fits one better than a genuine move, and no event says so."""
         rules, w, u = self.rules, self.w, step.u
         volume = _usual_volume_ratio(w.volume, u)
         known = isfinite(volume)
         ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
         distance = abs(_log(step.factor * ratio))
-        widened = known and u - step.base == 1
-        widest = min(rules.split_sigmas * step.scale, rules.split_widest) if widened else 0.0
+        widest = min(rules.split_sigmas * step.scale, rules.split_widest) if known and u - step.base == 1 else 0.0
+        fits = step.factor >= rules.reverse and volume <= rules.reverse_volume
         if distance <= max(rules.split_tolerance, widest):
-            fits = 1 / rules.volume_factor <= volume / ratio <= rules.volume_factor if known else True
-        else:  # an odd reverse split: the volume falls as the price rises
+            fits = fits or not known or _fits_a_split(volume, ratio, step.move, distance, step.scale)
+        else:
             ratio = 1 / step.factor
-            fits = step.factor >= rules.odd_reverse and known and volume / ratio <= rules.volume_factor
-        if not fits or (abs(step.move) <= bound and not widened):
+        if not fits:
             return None
         self.outlying.append((u, step.base))
         evidence = f"close times {step.factor:.4g}, volume times {volume:.3g}, no event: looks like a split {ratio:.4g}"
         note = Noted(u, "missing_split", step.factor - 1.0, step.factor * ratio - 1.0, evidence)
         return self._accept(u, nan, ReturnFlag.MISSING_SPLIT, note)
+
+
+def _fits_a_split(volume: float, ratio: float, move: float, rest: float, scale: float) -> bool:
+    """Whether a volume (times the usual one) is nearer to that of a split than to that of a genuine move.
+
+    Volume grows with the size of a move in scales. After a split shares are counted in the new unit, and only the rest
+    of the move is one; that rest is given to a split by three and more only, since stocks do halve.
+    """
+    scale = max(scale, 1e-9)
+    of_move = log(max(1.0, abs(move) / scale))
+    of_split = log(ratio)
+    if abs(of_split) > log(2.5):
+        of_split += log(max(1.0, rest / scale))
+    return abs(log(volume) - of_split) <= abs(log(volume) - of_move)
 
 
 def _factor(p0: float, p1: float, walked: Walked) -> float:
