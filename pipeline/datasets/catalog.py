@@ -271,7 +271,7 @@ def _link_betas() -> tuple[VariableSpec, ...]:
         ),
         VariableSpec(
             "L3_link_sub_sec_BF", cell, "float32", "beta of a subsector ETF on its home sector's cleaned ETF", "1",
-            "given the market; the pair in use for a stock is in L3_link_sub_sec_pair_BF",
+            "given the market; NaN as L3_link_sub_mkt_BF; the pair in use for a stock is in L3_link_sub_sec_pair_BF",
         ),
         VariableSpec(
             "L3_link_sub_sec_pair_BF", ("teo", "link"), "float32",

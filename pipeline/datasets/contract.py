@@ -1,0 +1,90 @@
+"""The contract as text: docs/contract/*.json and the tables of docs/datasets.md, made from the specs.
+
+`python -m pipeline.datasets` writes them; a test compares, so that a change of the contract is a diff to review.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.datasets.catalog import catalog
+from pipeline.datasets.metadata import consolidated, render_metadata
+from pipeline.datasets.spec import ArraySpec, DatasetSpec
+from pipeline.return_flags import MEANINGS
+from pipeline.settings import DataRules, ModelParameters
+
+STORE_ATTRIBUTES = ("created_utc", "updated_utc", "run_id")
+RUN_ATTRIBUTES = (
+    "institution",
+    "source",
+    "security_master_build",
+    "code_version",
+    *ModelParameters.model_fields,
+    *DataRules.model_fields,
+)
+COMMON_COORDINATES = ("teo", "symbol", "ticker", "unique_ticker", "level")
+BEGIN, END = "<!-- made by python -m pipeline.datasets -->", "<!-- end -->"
+
+
+def contract_files() -> dict[str, str]:
+    """File names and texts of docs/contract: the consolidated metadata of every store of the default factor set.
+
+    Sizes that depend on the data stand as the name of their dimension, attributes that depend on the run as `<name>`,
+    open codes as declared.
+    """
+    return {f"{spec.name}.json": _rendered(spec) for spec in catalog().values()}
+
+
+def _rendered(spec: DatasetSpec) -> str:
+    sizes: dict[str, Any] = {axis: len(spec.levels) if axis == "level" else axis for axis in spec.axes}
+    attributes = {name: f"<{name}>" for name in (*RUN_ATTRIBUTES, *STORE_ATTRIBUTES)}
+    return json.dumps(consolidated(render_metadata(spec, sizes, attributes)), indent=1, sort_keys=True) + "\n"
+
+
+def with_tables(text: str) -> str:
+    """The text of docs/datasets.md with its tables made anew: what stands between the two markers is replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"expected the markers {BEGIN!r} and {END!r} in the text")
+    return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+
+
+def tables() -> str:
+    """All stores with their variables and coordinates as Markdown, then the codes."""
+    stores = "\n".join(_store(spec) for spec in catalog().values())
+    return f"{stores}\n{_return_flags()}"
+
+
+def _store(spec: DatasetSpec) -> str:
+    lines = [f"### `{spec.name}.zarr`", "", f"{spec.title}. {spec.summary}", ""]
+    extra = [f"`{name}: {value}`" for name, value in _special(dict(spec.attributes)).items()]
+    if spec.levels:
+        lines += [f"`level`: {', '.join(f'`{level}`' for level in spec.levels)}.", ""]
+    if extra:
+        lines += [f"Attributes: {'; '.join(extra)}.", ""]
+    if spec.lineage:
+        lines += [f"Made from {', '.join(f'`{name}`' for name in spec.lineage)}.", ""]
+    lines += ["| variable or coordinate | dimensions | dtype | unit | what |", "|---|---|---|---|---|"]
+    lines += [_row(array) for array in spec.variables]
+    lines += [_row(array) for array in spec.coordinates if array.name not in COMMON_COORDINATES]
+    return "\n".join([*lines, ""])
+
+
+def _special(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {name: attributes[name] for name in ("panel_keying", "no_intercept_contract") if name in attributes}
+
+
+def _row(array: ArraySpec) -> str:
+    what = array.long_name + (f"; {array.comment}" if array.comment else "")
+    if len(array.flags) > 1 and array.name != "return_flag":
+        what += "; " + ", ".join(f"{code} {meaning}" for code, meaning in array.flags)
+    return f"| `{array.name}` | {', '.join(array.dims)} | {array.dtype} | {array.units or '1'} | {what} |"
+
+
+def _return_flags() -> str:
+    lines = ["### Codes of `return_flag`", "", "| code | name | meaning |", "|---|---|---|"]
+    lines += [f"| {int(flag)} | `{flag.name.lower()}` | {meaning} |" for flag, meaning in MEANINGS.items()]
+    return "\n".join([*lines, ""])
