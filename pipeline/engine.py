@@ -344,7 +344,7 @@ def scope(run: Run, name: str) -> Scope:
         bounds=run.settings.audit,
         first=run.first,
         last=run.last,
-        etf_ids=dict(zip(run.etfs.tickers, (str(s) for s in run.etf_ids), strict=True)),
+        master=run.master,
         history=run.history,
         before=family.before,
     )
@@ -364,24 +364,23 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
     if not len(days):
         raise RangeError(f"no published session from {start} to {end}; {teo[0]} to {teo[-1]} are published")
     model = made_with(settings, family)
-    with published_master(settings.root) as master:
-        etfs = master.factor_etfs()
     checks: list[Check] = []
-    for name in names:
-        identifier = dict(specs(settings)[name].attributes)["factor_set_id"] or settings.factor_sets[0]
-        looked_at = Scope(
-            family=family,
-            calendar=calendar,
-            factor_set=FactorSet.parse(identifier),
-            model=model,
-            bounds=settings.audit,
-            first=calendar.ordinal(days[0]),
-            last=calendar.ordinal(days[-1]),
-            etf_ids=dict(zip(etfs.tickers, etfs.sec_ids, strict=True)),
-            history=lambda source: History(family.view(source), None, calendar),
-            before=family.before,
-        )
-        checks += audit(name, looked_at)
+    with published_master(settings.root) as master:
+        for name in names:
+            identifier = dict(specs(settings)[name].attributes)["factor_set_id"] or settings.factor_sets[0]
+            looked_at = Scope(
+                family=family,
+                calendar=calendar,
+                factor_set=FactorSet.parse(identifier),
+                model=model,
+                bounds=settings.audit,
+                first=calendar.ordinal(days[0]),
+                last=calendar.ordinal(days[-1]),
+                master=master,
+                history=lambda source: History(family.view(source), None, calendar),
+                before=family.before,
+            )
+            checks += audit(name, looked_at)
     return checks
 
 

@@ -29,9 +29,12 @@ class CellParameters:
 
 @dataclass(frozen=True)
 class Cell:
-    """Raw betas of L1, L2, L3 (NaN where a level is undefined), the link betas used, and the three residual series."""
+    """Raw betas of L1, L2, L3 with standard errors (NaN where a level is undefined) and sessions used (0 there), and
+    the link betas used."""
 
     beta: tuple[float, float, float]
+    se: tuple[float, float, float]
+    n_obs: tuple[int, int, int]
     sector_on_market: float
     subsector_on_market: float
     subsector_on_sector: float
@@ -46,8 +49,8 @@ def _slope(x: Floats, y: Floats, w: Floats) -> float:
     return float((w * x * y).sum() / (w * x * x).sum())
 
 
-def huber_slope(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: float) -> float:
-    """Huber's joint location-scale slope by nested root finding on the convex objective (methodology, section 3).
+def huber_fit(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: float) -> tuple[float, float]:
+    """Huber's joint location-scale slope and scale by nested root finding on the convex objective (methodology, 3).
 
     For a fixed scale the derivative in the slope is monotone; at the best slope the derivative in the scale is monotone
     as well (envelope theorem), so two bracketed root searches find the minimum without any starting point.
@@ -55,7 +58,7 @@ def huber_slope(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: fl
     ols = _slope(x, y, w)
     sigma_ols = float(np.sqrt((w * (y - ols * x) ** 2).sum() / w.sum()))
     if sigma_ols == 0.0:
-        return ols
+        return ols, 0.0
     used = x != 0
     ratios = y[used] / x[used]
     low, high = float(ratios.min()), float(ratios.max())
@@ -76,8 +79,24 @@ def huber_slope(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: fl
 
     floor, ceiling = scale_floor * sigma_ols, 2.0 * sigma_ols
     if scale_gradient(floor) >= 0:
-        return best_slope(floor)
-    return best_slope(float(brentq(scale_gradient, floor, ceiling, xtol=1e-14 * sigma_ols, rtol=1e-14)))
+        return best_slope(floor), floor
+    sigma = float(brentq(scale_gradient, floor, ceiling, xtol=1e-14 * sigma_ols, rtol=1e-14))
+    return best_slope(sigma), sigma
+
+
+def standard_error(x: Floats, y: Floats, w: Floats, slope: float, clip: float) -> float:
+    """Standard error of a slope with the effective-sample correction (methodology, section 3).
+
+    clip: residuals beyond it count as this large and not as observations of the slope (the sandwich of the
+    M-estimator); infinity for least squares, where the weighted mean square error is taken for all.
+    """
+    residual = y - slope * x
+    effective = w.sum() ** 2 / (w * w).sum()
+    if np.isinf(clip):
+        return float(np.sqrt((w * residual**2).sum() / ((w * x * x).sum() * (effective - 1))))
+    inside = np.abs(residual) <= clip
+    meat = (w * w * np.clip(residual, -clip, clip) ** 2 * x * x).sum() * effective / (effective - 1)
+    return float(np.sqrt(meat) / (w * x * x)[inside].sum())
 
 
 def cell(r: Floats, m: Floats, s: Floats | None, u: Floats | None, p: CellParameters) -> Cell:
@@ -88,33 +107,38 @@ def cell(r: Floats, m: Floats, s: Floats | None, u: Floats | None, p: CellParame
     """
     w = _weights(len(r), p.half_life)
 
-    def fit(x: Floats, y: Floats, at: NDArray[np.bool_]) -> float:
-        if int(at.sum()) < p.min_obs or not np.any(x[at]):
-            return float("nan")
-        if p.estimator == "huber":
-            return huber_slope(x[at], y[at], w[at], p.huber_epsilon, p.huber_scale_floor)
-        penalty = p.ridge_alpha * w[at].sum() if p.estimator == "ridge" else 0.0
-        return float((w * x * y)[at].sum() / ((w * x * x)[at].sum() + penalty))
+    beta, se, n_obs = [float("nan")] * 3, [float("nan")] * 3, [0] * 3
+    sm = um = us = float("nan")
 
-    nan = float("nan")
-    beta_m = beta_s = beta_u = sm = um = us = nan
+    def fit(level: int, x: Floats, y: Floats, at: NDArray[np.bool_]) -> bool:
+        """Fill one level from its sessions; whether it has a beta."""
+        if int(at.sum()) < p.min_obs or not np.any(x[at]):
+            return False
+        if p.estimator == "huber":
+            beta[level], sigma = huber_fit(x[at], y[at], w[at], p.huber_epsilon, p.huber_scale_floor)
+            se[level] = standard_error(x[at], y[at], w[at], beta[level], p.huber_epsilon * sigma)
+        else:
+            penalty = p.ridge_alpha * w[at].sum() if p.estimator == "ridge" else 0.0
+            beta[level] = float((w * x * y)[at].sum() / ((w * x * x)[at].sum() + penalty))
+            se[level] = standard_error(x[at], y[at], w[at], beta[level], np.inf)
+        n_obs[level] = int(at.sum())
+        return True
+
     have = ~np.isnan(r) & ~np.isnan(m)
-    beta_m = fit(m, r, have)
-    if s is not None and not np.isnan(beta_m):
+    if fit(0, m, r, have) and s is not None:
         legs = ~np.isnan(m) & ~np.isnan(s)
         if legs.sum() >= p.min_obs:
             sm = _slope(m[legs], s[legs], w[legs])
-            clean_s = s - sm * m
-            beta_s = fit(clean_s, r - beta_m * m, have & ~np.isnan(s))
-            if u is not None and not np.isnan(beta_s):
+            clean_s, left = s - sm * m, r - beta[0] * m
+            if fit(1, clean_s, left, have & ~np.isnan(s)) and u is not None:
                 on_market = ~np.isnan(m) & ~np.isnan(u)
                 both = on_market & ~np.isnan(s)
                 if both.sum() >= p.min_obs:
                     um = _slope(m[on_market], u[on_market], w[on_market])
                     us = _slope(clean_s[both], (u - um * m)[both], w[both])
                     clean_u = u - um * m - us * clean_s
-                    beta_u = fit(clean_u, r - beta_m * m - beta_s * clean_s, have & ~np.isnan(s) & ~np.isnan(u))
-    return Cell((beta_m, beta_s, beta_u), sm, um, us)
+                    fit(2, clean_u, left - beta[1] * clean_s, have & ~np.isnan(s) & ~np.isnan(u))
+    return Cell((beta[0], beta[1], beta[2]), (se[0], se[1], se[2]), (n_obs[0], n_obs[1], n_obs[2]), sm, um, us)
 
 
 def shares(

@@ -1,0 +1,135 @@
+"""Checks of every store's axes and values, of returns, universes and validity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.audits.scope import RATIOS, SHARES, WORST_CELLS, Check, Scope, Worst, axis_of
+from pipeline.history import positions
+from pipeline.settings import UNIVERSES
+
+
+def axes_are_whole(store: str, scope: Scope) -> Check:
+    """`teo` increasing, exchange sessions only, none skipped, up to `last`; no symbol lost against the live store."""
+    view, before = scope.family.view(store), scope.before(store)
+    explanation = "teo increases by exactly one session; no published session or symbol is lost"
+    problems: list[dict[str, Any]] = []
+    start = scope.calendar.ordinal(view.teo[0])
+    expected = scope.calendar.sessions[start : start + len(view.teo)]
+    for row in np.flatnonzero(view.teo != expected)[:WORST_CELLS]:
+        problems.append({"teo": str(view.teo[row]), "expected": str(expected[row])})
+    reached = start + len(view.teo) - 1
+    if reached < scope.last:
+        days = scope.calendar.sessions
+        problems.append({"last session": str(days[reached]), "expected": str(days[scope.last])})
+    labels = axis_of(view)
+    if len(set(labels)) != len(labels):
+        problems.append({"symbol axis": "duplicate labels"})
+    if before is not None:
+        if len(before.teo) > len(view.teo) or np.any(before.teo != view.teo[: len(before.teo)]):
+            problems.append({"published sessions": len(before.teo), "staged": len(view.teo)})
+        old = axis_of(before)
+        if len(old) > len(labels) or np.any(old != labels[: len(old)]):
+            problems.append({"published symbols": len(old), "staged": len(labels)})
+    return Check("axes_are_whole", store, not problems, len(problems), 0, len(view.teo), explanation, tuple(problems))
+
+
+def no_variable_is_empty(store: str, scope: Scope) -> Check:
+    """No floating variable is NaN throughout the run's sessions, and none holds an infinity."""
+    view = scope.family.view(store)
+    everything = slice(0, len(axis_of(view)))
+    empty, cells, shares = [], 0, {}
+    optional = _may_be_empty(store, scope)
+    for var in view.variables:
+        seen = total = infinite = 0
+        for first, last in scope.blocks():
+            values = view.read(var, scope.rows(view, first, last), everything)
+            if values.dtype.kind != "f":
+                break
+            seen += int(np.isfinite(values).sum())
+            infinite += int(np.isinf(values).sum())
+            total += values.size
+        if total:
+            shares[f"share_of_nan:{var}"] = 1 - seen / total
+            cells += total
+            if infinite or (seen == 0 and var not in optional):
+                empty.append({"variable": var, "values": seen, "infinite": infinite, "cells": total})
+    explanation = "every variable has values in the run's sessions, and no infinity"
+    return Check("no_variable_is_empty", store, not empty, len(empty), 0, cells, explanation, tuple(empty), shares)
+
+
+def _may_be_empty(store: str, scope: Scope) -> set[str]:
+    """Variables that are empty by definition in these sessions: nothing was asked of them."""
+    if not store.endswith(scope.factor_set.id):
+        return (
+            {"L3_link_sub_mkt_BF", "L3_link_sub_sec_BF", "L3_link_sub_sec_pair_BF"} if store == scope.links else set()
+        )
+    betas = scope.family.view(scope.name("ds_erm3_betas"))
+    fact = betas.read("fact", scope.rows(betas), slice(0, len(betas.symbol)))
+    if not fact.any():
+        return set(scope.family.view(store).variables)
+    deep = {*SHARES[3], *RATIOS[3]} if not fact[..., 2].any() else set()
+    return deep | ({*SHARES[2], *RATIOS[2]} if not fact[..., 1].any() else set())
+
+
+def returns_are_numbers(store: str, scope: Scope) -> Check:
+    """No return at or below -100 % without a delisting, none above 10,000 %: such values are faults, not returns."""
+    view = scope.family.view(store)
+    worst = Worst("returns_are_numbers", store, 100.0, "-1 <= return <= 100")
+    columns = slice(0, len(view.symbol))
+    for first, last in scope.blocks():
+        rows = scope.rows(view, first, last)
+        values = view.read("return", rows, columns).astype(np.float64)
+        error = np.where(values < -1, np.inf, np.abs(values))
+        worst.add(error, 100.0, view.teo[rows], view.symbol)
+    return worst.check()
+
+
+def masks_are_within_size(store: str, scope: Scope) -> Check:
+    """A universe never holds more names than its size."""
+    view = scope.family.view(store)
+    columns, problems, counts = slice(0, len(view.symbol)), [], {}
+    most = 0.0
+    for var in view.variables:
+        members = np.concatenate(
+            [view.read(var, scope.rows(view, a, b), columns).sum(axis=1, dtype=np.int64) for a, b in scope.blocks()]
+        )
+        counts[f"last:{var}"] = float(members[-1])
+        if var == "validity":
+            continue
+        size = int(var.rsplit("_", 1)[1])
+        most = max(most, float(members.max() / size))
+        for k in np.flatnonzero(members > size)[:WORST_CELLS]:
+            problems.append(
+                {"universe": var, "teo": str(scope.calendar.sessions[scope.first + k]), "members": int(members[k])}
+            )
+    return Check(
+        "masks_are_within_size", store, not problems, most, 1.0, scope.last - scope.first + 1,
+        "members of each universe over its size", tuple(problems), counts,
+    )  # fmt: skip
+
+
+def masks_are_as_recorded(store: str, scope: Scope) -> Check:
+    """Members are those of the recorded snapshot in force, by name; a valid stock has a close at the session."""
+    view, daily = scope.family.view(store), scope.family.view("ds_daily")
+    columns, everything = slice(0, len(view.symbol)), slice(0, len(daily.symbol))
+    at = positions(daily.symbol, view.symbol)
+    worst = Worst("masks_are_as_recorded", store, 0.0, "1 where the mask is not that of the recorded snapshot")
+    for first, last in scope.blocks():
+        rows, days = scope.rows(view, first, last), scope.calendar.sessions[first : last + 1]
+        months = days.astype("datetime64[M]")
+        for universe in UNIVERSES:
+            mask = view.read(universe, rows, columns)
+            expected = np.zeros_like(mask)
+            for month in np.unique(months):
+                recorded = scope.master.universe(universe, days[months == month][0])
+                if recorded is not None:
+                    expected[months == month] = np.isin(view.symbol.astype(str), recorded.members.astype(str))
+            worst.add((mask != expected).astype(np.float64), 0.0, view.teo[rows], view.symbol, variable=universe)
+        valid = view.read("validity", rows, columns)
+        close = daily.read("close", scope.rows(daily, first, last), everything)[:, at]
+        unpriced = (valid & ~np.isfinite(close)).astype(np.float64)
+        worst.add(unpriced, 0.0, view.teo[rows], view.symbol, variable="validity")
+    return worst.check()

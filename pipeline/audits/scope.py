@@ -1,0 +1,233 @@
+"""What an audit looks at, and what it finds: scopes, checks, and ways to read the stores of a family together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import reference
+from pipeline.calendar import Calendar
+from pipeline.history import History, positions
+from pipeline.settings import AuditBounds, FactorSet, ModelParameters
+from security_master import FactorEtfs, SecurityMaster
+
+LEVELS = ("market", "sector", "subsector")
+SHARES = {
+    1: ("L1_market_ER", "L1_residual_ER"),
+    2: ("L2_market_ER", "L2_sector_ER", "L2_residual_ER"),
+    3: ("L3_market_ER", "L3_sector_ER", "L3_subsector_ER", "L3_residual_ER"),
+}
+RATIOS = {
+    1: ("L1_market_HR",),
+    2: ("L2_market_HR", "L2_sector_HR"),
+    3: ("L3_market_HR", "L3_sector_HR", "L3_subsector_HR"),
+}
+ROWS_AT_ONCE = 504
+WORST_CELLS = 20
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check on one store.
+
+    value: the worst figure found; bound: what it is held against; cells: how many cells were looked at; counts:
+    figures that a person wants beside the verdict; worst: the worst cells, one mapping each.
+    """
+
+    name: str
+    store: str
+    passed: bool
+    value: float
+    bound: float
+    cells: int
+    explanation: str
+    worst: tuple[dict[str, Any], ...] = ()
+    counts: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The check as JSON has it, which knows no infinity: an error beyond all bounds is the text "inf"."""
+        return _finite({**asdict(self), "check": self.name})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+class StoreView(Protocol):
+    """One store opened for reading: its axes, attributes and blocks of its variables."""
+
+    @property
+    def teo(self) -> NDArray[np.datetime64]: ...
+    @property
+    def symbol(self) -> NDArray[np.object_]: ...
+    @property
+    def variables(self) -> tuple[str, ...]: ...
+    def axis(self, dim: str) -> NDArray: ...
+    def flags(self, var: str) -> dict[int, str]: ...
+    def read(self, var: str, rows: slice, cols: slice) -> NDArray: ...
+
+
+class Family(Protocol):
+    """All stores of one root, staged over live."""
+
+    def view(self, name: str) -> StoreView: ...
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an audit looks at: the sessions [first, last] (ordinals) of one factor set.
+
+    master: the security master that the stores are made with.
+    history: opens trailing windows of `ds_daily` and `ds_etf` for the recomputed sample.
+    before: opens the last published state of a store, None where there is none.
+    """
+
+    family: Family
+    calendar: Calendar
+    factor_set: FactorSet
+    model: ModelParameters
+    bounds: AuditBounds
+    first: int
+    last: int
+    master: SecurityMaster
+    history: Callable[[str], History]
+    before: Callable[[str], StoreView | None]
+
+    @cached_property
+    def etfs(self) -> FactorEtfs:
+        return self.master.factor_etfs()
+
+    @cached_property
+    def etf_ids(self) -> dict[str, str]:
+        """Ticker of a factor ETF -> its permanent id, "" where the source has none."""
+        return dict(zip(self.etfs.tickers, (str(sec_id) for sec_id in self.etfs.sec_ids), strict=True))
+
+    def name(self, kind: str) -> str:
+        return f"{kind}_{self.factor_set.id}"
+
+    @property
+    def links(self) -> str:
+        return f"ds_erm3_link_betas_{self.factor_set.market}"
+
+    def rows(self, view: StoreView, first: int | None = None, last: int | None = None) -> slice:
+        """Rows of this store for ordinals [first, last]; each store has its own axis."""
+        start = self.calendar.ordinal(view.teo[0])
+        return slice(
+            (self.first if first is None else first) - start, (self.last if last is None else last) - start + 1
+        )
+
+    def blocks(self) -> list[tuple[int, int]]:
+        return [(a, min(a + ROWS_AT_ONCE - 1, self.last)) for a in range(self.first, self.last + 1, ROWS_AT_ONCE)]
+
+
+class Worst:
+    """Collects the worst cells of a residual over blocks."""
+
+    def __init__(self, name: str, store: str, bound: float, explanation: str) -> None:
+        self.name, self.store, self.bound, self.explanation = name, store, bound, explanation
+        self.value, self.cells, self.broken = 0.0, 0, 0
+        self.rows: list[tuple[float, dict[str, Any]]] = []
+
+    def add(self, error: Floats, bound: Floats | float, sessions: NDArray, symbols: NDArray, **labels: Any) -> None:
+        """error: (rows, cols), NaN where there is nothing to check; infinities count as broken."""
+        seen = ~np.isnan(error)
+        self.cells += int(seen.sum())
+        if not seen.any():
+            return
+        excess = np.where(seen, error, 0.0) - bound
+        self.value = max(self.value, float(np.nanmax(error)))
+        bad = seen & (excess > 0)
+        self.broken += int(bad.sum())
+        if bad.any():
+            flat = np.argsort(np.where(bad, -excess, np.inf), axis=None, kind="stable")[:WORST_CELLS]
+            for k in flat[: int(bad.sum())]:
+                i, j = np.unravel_index(k, error.shape)
+                cell = {"teo": str(sessions[i]), "symbol": str(symbols[j]), "error": float(error[i, j]), **labels}
+                self.rows.append((float(error[i, j]), cell))
+
+    def check(self) -> Check:
+        self.rows.sort(key=lambda item: -item[0])
+        return Check(
+            self.name, self.store, self.broken == 0, self.value, self.bound, self.cells, self.explanation,
+            tuple(cell for _, cell in self.rows[:WORST_CELLS]), {"broken_cells": self.broken},
+        )  # fmt: skip
+
+
+def axis_of(view: StoreView) -> NDArray:
+    """The second axis of a store: `symbol`, or `fs_industry_code` for the industry store."""
+    try:
+        return view.axis("symbol")
+    except KeyError:
+        return view.axis("fs_industry_code")
+
+
+def members_of(scope: Scope, symbols: NDArray, first: int, last: int) -> NDArray[np.bool_]:
+    masks = scope.family.view("ds_masks")
+    rows, columns = scope.rows(masks, first, last), slice(0, len(masks.symbol))
+    member = masks.read(scope.factor_set.universe, rows, columns) & masks.read("validity", rows, columns)
+    at = positions(masks.symbol, symbols)
+    if (at < 0).any():
+        raise KeyError(f"symbols that ds_masks does not have: {list(symbols[at < 0][:5])}")
+    return np.asarray(member[:, at])
+
+
+def cell_parameters(model: ModelParameters) -> reference.CellParameters:
+    return reference.CellParameters(
+        model.estimator, model.min_obs, model.half_life, model.huber_epsilon, model.huber_scale_floor, model.ridge_alpha
+    )
+
+
+def sample(finite: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
+    """Evenly spaced cells among those that have a value, the last one included."""
+    cells = np.argwhere(finite)
+    if not len(cells) or not count:
+        return []
+    picked = np.unique(np.linspace(0, len(cells) - 1, min(count, len(cells))).round().astype(int))
+    return [(int(a), int(b)) for a, b in cells[picked]]
+
+
+def fact_symbols(scope: Scope, view: StoreView) -> dict[int, str]:
+    """Code of `fact` -> permanent id of the ETF: the meaning of the code is in the store, the id in the master."""
+    named = view.flags("fact").items()
+    return {code: scope.etf_ids[ticker] for code, ticker in named if code and scope.etf_ids.get(ticker)}
+
+
+def windows(scope: Scope, view: StoreView, fact: NDArray, row: int, col: int) -> tuple[Floats, list[Floats | None]]:
+    """Window of one cell: the stock's returns and those of its three ETFs (None where a level has none of its own)."""
+    last = scope.first + row
+    first = last - scope.model.window + 1
+    r = scope.history("ds_daily").window("return", [view.symbol[col]], first, last)[0]
+    etfs = fact_symbols(scope, view)
+    legs: list[Floats | None] = []
+    codes = [int(c) for c in fact[row, col]]
+    for level, code in enumerate(codes):
+        own = code in etfs and code not in codes[:level]
+        legs.append(scope.history("ds_etf").window("return", [etfs[code]], first, last)[0] if own else None)
+    return r, legs
+
+
+def first_recomputable(scope: Scope) -> int:
+    """First row of the run whose whole window can be read back."""
+    history = scope.history("ds_daily")
+    begin = history.first_row if history.warm_up is None else history.warm_up.first
+    return max(begin + scope.model.window - 1 - scope.first, 0)
+
+
+def some_sessions(scope: Scope) -> list[int]:
+    """Ordinals of at most 12 evenly spaced sessions, the first and the last included."""
+    return np.unique(np.linspace(scope.first, scope.last, 12).round().astype(int)).tolist()
+
+
+def failures(checks: Sequence[Check]) -> list[Check]:
+    return [check for check in checks if not check.passed]
