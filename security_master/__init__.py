@@ -3,7 +3,8 @@
 build_master writes one SQLite file from delivered tables; SecurityMaster answers from it.
 """
 
-from security_master.build import BuildReport, IdentityGuard, build_master
+from security_master.build import BuildReport, IdentityGuard, UnknownQuestion, build_master, decide
+from security_master.coverage import coverage_by_year
 from security_master.factor_etfs import FactorEtfs
 from security_master.identity import Decision, Question
 from security_master.lookup import SecurityMaster, UnknownSecurity
@@ -36,9 +37,12 @@ __all__ = [
     "Snapshot",
     "SnapshotConflict",
     "UniverseRule",
+    "UnknownQuestion",
     "UnknownSecurity",
     "UnknownTicker",
     "build_master",
+    "coverage_by_year",
+    "decide",
     "record_snapshot",
     "record_snapshots",
     "select_members",

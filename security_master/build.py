@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from security_master import schema
-from security_master.dates import NEVER, date_text, date_texts
+from security_master.dates import NEVER, date_text, date_texts, instant_text
 from security_master.evidence import (
     ROW_TABLES,
     Evidence,
@@ -34,7 +34,7 @@ from security_master.evidence import (
     stored_rows,
 )
 from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
-from security_master.identity import Decision, Identities, Question, resolve_identities
+from security_master.identity import Decision, Identities, Question, answered, resolve_identities
 from security_master.listings import Listings
 from security_master.registry import Anchor, Entry, Minted, Registry
 from security_master.spans import listing_facts
@@ -123,16 +123,16 @@ def build_master(
     for name, table in ROW_TABLES.items():
         evidence.frames[name]["digest"] = row_digest(evidence[name], table)
     known = before.decisions if before else []
-    fresh = [replace(d, batch_id=batch_id) for d in decisions if not _contains(known, d)]
+    given = [replace(d, known_from=instant_text(d.known_from), batch_id=batch_id) for d in decisions]
+    fresh = [d for d in given if not _contains(known, d)]
     all_decisions = sorted([*known, *fresh], key=lambda d: (d.known_from, d.question_id))
 
     listings = Listings(evidence["securities"], evidence["ticker_changes"], evidence["delistings"])
     identities = resolve_identities(listings, all_decisions, before.registry if before else None)
     configuration = _configuration(tables, before)
     facts, questions, unclassified = _facts(evidence, listings, identities, all_decisions, configuration)
-    questions = sorted(
-        [*identities.questions, *questions, *identities.moved], key=lambda q: (q.known_from, q.question_id)
-    )
+    questions = [answered(q, all_decisions) for q in (*identities.questions, *questions, *identities.moved)]
+    questions.sort(key=lambda q: (q.known_from, q.question_id))
 
     report = BuildReport(
         build_id=_build_id(facts, identities, all_decisions, configuration),
@@ -149,6 +149,31 @@ def build_master(
     _check(report, before, max_lost_share, keep_ids)
     _write(path, batch_id, before, evidence, identities, all_decisions, fresh, configuration, facts, questions, report)
     return report
+
+
+class UnknownQuestion(LookupError):
+    """A decision about something that is no question."""
+
+
+def decide(path: Path, decision: Decision, *, batch_id: str) -> BuildReport:
+    """Record a person's decision in a master and derive its facts anew.
+
+    The question is one of the queue. A listing's is answered with 'same' and the security that it is, 'new' or 'ignore';
+    a ticker's or an identifier's with 'same' and the one that it belongs to, or 'ignore'. Raises UnknownQuestion.
+    """
+    path = Path(path)
+    before = _read_previous(path)
+    if before is None:
+        raise FileNotFoundError(f"no security master at {path}")
+    connection = schema.open_existing(path)
+    questions = dict(connection.execute("SELECT question_id, candidates FROM resolution_queue"))
+    connection.close()
+    if decision.question_id not in questions:
+        shown = ", ".join(sorted(questions)[:5]) or "none"
+        raise UnknownQuestion(f"no question {decision.question_id!r}; there are: {shown}")
+    if decision.choice == "same" and decision.sec_id not in before.registry.minted:
+        raise UnknownQuestion(f"{decision.sec_id!r} is no security; candidates: {questions[decision.question_id]}")
+    return build_master(path, {}, batch_id=batch_id, previous=path, decisions=[decision])
 
 
 # -- deriving -----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Decision:
     decided_by: str
     reason: str
     known_from: str
-    batch_id: str
+    batch_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ class _Open:
 _Outcome = _Same | _New | _Open
 
 
+def answered(question: Question, decisions: Sequence[Decision]) -> Question:
+    """An open question, closed at the first decision about it."""
+    answers = [d.known_from for d in decisions if d.question_id == question.question_id]
+    answers = [instant for instant in answers if instant > question.known_from]
+    return replace(question, known_to=min(answers)) if answers and question.known_to == NEVER else question
+
+
 def resolve_identities(listings: Listings, decisions: Sequence[Decision], prior: Registry | None = None) -> Identities:
     """Give every episode its id. `prior`: the registry of the previous master; what it says about an episode stands."""
     return _Resolver(listings, decisions, prior or Registry()).run()
@@ -142,7 +149,6 @@ class _Resolver:
             self.registry.record(entry)
         self.questions += self.open_questions.values()
         self.questions += self._late_ticker_changes()
-        self.moved = [self._with_answer(question) for question in self.moved]
         return Identities(self.assigned, self.registry, self.questions, self.log, self.moved)
 
     def _other_instants(self) -> set[str]:
@@ -239,11 +245,6 @@ class _Resolver:
         free = [anchor for anchor in version.anchors if not self.registry.holders([anchor])]
         return free[0] if free else Anchor("listing", episode.key)
 
-    def _with_answer(self, question: Question) -> Question:
-        """A question closed at the first decision about it."""
-        answers = [d.known_from for d in self.decisions if d.question_id == question.question_id]
-        return replace(question, known_to=min(answers)) if answers and min(answers) > question.known_from else question
-
     def _late_ticker_changes(self) -> list[Question]:
         """Ticker changes that became known only after both ends had their own ids.
 
@@ -266,7 +267,7 @@ class _Resolver:
                         question = Question(
                             question_id, "late_ticker_change", subject, (sec_id, given.sec_id), detail, instant
                         )
-                        found.setdefault(question_id, self._with_answer(question))
+                        found.setdefault(question_id, question)
         return [found[key] for key in sorted(found)]
 
     # -- the rules ------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -66,8 +66,9 @@ def listing_facts(listings: Listings, identities: Identities, decisions: Iterabl
         rows += believed(instants, view.listings)
         claims += believed(instants, view.tickers)
         identifiers += believed(instants, view.identifiers)
-    tickers, questions = _uncontested(claims, list(decisions))
-    shared, more = _unshared(identifiers)
+    decided = list(decisions)
+    tickers, questions = _uncontested(claims, decided)
+    shared, more = _unshared(identifiers, decided)
     return ListingFacts(rows, tickers, shared, questions + more)
 
 
@@ -236,13 +237,10 @@ def _uncontested(
         rows = believed(instants, state)
         kept += rows
         for question_id, overlap in sorted(overlaps.items()):
-            answered = [d.known_from for d in answers if d.question_id == question_id]
             subject = {"market": market, "ticker": ticker, "from": overlap.start, "to": overlap.end}
             detail = f"{ticker} is claimed by {len(overlap.candidates)} securities at once"
-            question = Question(
-                question_id, "ticker_claimed_twice", subject, tuple(sorted(overlap.candidates)), detail, overlap.asked
-            )
-            questions.append(replace(question, known_to=min(answered)) if answered else question)
+            candidates = tuple(sorted(overlap.candidates))
+            questions.append(Question(question_id, "ticker_claimed_twice", subject, candidates, detail, overlap.asked))
     return kept, questions
 
 
@@ -305,8 +303,10 @@ def _settled(
     return dict(_joined(pieces))
 
 
-def _unshared(claims: list[Known[Identifier]]) -> tuple[list[Known[Identifier]], list[Question]]:
-    """Identifiers without those that two securities carry at the same time; these are questions."""
+def _unshared(
+    claims: list[Known[Identifier]], decisions: list[Decision]
+) -> tuple[list[Known[Identifier]], list[Question]]:
+    """Identifiers without those that two securities carry at the same time; these are questions until decided."""
     by_value: dict[tuple[str, str], list[Known[Identifier]]] = defaultdict(list)
     for claim in claims:
         by_value[claim.fact.scheme, claim.fact.value].append(claim)
@@ -317,27 +317,31 @@ def _unshared(claims: list[Known[Identifier]]) -> tuple[list[Known[Identifier]],
         if scheme == "cik" or len(holders) == 1:
             kept += group
             continue
+        question_id = f"{scheme}:{value}"
+        answers = [d for d in decisions if d.question_id == question_id]
         clashes: list[str] = []
-
-        state = partial(_identifier_state, group=group, clashes=clashes)
-        kept += believed({k for c in group for k in (c.known_from, c.known_to)}, state)
+        state = partial(_identifier_state, group=group, answers=answers, clashes=clashes)
+        instants = {k for c in group for k in (c.known_from, c.known_to)} | {d.known_from for d in answers}
+        kept += believed(instants, state)
         if clashes:
             detail = f"{scheme} {value} is carried by {len(holders)} securities at once and identifies none of them"
             subject = {"scheme": scheme, "value": value}
-            questions.append(
-                Question(f"{scheme}:{value}", "identifier_shared", subject, tuple(holders), detail, min(clashes))
-            )
+            questions.append(Question(question_id, "identifier_shared", subject, tuple(holders), detail, min(clashes)))
     return kept, questions
 
 
-def _identifier_state(instant: str, group: list[Known[Identifier]], clashes: list[str]) -> dict[Identifier, Source]:
-    """Who carries one identifier, as known at an instant; none of those who carry it together."""
+def _identifier_state(
+    instant: str, group: list[Known[Identifier]], answers: list[Decision], clashes: list[str]
+) -> dict[Identifier, Source]:
+    """Who carries one identifier, as known at an instant; of those who carry it together, the one decided on."""
     now = [(claim.fact, claim.source) for claim in group if claim.known_from <= instant < claim.known_to]
+    chosen = {answer.sec_id for answer in answers if answer.known_from <= instant}
     clean: dict[Identifier, Source] = {}
     for fact, source in now:
         rivals = [f for f, _ in now if f.sec_id != fact.sec_id]
-        if any(f.valid_from < fact.valid_to and fact.valid_from < f.valid_to for f in rivals):
+        clash = any(f.valid_from < fact.valid_to and fact.valid_from < f.valid_to for f in rivals)
+        if clash:
             clashes.append(instant)
-        else:
+        if not clash or fact.sec_id in chosen:
             clean[fact] = source
     return clean

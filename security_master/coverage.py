@@ -1,0 +1,83 @@
+"""How complete the record is, by year: who is known, priced, classified and has share counts, and who is missing.
+
+A list of names drawn up today contains today's survivors. The report says how much of the past that leaves out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from security_master.lookup import SecurityMaster
+
+STOCK_TYPES = ("common", "adr", "reit")
+USUAL_EXIT_RATE = 0.07
+"""Share of listed US stocks that leave the market in a year by merger or delisting; 6 to 8 % since 2006."""
+
+
+def coverage_by_year(
+    master: SecurityMaster,
+    priced: pd.DataFrame,
+    *,
+    returns: pd.DataFrame | None = None,
+    exit_rate: float = USUAL_EXIT_RATE,
+) -> pd.DataFrame:
+    """One row for each year of `priced`, over stocks (common, adr, reit).
+
+    priced: columns year, sec_id: the securities with a price in a year. returns: columns year, sec_id, total_return of
+    the year.
+
+    Columns: known, priced, classified, with_shares (securities listed in the year; a filing counts when it was filed in
+    the year or the 400 days before its end), ended (left in the year), survivors (still listed at the end of the last
+    year), expected (what `known` would be, had the survivors come from a market that loses `exit_rate` of its stocks a
+    year), missing_share (of the expected), and with returns survivors_bias: mean return of the survivors minus that of
+    all. A missing_share well above 0 means that the source has forgotten the dead.
+    """
+    years = sorted(set(priced["year"].astype(int)))
+    if not years:
+        return pd.DataFrame(columns=["year", "known", "priced", "classified", "with_shares", "ended", "survivors"])
+    store = master._store
+    listings = store.believed("listing", None)
+    stocks = listings[listings["sec_type"].isin(STOCK_TYPES)]
+    classes = store.believed("classification_hist", None)
+    classes = classes[(classes["scheme"] == "fs") & (classes["code"] != "0")]
+    filings = store.believed("shares_hist", None)
+    survivors = _alive(stocks, f"{years[-1]}-12-31", f"{years[-1] + 1}-01-01")
+    last = stocks.sort_values("valid_to").drop_duplicates("sec_id", keep="last")
+    rows = []
+    for year in years:
+        first_day, after = f"{year}-01-01", f"{year + 1}-01-01"
+        known = _alive(stocks, first_day, after)
+        since = str(np.datetime64(after) - np.timedelta64(400, "D"))
+        filed = filings[(filings["filed_at"] >= since) & (filings["filed_at"] < after)]
+        living = survivors & known
+        expected = max(len(known), len(living) / (1 - exit_rate) ** (years[-1] - year))
+        row = {
+            "year": year,
+            "known": len(known),
+            "priced": len(known & set(priced.loc[priced["year"] == year, "sec_id"])),
+            "classified": len(known & _alive(classes, first_day, after)),
+            "with_shares": len(known & set(filed["sec_id"])),
+            "ended": len(known & set(last.loc[(last["valid_to"] > first_day) & (last["valid_to"] <= after), "sec_id"])),
+            "survivors": len(living),
+            "expected": round(expected),
+            "missing_share": 1 - len(known) / expected if expected else 0.0,
+        }
+        if returns is not None:
+            row["survivors_bias"] = _bias(returns[returns["year"] == year], known, living)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _alive(spans: pd.DataFrame, start: str, end: str) -> set[str]:
+    """Securities with a span that meets [start, end)."""
+    return set(spans.loc[(spans["valid_from"] < end) & (spans["valid_to"] > start), "sec_id"])
+
+
+def _bias(returns: pd.DataFrame, known: set[str], living: set[str]) -> float:
+    """Mean return of the survivors minus that of all, NaN without returns."""
+    own = returns[returns["sec_id"].isin(known)].dropna(subset=["total_return"])
+    alive = own[own["sec_id"].isin(living)]
+    if own.empty or alive.empty:
+        return float("nan")
+    return float(alive["total_return"].mean() - own["total_return"].mean())
