@@ -50,8 +50,6 @@ FITTED, THROUGH_RESIDUALS, NOTHING = 0, 1, 2
 
 # Rows of the sums of one stock.
 RR, RM, RS, RU, R = range(5)
-# Rows of the work arrays of one window.
-_Y, _X, _W, _WX, _WY, _OK = range(6)
 
 
 @kernel("UniTuple(i8, 3)(i8, i8, i8)")
@@ -84,30 +82,49 @@ def total_weights(w: Floats) -> tuple[float, float]:
     return total, squares
 
 
-@kernel("i8(f8[::1], i8, f8[::1], f8[::1])")
-def _drop(valid: Floats, window: int, ok: Floats, w: Floats) -> int:
-    """Drop the sessions of the window that are not valid from ok and w; returns how many are left."""
+@kernel("i8(f8[:,::1], i8, i8, i8, f8[::1], f8[::1])")
+def _drop(valid: Floats, which: int, at: int, window: int, ok: Floats, w: Floats) -> int:
+    """Drop the sessions of a window that are not valid in row `which` from ok and w; returns how many are left."""
     left = 0
     for i in range(window):
-        ok[i] *= valid[i]
-        w[i] *= valid[i]
+        here = valid[which, at + i]
+        ok[i] *= here
+        w[i] *= here
         left += 1 if ok[i] == 1.0 else 0
     return left
 
 
-@kernel("UniTuple(f8, 4)(f8[::1], f8[::1], f8[::1], i8, f8[::1], f8[::1], f8[::1], f8[::1])", reorder=True)
+# Windows are addressed by a row and a first column. Making a slice of each would cost two atomic counts of references,
+# which is what half a pass over the window costs. Unsigned positions spare the compiler the question of negative ones.
+
+
+@kernel(
+    "UniTuple(f8, 4)(f8[:,::1], i8, f8[:,::1], i8, i8, f8[::1], i8, f8[::1], f8[::1], f8[::1], f8[::1])", reorder=True
+)
 def _enter(
-    r: Floats, m: Floats, w: Floats, window: int, y: Floats, x: Floats, wx: Floats, wy: Floats
+    rows: Floats,
+    rows_at: int,
+    filled: Floats,
+    market: int,
+    at: int,
+    w: Floats,
+    window: int,
+    y: Floats,
+    x: Floats,
+    wx: Floats,
+    wy: Floats,
 ) -> tuple[float, float, float, float]:
     """y = r, x = m, wx = w x, wy = w y. Returns (sum w x^2, sum w x y, sum w y^2, largest |x|).
 
-    All arrays are padded; what is beyond the window in r and m belongs to other sessions and is not looked at.
+    r is row 0 of rows, from column rows_at on; m is read from column `at` on. w, y, x, wx, wy are padded; what is beyond
+    the window in r and m belongs to other sessions and is not looked at.
     """
     xx = xy = yy = 0.0
     reach = np.int64(0)
+    which = np.uintp(market)
     for i in range(w.size):
-        yi = r[i] if i < window else 0.0
-        xi = m[i] if i < window else 0.0
+        yi = rows[np.uintp(0), np.uintp(rows_at + i)] if i < window else 0.0
+        xi = filled[which, np.uintp(at + i)] if i < window else 0.0
         wxi, wyi = w[i] * xi, w[i] * yi
         xx += wxi * xi
         xy += wxi * yi
@@ -119,13 +136,16 @@ def _enter(
 
 
 @kernel(
-    "UniTuple(f8, 6)(f8, f8, f8[::1], f8[::1], f8, f8, f8[::1], i8, f8[::1], f8[::1], f8[::1], f8[::1])", reorder=True
+    "UniTuple(f8, 6)(f8, f8, f8[:,::1], i8, i8, i8, f8, f8, f8[::1], i8, f8[::1], f8[::1], f8[::1], f8[::1])",
+    reorder=True,
 )
 def _descend(
     b: float,
     kink: float,
-    f: Floats,
-    m: Floats,
+    filled: Floats,
+    factor: int,
+    market: int,
+    at: int,
     on_market: float,
     on_above: float,
     w: Floats,
@@ -138,17 +158,18 @@ def _descend(
     """Leave a level, enter the next: y -= b x, then x = (f - on_market m) - on_above x, wx = w x, wy = w y.
 
     Returns (sum of w^2 clip(y, -kink, kink)^2 x^2 of the level left, sum w x^2, sum w x y, sum w y^2, sum w f^2,
-    largest |x|) with the new y, x and weights. f: raw returns of the next level's ETF.
+    largest |x|) with the new y, x and weights. f: raw returns of the next level's ETF, row `factor`.
     """
     meat = xx = xy = yy = raw = 0.0
     reach = np.int64(0)
+    row_f, row_m = np.uintp(factor), np.uintp(market)
     for i in range(w.size):
         yi = y[i] - b * x[i]
         bent = abs(yi) if abs(yi) <= kink else kink
         push = wx[i] * bent
         meat += push * push
-        fi = f[i] if i < window else 0.0
-        mi = m[i] if i < window else 0.0
+        fi = filled[row_f, np.uintp(at + i)] if i < window else 0.0
+        mi = filled[row_m, np.uintp(at + i)] if i < window else 0.0
         xi = (fi - on_market * mi) - on_above * x[i]
         wxi, wyi = w[i] * xi, w[i] * yi
         xx += wxi * xi
@@ -173,20 +194,20 @@ def _leave(y: Floats, x: Floats, wx: Floats, b: float, kink: float) -> float:
 
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, b1, f8, f8, f8, i8,"
-    "f8[::1], i8, f8, f8, b1, i8, f8, f8, f8, f8[:,::1], f8[:,::1], f8[::1], f8[::1], i2[::1], u1[::1])"
+    "void(f8[:,::1], i8, i8, f8[:,::1], f8[:,::1], i8, i8, i8, i8, b1, f8, f8, f8, i8, f8[::1], i8, f8, f8,"
+    "b1, i8, f8, f8, f8, f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
+    "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1], i8, i8)"
 )
 def _fit_window(
-    r: Floats,
-    vr: Floats,
-    m: Floats,
-    vm: Floats,
-    s: Floats,
-    vs: Floats,
-    u: Floats,
-    vu: Floats,
+    rows: Floats,
     at: int,
     n: int,
+    filled: Floats,
+    valid: Floats,
+    column: int,
+    market: int,
+    sector: int,
+    subsector: int,
     whole_legs: bool,
     sm: float,
     um: float,
@@ -202,48 +223,54 @@ def _fit_window(
     floor: float,
     alpha: float,
     warm: Floats,
-    work: Floats,
+    ok: Floats,
+    own: Floats,
+    y: Floats,
+    x: Floats,
+    wx: Floats,
+    wy: Floats,
     beta: Floats,
     se: Floats,
     n_obs: Codes,
     reason: Bytes,
+    i: int,
+    t: int,
 ) -> None:
-    """All levels of the window that starts at column `at`, through its residuals.
+    """All levels of one window, through its residuals, into cell (i, t) of the outputs, which are preset to none.
 
-    n: sessions with a return; whole_legs: no leg has a gap in the window
+    rows: (2, *) the stock's returns and their validity, read from column `at`; n: sessions with a return
+    filled, valid: the factors, read from `column`; market, sector, subsector: their rows; whole_legs: without gaps
     ages: (padded,) weights, 0 beyond the window; sw, sw2: their sum and sum of squares
     warm: (3, 2) any (b, sigma) per level to start from, replaced by this fit
-    work: (6, padded) scratch, zeros beyond the window
-    beta, se, n_obs, reason: (3,) outputs, preset to none
+    ok, own, y, x, wx, wy: (padded,) scratch, zeros beyond the window
     """
-    y, x, wx, wy, ok = work[_Y], work[_X], work[_WX], work[_WY], work[_OK]
-    span = slice(at, at + ages.size)
     w = ages
     if n < window or not whole_legs:
-        w = work[_W]
-        w[:window] = ages[:window]
+        own[:window] = ages[:window]
         ok[:window] = 1.0
-        n = _drop(vr[span], window, ok, w)
+        n = _drop(rows, 1, at, window, ok, own)
         if not whole_legs:
-            n = _drop(vm[span], window, ok, w)
-        sw, sw2 = total_weights(w)
-    xx, xy, yy, reach = _enter(r[span], m[span], w, window, y, x, wx, wy)
+            n = _drop(valid, market, column, window, ok, own)
+        sw, sw2 = total_weights(own)
+        w = own
+    xx, xy, yy, reach = _enter(rows, at, filled, market, column, w, window, y, x, wx, wy)
     raw, reference = xx, yy
     carried = 0
     for level in range(depth):
-        n_obs[level] = n
+        n_obs[level, i, t] = n
         b, kink, error, bread = np.nan, np.inf, np.nan, 0.0
+        why = 0
         if carried == _LEVEL_ABOVE:
-            reason[level] = _LEVEL_ABOVE
+            why = _LEVEL_ABOVE
         elif n < min_obs:
-            reason[level] = _TOO_FEW_OBS
+            why = _TOO_FEW_OBS
         elif carried == _EXACT_FIT or (level > 0 and yy <= ROUNDING * reference):
-            reason[level] = _EXACT_FIT
+            why = _EXACT_FIT
             b, error = 0.0, 0.0
         elif raw == 0.0 or yy == 0.0:
-            reason[level] = _ZERO_VARIANCE
+            why = _ZERO_VARIANCE
         elif (level == 1 and np.isnan(sm)) or (level == 2 and np.isnan(us)) or xx < COLLINEAR * raw:
-            reason[level] = _COLLINEAR
+            why = _COLLINEAR
         else:
             b = xy / (xx + alpha * sw)
             rss = yy - b * (2.0 * xy - b * xx)
@@ -252,7 +279,7 @@ def _fit_window(
                 if alpha == 0.0:
                     b += xe / xx
             if rss <= ROUNDING * yy:
-                reason[level] = _EXACT_FIT
+                why = _EXACT_FIT
                 error = 0.0
             elif not huber:
                 error = np.sqrt(rss / (xx * (sw * sw / sw2 - 1.0)))
@@ -264,50 +291,102 @@ def _fit_window(
                 warm[level, 0], warm[level, 1] = b, sigma
                 kink = epsilon * sigma
                 if status == AT_FLOOR:
-                    reason[level] = _SCALE_FLOOR
+                    why = _SCALE_FLOOR
                 elif status == UNCONVERGED:
-                    reason[level] = _UNCONVERGED
-        beta[level] = b
-        carried = _LEVEL_ABOVE if np.isnan(b) else _EXACT_FIT if reason[level] == _EXACT_FIT else 0
+                    why = _UNCONVERGED
+        carried = _LEVEL_ABOVE if np.isnan(b) else _EXACT_FIT if why == _EXACT_FIT else 0
         effective = sw * sw / sw2
         meat = 0.0
         if level + 1 < depth:
+            factor = sector if level == 0 else subsector
             if not whole_legs:
-                n = _drop((vs if level == 0 else vu)[span], window, ok, w)
-                sw, sw2 = total_weights(w)
+                n = _drop(valid, factor, column, window, ok, own)
+                sw, sw2 = total_weights(own)
             if carried == 0:
-                f = s if level == 0 else u
                 on_market, on_above = (0.0, sm) if level == 0 else (um, us)
                 meat, xx, xy, yy, raw, reach = _descend(
-                    b, kink, f[span], m[span], on_market, on_above, w, window, y, x, wx, wy
+                    b, kink, filled, factor, market, column, on_market, on_above, w, window, y, x, wx, wy
                 )
         elif bread > 0.0:
             meat = _leave(y, x, wx, b, kink)
         if bread > 0.0:
             error = np.sqrt(meat * effective / (effective - 1.0)) / bread
-        se[level] = error
+        beta[level, i, t], se[level, i, t], reason[level, i, t] = b, error, why
 
 
 # ------------------------------------------------------------------------------------------------ a run, rolling sums
 
+# Rows of what the levels need of the factors: 1/(<x,x> + penalty), <x,x> and 1/(<x,x> (n_eff - 1)) for the factor x of
+# each level, and the products of the cleaned factors with the raw ones above them.
+_INVERSE1, _SQUARE1, _ERROR1, _INVERSE2, _SQUARE2, _ERROR2, _INVERSE3, _SQUARE3, _ERROR3 = range(9)
+_STAR_M2, _STAR_M3, _STAR_S3, _UM = range(9, 13)
+CLEANED = 13
+
+
+@kernel("void(f8[:,::1], i8, f8[:,::1], i8, f8[:,::1], i8, i8, f8, f8[:,::1])")
+def clean_factors(
+    gram: Floats,
+    gram_at: int,
+    weight: Floats,
+    weight_at: int,
+    link: Floats,
+    link_at: int,
+    count: int,
+    alpha: float,
+    out: Floats,
+) -> None:
+    """out (CLEANED, >= count) from window sums of raw factors; each input is read from its own first column on.
+
+    Inverses are NaN where cancellation has eaten the digits of a cleaned factor, and then so is all that uses them.
+    """
+    g = slice(gram_at, gram_at + count)
+    mm, ms, mu, ss, su, uu = gram[MM, g], gram[MS, g], gram[MU, g], gram[SS, g], gram[SU, g], gram[UU, g]
+    sw, sw2 = weight[0, weight_at : weight_at + count], weight[1, weight_at : weight_at + count]
+    at = slice(link_at, link_at + count)
+    sm, um, us = link[SECTOR_ON_MARKET, at], link[SUB_ON_MARKET, at], link[SUB_ON_SECTOR, at]
+    for j in range(count):
+        spread = sw[j] * sw[j] / sw2[j] - 1.0
+        out[_SQUARE1, j] = mm[j]
+        out[_INVERSE1, j] = 1.0 / (mm[j] + alpha * sw[j])
+        out[_ERROR1, j] = 1.0 / (mm[j] * spread)
+    for j in range(count):
+        spread = sw[j] * sw[j] / sw2[j] - 1.0
+        star_m = ms[j] - sm[j] * mm[j]
+        star = (ss[j] - sm[j] * ms[j]) - sm[j] * star_m
+        out[_STAR_M2, j] = star_m
+        out[_SQUARE2, j] = star
+        out[_INVERSE2, j] = 1.0 / (star + alpha * sw[j]) if star > CANCELLATION * ss[j] else np.nan
+        out[_ERROR2, j] = 1.0 / (star * spread)
+    for j in range(count):
+        # <u*, .> with the raw returns first, then <u*, u*> from it.
+        spread = sw[j] * sw[j] / sw2[j] - 1.0
+        em = um[j] - us[j] * sm[j]
+        star_m = (mu[j] - em * mm[j]) - us[j] * ms[j]
+        star_s = (su[j] - em * ms[j]) - us[j] * ss[j]
+        star = ((uu[j] - em * mu[j]) - us[j] * su[j]) - em * star_m - us[j] * star_s
+        out[_UM, j] = em
+        out[_STAR_M3, j] = star_m
+        out[_STAR_S3, j] = star_s
+        out[_SQUARE3, j] = star
+        out[_INVERSE3, j] = 1.0 / (star + alpha * sw[j]) if star > CANCELLATION * uu[j] else np.nan
+        out[_ERROR3, j] = 1.0 / (star * spread)
+
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8[::1], i8[::1], i8, u1[::1], b1[::1], i8, f8,"
+    "void(f8[::1], f8[::1], f8[:,::1], i8, i8[::1], i8[::1], i8, u1[::1], b1[::1], i8,"
     "f8[::1], u1[::1], f8[::1], f8[::1], i2[::1], u1[::1])"
 )
 def _market_level(
     rr: Floats,
     rm: Floats,
-    mm: Floats,
-    sw: Floats,
-    sw2: Floats,
+    factors: Floats,
+    at: int,
     missing_from: Ints,
     missing_to: Ints,
     window: int,
     complete: Bytes,
     wanted: Bools,
     min_obs: int,
-    alpha: float,
     rss: Floats,
     verdict: Bytes,
     beta: Floats,
@@ -315,110 +394,86 @@ def _market_level(
     n_obs: Codes,
     reason: Bytes,
 ) -> None:
-    """L1 of a run from its window sums; rss and verdict are for the levels below. A level sets all its outputs."""
-    for j in range(rr.size):
+    """L1 of a run; rss and verdict are for the levels below. factors: of `clean_factors`, from column `at` on."""
+    here = slice(at, at + beta.size)
+    inverse, square, error = factors[_INVERSE1, here], factors[_SQUARE1, here], factors[_ERROR1, here]
+    for j in range(beta.size):
         n = window - (missing_to[j] - missing_from[j])
-        b = rm[j] / (mm[j] + alpha * sw[j])
-        left = rr[j] - b * (2.0 * rm[j] - b * mm[j])
         enough = n >= min_obs
-        verdict[j] = (
-            NOTHING
-            if not wanted[j]
-            else THROUGH_RESIDUALS
-            if not complete[j]
-            else NOTHING
-            if not enough
-            else FITTED
-            if left > CANCELLATION * rr[j]
-            else THROUGH_RESIDUALS
-        )
-        fitted = verdict[j] == FITTED
+        b = rm[j] * inverse[j]
+        left = rr[j] - b * (2.0 * rm[j] - b * square[j])
+        found = FITTED if complete[j] and left > CANCELLATION * rr[j] else THROUGH_RESIDUALS
+        found = found if wanted[j] and (enough or not complete[j]) else NOTHING
+        verdict[j] = found
         rss[j] = left
-        beta[j] = b if fitted else np.nan
-        se[j] = np.sqrt(left / (mm[j] * (sw[j] * sw[j] / sw2[j] - 1.0))) if fitted else np.nan
+        beta[j] = b if found == FITTED else np.nan
+        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
         n_obs[j] = n if wanted[j] else 0
         reason[j] = _TOO_FEW_OBS if wanted[j] and not enough else 0
 
 
-@kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8[::1],"
-    "f8[::1], u1[::1], f8[::1], f8[::1])"
-)
+@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1], u1[::1], f8[::1], f8[::1])")
 def _sector_level(
     rr: Floats,
     rm: Floats,
     rs: Floats,
-    mm: Floats,
-    ms: Floats,
-    ss: Floats,
     sm: Floats,
-    sw: Floats,
-    sw2: Floats,
+    factors: Floats,
+    at: int,
     beta1: Floats,
-    alpha: float,
     rss: Floats,
-    square: Floats,
     verdict: Bytes,
     beta: Floats,
     se: Floats,
 ) -> None:
-    """L2, in the manner of `_market_level`; square: <s*, s*>."""
-    for j in range(rr.size):
-        star_m = ms[j] - sm[j] * mm[j]
-        star = (ss[j] - sm[j] * ms[j]) - sm[j] * star_m
-        xy = (rs[j] - sm[j] * rm[j]) - beta1[j] * star_m
-        b = xy / (star + alpha * sw[j])
-        left = rss[j] - b * (2.0 * xy - b * star)
-        fine = (star > CANCELLATION * ss[j]) & (left > CANCELLATION * rr[j])
-        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (not fine) else verdict[j]
-        fitted = verdict[j] == FITTED
+    """L2, in the manner of `_market_level`."""
+    here = slice(at, at + beta.size)
+    inverse, square, error = factors[_INVERSE2, here], factors[_SQUARE2, here], factors[_ERROR2, here]
+    star_m = factors[_STAR_M2, here]
+    for j in range(beta.size):
+        xy = (rs[j] - sm[j] * rm[j]) - beta1[j] * star_m[j]
+        b = xy * inverse[j]
+        left = rss[j] - b * (2.0 * xy - b * square[j])
+        found = THROUGH_RESIDUALS if verdict[j] == FITTED and not left > CANCELLATION * rr[j] else verdict[j]
+        verdict[j] = found
         rss[j] = left
-        beta[j] = b if fitted else np.nan
-        se[j] = np.sqrt(left / (star * (sw[j] * sw[j] / sw2[j] - 1.0))) if fitted else np.nan
+        beta[j] = b if found == FITTED else np.nan
+        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
 
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
-    "f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8[::1], u1[::1], f8[::1], f8[::1])"
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1], f8[::1],"
+    "u1[::1], f8[::1], f8[::1])"
 )
 def _subsector_level(
     rr: Floats,
     rm: Floats,
     rs: Floats,
     ru: Floats,
-    mm: Floats,
-    ms: Floats,
-    mu: Floats,
-    ss: Floats,
-    su: Floats,
-    uu: Floats,
     sm: Floats,
-    on_market: Floats,
     us: Floats,
-    sw: Floats,
-    sw2: Floats,
+    factors: Floats,
+    at: int,
     beta1: Floats,
     beta2: Floats,
-    alpha: float,
     rss: Floats,
     verdict: Bytes,
     beta: Floats,
     se: Floats,
 ) -> None:
-    """L3, in the manner of `_market_level`: <u*, .> on the raw returns first, then <u*, u*> and <e2, u*> from it."""
-    for j in range(rr.size):
-        um = on_market[j] - us[j] * sm[j]
-        star_m = (mu[j] - um * mm[j]) - us[j] * ms[j]
-        star_s = (su[j] - um * ms[j]) - us[j] * ss[j]
-        star = ((uu[j] - um * mu[j]) - us[j] * su[j]) - um * star_m - us[j] * star_s
-        xy = ((ru[j] - um * rm[j]) - us[j] * rs[j]) - (beta1[j] - beta2[j] * sm[j]) * star_m - beta2[j] * star_s
-        b = xy / (star + alpha * sw[j])
-        left = rss[j] - b * (2.0 * xy - b * star)
-        fine = (star > CANCELLATION * uu[j]) & (left > CANCELLATION * rr[j])
-        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (not fine) else verdict[j]
-        fitted = verdict[j] == FITTED
-        beta[j] = b if fitted else np.nan
-        se[j] = np.sqrt(left / (star * (sw[j] * sw[j] / sw2[j] - 1.0))) if fitted else np.nan
+    """L3, in the manner of `_market_level`."""
+    here = slice(at, at + beta.size)
+    inverse, square, error = factors[_INVERSE3, here], factors[_SQUARE3, here], factors[_ERROR3, here]
+    star_m, star_s, um = factors[_STAR_M3, here], factors[_STAR_S3, here], factors[_UM, here]
+    for j in range(beta.size):
+        of_u = (ru[j] - um[j] * rm[j]) - us[j] * rs[j]
+        xy = (of_u - (beta1[j] - beta2[j] * sm[j]) * star_m[j]) - beta2[j] * star_s[j]
+        b = xy * inverse[j]
+        left = rss[j] - b * (2.0 * xy - b * square[j])
+        found = THROUGH_RESIDUALS if verdict[j] == FITTED and not left > CANCELLATION * rr[j] else verdict[j]
+        verdict[j] = found
+        beta[j] = b if found == FITTED else np.nan
+        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
 
 
 @kernel("void(i2[::1], u1[::1], i2[::1], u1[::1])")
@@ -440,7 +495,7 @@ def _blank(beta: Floats, se: Floats, n_obs: Codes, reason: Bytes, level: int, i:
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1],"
-    "u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], f8[::1], f8[::1], b1, i8, f8, f8, f8,"
+    "u1[:,::1], i8, i8, i8, f8[::1], f8[::1], f8[::1], b1, i8, f8, f8, f8,"
     "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1])"
 )
 def cascade_tile(
@@ -452,10 +507,9 @@ def cascade_tile(
     subsector: Codes,
     wanted: Bools,
     pair_of: Ints,
-    gram: Floats,
+    cleaned: Floats,
     link: Floats,
     complete: Bytes,
-    weight: Floats,
     first: int,
     start: int,
     stop: int,
@@ -474,8 +528,8 @@ def cascade_tile(
 ) -> None:
     """Sessions [start, stop) of every stock of r (n, T).
 
-    gram, link, complete, weight: of the `FactorPanel` of these sessions; weights, weights2: (window + 1,) by age and
-    their squares; ages: (padded,) weights of a window's rows, oldest first, then zeros
+    cleaned: (P, CLEANED, C) of each pair, not read by `huber`; link, complete: of the `FactorPanel` of these sessions
+    weights, weights2: (window + 1,) by age, and their squares; ages: of `oldest_first`
     Outputs (3, n, T'); the columns of [start, stop) are overwritten: NaN (0) where not wanted.
     """
     window = weights.size - 1
@@ -483,19 +537,25 @@ def cascade_tile(
     columns = count + window - 1
     none = filled.shape[0] - 1
     here = slice(start, start + columns + LANES)
-    row, ok = np.zeros(columns + LANES), np.zeros(columns + LANES)
+    rows = np.zeros((2, columns + LANES))
+    row, ok = rows[0], rows[1]
     missing = np.empty(columns + 1, np.int64)
     x = np.empty((9, columns))
     sums = np.empty((5, count))
-    own_gram, own_weight = np.empty((9, count)), np.empty((2, count))
-    rss, square = np.empty(count), np.empty(count)
+    own_gram, own_weight, own = np.empty((9, count)), np.empty((2, count)), np.empty((CLEANED, count))
+    rss = np.empty(count)
     verdict = np.empty(count, np.uint8)
-    work = np.zeros((6, ages.size))
+    w_ok, w, y, x_, wx, wy = (
+        np.zeros(ages.size),
+        np.zeros(ages.size),
+        np.zeros(ages.size),
+        np.zeros(ages.size),
+        np.zeros(ages.size),
+        np.zeros(ages.size),
+    )
     warm = np.empty((3, 2))
-    cell_beta, cell_se = np.empty(3), np.empty(3)
-    cell_n, cell_reason = np.empty(3, np.int16), np.empty(3, np.uint8)
     sw, sw2 = total_weights(ages)
-    m, vm = filled[market, here], valid[market, here]
+    m = filled[market, here]
 
     for i in range(r.shape[0]):
         done = start
@@ -518,8 +578,7 @@ def cascade_tile(
             p = pair_of[s_etf + 1, u_etf + 1]
             s_row = s_etf if depth >= 2 else none
             u_row = u_etf if depth >= 3 else none
-            s, vs = filled[s_row, here], valid[s_row, here]
-            u, vu = filled[u_row, here], valid[u_row, here]
+            s, u = filled[s_row, here], filled[u_row, here]
             c, length = begin - start, end - begin
             if huber:
                 for level in range(depth):
@@ -543,33 +602,28 @@ def cascade_tile(
                     sums[RU],
                     sums[R],
                 )
-                if missing[c + length + window - 1] == missing[c]:
-                    g, g_at = gram[p], c
-                    w, w_at = weight, c
-                else:
+                factors, at = cleaned[p], c
+                if missing[c + length + window - 1] != missing[c]:
                     factor_products(ok[run], m[run], s[run], u[run], x)
                     window_sums(x, 6, length, phase, weights, own_gram)
                     x[0, : length + window - 1] = ok[run]
                     window_sums(x, 1, length, phase, weights, own_weight)
                     window_sums(x, 1, length, phase, weights2, own_weight[1:])
-                    g, g_at = own_gram, 0
-                    w, w_at = own_weight, 0
-                at = slice(g_at, g_at + length)
-                rr, rm = sums[RR, :length], sums[RM, :length]
-                w1, w2 = w[0, w_at : w_at + length], w[1, w_at : w_at + length]
+                    clean_factors(own_gram, 0, own_weight, 0, link[p], c, length, alpha, own)
+                    factors, at = own, 0
+                rr, rm, rs, ru = sums[RR, :length], sums[RM, :length], sums[RS, :length], sums[RU, :length]
+                sm, us = link[p, SECTOR_ON_MARKET, cells], link[p, SUB_ON_SECTOR, cells]
                 _market_level(
                     rr,
                     rm,
-                    g[MM, at],
-                    w1,
-                    w2,
+                    factors,
+                    at,
                     missing[cells],
                     missing[c + window : c + window + length],
                     window,
                     complete[p, cells],
                     wanted[i, begin:end],
                     min_obs,
-                    alpha,
                     rss,
                     verdict,
                     beta[0, i, begin:end],
@@ -585,69 +639,26 @@ def cascade_tile(
                         reason[level, i, begin:end],
                     )
                 if depth >= 2:
-                    _sector_level(
-                        rr,
-                        rm,
-                        sums[RS, :length],
-                        g[MM, at],
-                        g[MS, at],
-                        g[SS, at],
-                        link[p, SECTOR_ON_MARKET, cells],
-                        w1,
-                        w2,
-                        beta[0, i, begin:end],
-                        alpha,
-                        rss,
-                        square,
-                        verdict,
-                        beta[1, i, begin:end],
-                        se[1, i, begin:end],
-                    )
-                if depth >= 3:
-                    _subsector_level(
-                        rr,
-                        rm,
-                        sums[RS, :length],
-                        sums[RU, :length],
-                        g[MM, at],
-                        g[MS, at],
-                        g[MU, at],
-                        g[SS, at],
-                        g[SU, at],
-                        g[UU, at],
-                        link[p, SECTOR_ON_MARKET, cells],
-                        link[p, SUB_ON_MARKET, cells],
-                        link[p, SUB_ON_SECTOR, cells],
-                        w1,
-                        w2,
-                        beta[0, i, begin:end],
-                        beta[1, i, begin:end],
-                        alpha,
-                        rss,
-                        verdict,
-                        beta[2, i, begin:end],
-                        se[2, i, begin:end],
-                    )
+                    b1, b2, e2 = beta[0, i, begin:end], beta[1, i, begin:end], se[1, i, begin:end]
+                    _sector_level(rr, rm, rs, sm, factors, at, b1, rss, verdict, b2, e2)
+                    if depth >= 3:
+                        b3, e3 = beta[2, i, begin:end], se[2, i, begin:end]
+                        _subsector_level(rr, rm, rs, ru, sm, us, factors, at, b1, b2, rss, verdict, b3, e3)
             warm[:] = np.nan
             for t in range(begin, end):
                 j = t - start
                 if (wanted[i, t] == 0) if huber else (verdict[t - begin] != THROUGH_RESIDUALS):
                     continue
-                cell_beta[:] = np.nan
-                cell_se[:] = np.nan
-                cell_n[:] = 0
-                cell_reason[:] = 0
                 _fit_window(
-                    row,
-                    ok,
-                    m,
-                    vm,
-                    s,
-                    vs,
-                    u,
-                    vu,
+                    rows,
                     j,
                     window - (missing[j + window] - missing[j]),
+                    filled,
+                    valid,
+                    t,
+                    market,
+                    s_row,
+                    u_row,
                     complete[p, j] == 1,
                     link[p, SECTOR_ON_MARKET, j],
                     link[p, SUB_ON_MARKET, j],
@@ -663,17 +674,19 @@ def cascade_tile(
                     floor,
                     alpha,
                     warm,
-                    work,
-                    cell_beta,
-                    cell_se,
-                    cell_n,
-                    cell_reason,
+                    w_ok,
+                    w,
+                    y,
+                    x_,
+                    wx,
+                    wy,
+                    beta,
+                    se,
+                    n_obs,
+                    reason,
+                    i,
+                    t,
                 )
-                for level in range(depth):
-                    beta[level, i, t] = cell_beta[level]
-                    se[level, i, t] = cell_se[level]
-                    n_obs[level, i, t] = cell_n[level]
-                    reason[level, i, t] = cell_reason[level]
             done = end
             begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], end, stop)
         for level in range(3):

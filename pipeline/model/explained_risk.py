@@ -142,18 +142,60 @@ def _through_window(
 
 # ------------------------------------------------------------------------------------------------ a run, rolling sums
 
+# Rows of what the levels need of the factors: 1 / sum w, means of the raw factors, variance of each level's factor,
+# covariances of the cleaned factors with the raw ones above them, and how large the terms of those variances are.
+_UNIT, _MEAN_M, _MEAN_S, _MEAN_U, _VAR1, _VAR2, _VAR3, _STAR_M2, _STAR_M3, _STAR_S3, _UM, _TERMS2, _TERMS3 = range(13)
+CENTRED = 13
+
+
+@kernel("void(f8[:,::1], i8, f8[::1], f8[:,::1], i8, i8, f8[:,::1])")
+def centre_factors(gram: Floats, gram_at: int, sw: Floats, link: Floats, link_at: int, count: int, out: Floats) -> None:
+    """out (CENTRED, >= count) from window sums of raw factors; gram and link are read from their own columns on."""
+    g = slice(gram_at, gram_at + count)
+    mm, ms, mu, ss, su, uu = gram[MM, g], gram[MS, g], gram[MU, g], gram[SS, g], gram[SU, g], gram[UU, g]
+    m1, s1, u1 = gram[M, g], gram[S, g], gram[U, g]
+    at = slice(link_at, link_at + count)
+    sm, um, us = link[SECTOR_ON_MARKET, at], link[SUB_ON_MARKET, at], link[SUB_ON_SECTOR, at]
+    for j in range(count):
+        unit = 1.0 / sw[j]
+        mean_m, mean_s, mean_u = m1[j] * unit, s1[j] * unit, u1[j] * unit
+        out[_UNIT, j], out[_MEAN_M, j], out[_MEAN_S, j], out[_MEAN_U, j] = unit, mean_m, mean_s, mean_u
+        out[_VAR1, j] = mm[j] * unit - mean_m * mean_m
+    for j in range(count):
+        unit, mean_m, mean_s = out[_UNIT, j], out[_MEAN_M, j], out[_MEAN_S, j]
+        var_m = out[_VAR1, j]
+        cov_ms = ms[j] * unit - mean_m * mean_s
+        var_s = ss[j] * unit - mean_s * mean_s
+        star_m = cov_ms - sm[j] * var_m
+        out[_STAR_M2, j] = star_m
+        out[_VAR2, j] = (var_s - sm[j] * cov_ms) - sm[j] * star_m
+        out[_TERMS2, j] = var_s + sm[j] * sm[j] * var_m
+    for j in range(count):
+        unit, mean_m, mean_s, mean_u = out[_UNIT, j], out[_MEAN_M, j], out[_MEAN_S, j], out[_MEAN_U, j]
+        var_m = out[_VAR1, j]
+        cov_ms = ms[j] * unit - mean_m * mean_s
+        var_s = ss[j] * unit - mean_s * mean_s
+        cov_mu = mu[j] * unit - mean_m * mean_u
+        cov_su = su[j] * unit - mean_s * mean_u
+        var_u = uu[j] * unit - mean_u * mean_u
+        em = um[j] - us[j] * sm[j]
+        star_m = (cov_mu - em * var_m) - us[j] * cov_ms
+        star_s = (cov_su - em * cov_ms) - us[j] * var_s
+        out[_UM, j], out[_STAR_M3, j], out[_STAR_S3, j] = em, star_m, star_s
+        out[_VAR3, j] = ((var_u - em * cov_mu) - us[j] * cov_su) - em * star_m - us[j] * star_s
+        out[_TERMS3, j] = var_u + em * em * var_m + us[j] * us[j] * var_s
+
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8[::1], i8[::1], i8, i8, u1[::1], b1[::1],"
+    "void(f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], i8[::1], i8[::1], i8, i8, u1[::1], b1[::1],"
     "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
 def _market_shares(
     rr: Floats,
     rm: Floats,
     r1: Floats,
-    mm: Floats,
-    m1: Floats,
-    sw: Floats,
+    factors: Floats,
+    at: int,
     beta: Floats,
     missing_from: Ints,
     missing_to: Ints,
@@ -169,105 +211,84 @@ def _market_shares(
     market: Floats,
     residual: Floats,
 ) -> None:
-    """Total variance and L1 of a run from its window sums.
+    """Total variance and L1 of a run. factors: of `centre_factors`, from column `at` on.
 
     For the levels below: verdict, total = V0, left = V1, and the size of the terms that V1 is made of; where that is
     far above V0, cancellation has eaten the digits.
     """
-    for j in range(rr.size):
-        inverse = 1.0 / sw[j]
-        mean_r, mean_m = r1[j] * inverse, m1[j] * inverse
-        v0 = rr[j] * inverse - mean_r * mean_r
-        rm_c = rm[j] * inverse - mean_r * mean_m
-        mm_c = mm[j] * inverse - mean_m * mean_m
+    here = slice(at, at + beta.size)
+    unit, mean_m, var_m = factors[_UNIT, here], factors[_MEAN_M, here], factors[_VAR1, here]
+    for j in range(beta.size):
+        mean_r = r1[j] * unit[j]
+        raw = rr[j] * unit[j]
+        v0 = raw - mean_r * mean_r
         b = beta[j]
-        v1 = v0 - b * (2.0 * rm_c - b * mm_c)
-        size = b * b * mm_c
-        enough = window - (missing_to[j] - missing_from[j]) >= min_obs
-        fine = (v0 > CANCELLATION * (rr[j] * inverse)) & (not (size * CANCELLATION >= v0))
-        verdict[j] = NOTHING if not (wanted[j] and enough) else FITTED if complete[j] and fine else THROUGH_RESIDUALS
-        fitted = verdict[j] == FITTED
-        unit = 1.0 / v0
+        v1 = v0 - b * (2.0 * (rm[j] * unit[j] - mean_r * mean_m[j]) - b * var_m[j])
+        size = b * b * var_m[j]
+        fine = v0 > CANCELLATION * raw and not size * CANCELLATION >= v0
+        found = FITTED if complete[j] and fine else THROUGH_RESIDUALS
+        found = found if wanted[j] and window - (missing_to[j] - missing_from[j]) >= min_obs else NOTHING
+        inverse = 1.0 / v0
+        verdict[j] = found
         total[j], left[j], terms[j] = v0, v1, size
-        variance[j] = v0 if fitted else np.nan
-        market[j] = (v0 - v1) * unit if fitted else np.nan
-        residual[j] = v1 * unit if fitted else np.nan
+        variance[j] = v0 if found == FITTED else np.nan
+        market[j] = (v0 - v1) * inverse if found == FITTED else np.nan
+        residual[j] = v1 * inverse if found == FITTED else np.nan
 
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
-    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1],"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
 def _sector_shares(
     rm: Floats,
     rs: Floats,
     r1: Floats,
-    mm: Floats,
-    ms: Floats,
-    ss: Floats,
-    m1: Floats,
-    s1: Floats,
-    sw: Floats,
     sm: Floats,
+    factors: Floats,
+    at: int,
     beta1: Floats,
     beta2: Floats,
     verdict: Bytes,
     total: Floats,
     left: Floats,
     terms: Floats,
-    market_above: Floats,
-    market: Floats,
     sector: Floats,
     residual: Floats,
 ) -> None:
-    """L2, in the manner of `_market_shares`. Without gaps in the legs the market share is the same at every level."""
-    for j in range(rm.size):
-        inverse = 1.0 / sw[j]
-        mean_r, mean_m, mean_s = r1[j] * inverse, m1[j] * inverse, s1[j] * inverse
-        rm_c = rm[j] * inverse - mean_r * mean_m
-        rs_c = rs[j] * inverse - mean_r * mean_s
-        mm_c = mm[j] * inverse - mean_m * mean_m
-        ms_c = ms[j] * inverse - mean_m * mean_s
-        ss_c = ss[j] * inverse - mean_s * mean_s
+    """Sector and residual share of L2, in the manner of `_market_shares`."""
+    here = slice(at, at + beta2.size)
+    unit, mean_m, mean_s = factors[_UNIT, here], factors[_MEAN_M, here], factors[_MEAN_S, here]
+    star_m, var, size = factors[_STAR_M2, here], factors[_VAR2, here], factors[_TERMS2, here]
+    for j in range(beta2.size):
+        mean_r = r1[j] * unit[j]
+        cov_m = rm[j] * unit[j] - mean_r * mean_m[j]
+        cov_s = rs[j] * unit[j] - mean_r * mean_s[j]
         b = beta2[j]
-        star_m = ms_c - sm[j] * mm_c
-        star = (ss_c - sm[j] * ms_c) - sm[j] * star_m
-        xy = (rs_c - sm[j] * rm_c) - beta1[j] * star_m
         v1, v0 = left[j], total[j]
-        v2 = v1 - b * (2.0 * xy - b * star)
-        size = terms[j] + b * b * (ss_c + sm[j] * sm[j] * mm_c)
-        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (size * CANCELLATION >= v0) else verdict[j]
-        fitted = (verdict[j] == FITTED) & (v2 == v2)
-        unit = 1.0 / v0
-        left[j], terms[j] = v2, size
-        market[j] = market_above[j] if fitted else np.nan
-        sector[j] = (v1 - v2) * unit if fitted else np.nan
-        residual[j] = v2 * unit if fitted else np.nan
+        v2 = v1 - b * (2.0 * ((cov_s - sm[j] * cov_m) - beta1[j] * star_m[j]) - b * var[j])
+        sizes = terms[j] + b * b * size[j]
+        found = THROUGH_RESIDUALS if verdict[j] == FITTED and sizes * CANCELLATION >= v0 else verdict[j]
+        inverse = 1.0 / v0
+        verdict[j] = found
+        left[j], terms[j] = v2, sizes
+        sector[j] = (v1 - v2) * inverse if found == FITTED else np.nan
+        residual[j] = v2 * inverse if found == FITTED else np.nan
 
 
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
-    "f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
-    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1], f8[::1],"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
 def _subsector_shares(
     rm: Floats,
     rs: Floats,
     ru: Floats,
     r1: Floats,
-    mm: Floats,
-    ms: Floats,
-    mu: Floats,
-    ss: Floats,
-    su: Floats,
-    uu: Floats,
-    m1: Floats,
-    s1: Floats,
-    u1: Floats,
-    sw: Floats,
     sm: Floats,
-    on_market: Floats,
     us: Floats,
+    factors: Floats,
+    at: int,
     beta1: Floats,
     beta2: Floats,
     beta3: Floats,
@@ -275,47 +296,47 @@ def _subsector_shares(
     total: Floats,
     left: Floats,
     terms: Floats,
-    market_above: Floats,
-    sector_above: Floats,
-    market: Floats,
-    sector: Floats,
     subsector: Floats,
     residual: Floats,
 ) -> None:
-    """L3, in the manner of `_sector_shares`."""
-    for j in range(rm.size):
-        inverse = 1.0 / sw[j]
-        mean_r, mean_m, mean_s, mean_u = r1[j] * inverse, m1[j] * inverse, s1[j] * inverse, u1[j] * inverse
-        rm_c = rm[j] * inverse - mean_r * mean_m
-        rs_c = rs[j] * inverse - mean_r * mean_s
-        ru_c = ru[j] * inverse - mean_r * mean_u
-        mm_c = mm[j] * inverse - mean_m * mean_m
-        ms_c = ms[j] * inverse - mean_m * mean_s
-        mu_c = mu[j] * inverse - mean_m * mean_u
-        ss_c = ss[j] * inverse - mean_s * mean_s
-        su_c = su[j] * inverse - mean_s * mean_u
-        uu_c = uu[j] * inverse - mean_u * mean_u
+    """Subsector and residual share of L3, in the manner of `_market_shares`."""
+    here = slice(at, at + beta3.size)
+    unit, mean_m, mean_s, mean_u = (
+        factors[_UNIT, here],
+        factors[_MEAN_M, here],
+        factors[_MEAN_S, here],
+        factors[_MEAN_U, here],
+    )
+    star_m, star_s, um = factors[_STAR_M3, here], factors[_STAR_S3, here], factors[_UM, here]
+    var, size = factors[_VAR3, here], factors[_TERMS3, here]
+    for j in range(beta3.size):
+        mean_r = r1[j] * unit[j]
+        cov_m = rm[j] * unit[j] - mean_r * mean_m[j]
+        cov_s = rs[j] * unit[j] - mean_r * mean_s[j]
+        cov_u = ru[j] * unit[j] - mean_r * mean_u[j]
+        of_u = (cov_u - um[j] * cov_m) - us[j] * cov_s
         b = beta3[j]
-        um = on_market[j] - us[j] * sm[j]
-        star_m = (mu_c - um * mm_c) - us[j] * ms_c
-        star_s = (su_c - um * ms_c) - us[j] * ss_c
-        star = ((uu_c - um * mu_c) - us[j] * su_c) - um * star_m - us[j] * star_s
-        xy = ((ru_c - um * rm_c) - us[j] * rs_c) - (beta1[j] - beta2[j] * sm[j]) * star_m - beta2[j] * star_s
         v2, v0 = left[j], total[j]
-        v3 = v2 - b * (2.0 * xy - b * star)
-        size = terms[j] + b * b * (uu_c + um * um * mm_c + us[j] * us[j] * ss_c)
-        verdict[j] = THROUGH_RESIDUALS if (verdict[j] == FITTED) & (size * CANCELLATION >= v0) else verdict[j]
-        fitted = (verdict[j] == FITTED) & (v3 == v3)
-        unit = 1.0 / v0
-        market[j] = market_above[j] if fitted else np.nan
-        sector[j] = sector_above[j] if fitted else np.nan
-        subsector[j] = (v2 - v3) * unit if fitted else np.nan
-        residual[j] = v3 * unit if fitted else np.nan
+        xy = (of_u - (beta1[j] - beta2[j] * sm[j]) * star_m[j]) - beta2[j] * star_s[j]
+        v3 = v2 - b * (2.0 * xy - b * var[j])
+        sizes = terms[j] + b * b * size[j]
+        found = THROUGH_RESIDUALS if verdict[j] == FITTED and sizes * CANCELLATION >= v0 else verdict[j]
+        inverse = 1.0 / v0
+        verdict[j] = found
+        subsector[j] = (v2 - v3) * inverse if found == FITTED else np.nan
+        residual[j] = v3 * inverse if found == FITTED else np.nan
+
+
+@kernel("void(f8[::1], f8[::1], f8[::1])")
+def _where_known(share: Floats, residual: Floats, out: Floats) -> None:
+    """A share of the level above that holds at this level too, where this level has a residual."""
+    for j in range(out.size):
+        out[j] = share[j] if residual[j] == residual[j] else np.nan
 
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i8[:,::1],"
-    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], i8, i8, i8, f8[::1], f8[::1], i8, f8[:,:,::1], f8[:,::1])"
+    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], i8, i8, i8, f8[::1], f8[::1], i8, f8[:,:,::1], f8[:,::1])"
 )
 def explained_risk_tile(
     r: Floats,
@@ -327,10 +348,9 @@ def explained_risk_tile(
     beta: Floats,
     wanted: Bools,
     pair_of: Ints,
-    gram: Floats,
+    centred: Floats,
     link: Floats,
     complete: Bytes,
-    weight: Floats,
     first: int,
     start: int,
     stop: int,
@@ -342,6 +362,7 @@ def explained_risk_tile(
 ) -> None:
     """Sessions [start, stop) of every stock of r (n, T); arguments as in `cascade_tile`, beta (3, n, T') adjusted.
 
+    centred: (P, CENTRED, C) of each pair.
     Outputs: shares (9, n, T') in the order of `SHARES`, variance (n, T'); NaN where not wanted.
     """
     window = weights.size - 1
@@ -353,7 +374,7 @@ def explained_risk_tile(
     missing = np.empty(columns + 1, np.int64)
     x = np.empty((9, columns))
     sums = np.empty((5, count))
-    own_gram, own_weight = np.empty((9, count)), np.empty((1, count))
+    own_gram, own_weight, own = np.empty((9, count)), np.empty((1, count)), np.empty((CENTRED, count))
     total, left, terms = np.empty(count), np.empty(count), np.empty(count)
     verdict = np.empty(count, np.uint8)
     work = np.empty((5, window))
@@ -394,22 +415,25 @@ def explained_risk_tile(
                 sums[RU],
                 sums[R],
             )
-            g, sw, g_at = gram[p], weight[0], c
+            factors, at = centred[p], c
             if missing[c + length + window - 1] != missing[c]:
                 factor_products(ok[run], m[run], s[run], u[run], x)
                 window_sums(x, 9, length, phase, weights, own_gram)
                 x[0, : length + window - 1] = ok[run]
                 window_sums(x, 1, length, phase, weights, own_weight)
-                g, sw, g_at = own_gram, own_weight[0], 0
-            at = slice(g_at, g_at + length)
+                centre_factors(own_gram, 0, own_weight[0], link[p], c, length, own)
+                factors, at = own, 0
+            rr, rm, rs, ru = sums[RR, :length], sums[RM, :length], sums[RS, :length], sums[RU, :length]
+            r1, sm, us = sums[R, :length], link[p, SECTOR_ON_MARKET, cells], link[p, SUB_ON_SECTOR, cells]
+            b1 = beta[0, i, begin:end]
+            market1 = shares[0, i, begin:end]
             _market_shares(
-                sums[RR, :length],
-                sums[RM, :length],
-                sums[R, :length],
-                g[MM, at],
-                g[M, at],
-                sw[at],
-                beta[0, i, begin:end],
+                rr,
+                rm,
+                r1,
+                factors,
+                at,
+                b1,
                 missing[cells],
                 missing[c + window : c + window + length],
                 window,
@@ -421,65 +445,38 @@ def explained_risk_tile(
                 left,
                 terms,
                 variance[i, begin:end],
-                shares[0, i, begin:end],
+                market1,
                 shares[1, i, begin:end],
             )
             if depth >= 2:
-                _sector_shares(
-                    sums[RM, :length],
-                    sums[RS, :length],
-                    sums[R, :length],
-                    g[MM, at],
-                    g[MS, at],
-                    g[SS, at],
-                    g[M, at],
-                    g[S, at],
-                    sw[at],
-                    link[p, SECTOR_ON_MARKET, cells],
-                    beta[0, i, begin:end],
-                    beta[1, i, begin:end],
-                    verdict,
-                    total,
-                    left,
-                    terms,
-                    shares[0, i, begin:end],
-                    shares[2, i, begin:end],
-                    shares[3, i, begin:end],
-                    shares[4, i, begin:end],
-                )
-            if depth >= 3:
-                _subsector_shares(
-                    sums[RM, :length],
-                    sums[RS, :length],
-                    sums[RU, :length],
-                    sums[R, :length],
-                    g[MM, at],
-                    g[MS, at],
-                    g[MU, at],
-                    g[SS, at],
-                    g[SU, at],
-                    g[UU, at],
-                    g[M, at],
-                    g[S, at],
-                    g[U, at],
-                    sw[at],
-                    link[p, SECTOR_ON_MARKET, cells],
-                    link[p, SUB_ON_MARKET, cells],
-                    link[p, SUB_ON_SECTOR, cells],
-                    beta[0, i, begin:end],
-                    beta[1, i, begin:end],
-                    beta[2, i, begin:end],
-                    verdict,
-                    total,
-                    left,
-                    terms,
-                    shares[0, i, begin:end],
-                    shares[3, i, begin:end],
-                    shares[5, i, begin:end],
-                    shares[6, i, begin:end],
-                    shares[7, i, begin:end],
-                    shares[8, i, begin:end],
-                )
+                # Without gaps in the legs, the share of a factor is the same at every level that has it.
+                b2, sector2, residual = beta[1, i, begin:end], shares[3, i, begin:end], shares[4, i, begin:end]
+                _sector_shares(rm, rs, r1, sm, factors, at, b1, b2, verdict, total, left, terms, sector2, residual)
+                _where_known(market1, residual, shares[2, i, begin:end])
+                if depth >= 3:
+                    b3, residual = beta[2, i, begin:end], shares[8, i, begin:end]
+                    subsector3 = shares[7, i, begin:end]
+                    _subsector_shares(
+                        rm,
+                        rs,
+                        ru,
+                        r1,
+                        sm,
+                        us,
+                        factors,
+                        at,
+                        b1,
+                        b2,
+                        b3,
+                        verdict,
+                        total,
+                        left,
+                        terms,
+                        subsector3,
+                        residual,
+                    )
+                    _where_known(market1, residual, shares[5, i, begin:end])
+                    _where_known(sector2, residual, shares[6, i, begin:end])
             for t in range(begin, end):
                 if verdict[t - begin] == THROUGH_RESIDUALS:
                     deep = 0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model.cascade import cascade_tile, count_reasons
+from pipeline.model.cascade import CLEANED, cascade_tile, clean_factors, count_reasons
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints
-from pipeline.model.explained_risk import SHARES, explained_risk_tile
+from pipeline.model.explained_risk import CENTRED, SHARES, centre_factors, explained_risk_tile
 from pipeline.model.link_betas import FactorPanel, LinkBetas, factor_panel, fill_factors, pairs_in_use
 from pipeline.model.params import KernelParams
 from pipeline.model.reasons import DegenerateReason
@@ -154,7 +154,12 @@ def cascade(
     )
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
+    huber = params.estimator == "huber"
+    alpha = params.ridge_alpha if params.estimator == "ridge" else 0.0
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
+        cleaned = np.empty((0 if huber else len(pairs), CLEANED, stop - start))
+        for p in range(len(cleaned)):
+            clean_factors(panel.gram[p], 0, panel.weight, 0, panel.link[p], 0, stop - start, alpha, cleaned[p])
         cascade_tile(
             r,
             panel.filled,
@@ -164,21 +169,20 @@ def cascade(
             subsector,
             wanted,
             pair_of,
-            panel.gram,
+            cleaned,
             panel.link,
             panel.complete,
-            panel.weight,
             first,
             start,
             stop,
             weights,
             weights * weights,
             ages,
-            params.estimator == "huber",
+            huber,
             params.min_obs,
             params.huber_epsilon,
             params.huber_scale_floor,
-            params.ridge_alpha if params.estimator == "ridge" else 0.0,
+            alpha,
             out.beta,
             out.se,
             out.n_obs,
@@ -214,6 +218,9 @@ def explained_risk(
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
+        centred = np.empty((len(pairs), CENTRED, stop - start))
+        for p in range(len(pairs)):
+            centre_factors(panel.gram[p], 0, panel.weight[0], panel.link[p], 0, stop - start, centred[p])
         explained_risk_tile(
             r,
             panel.filled,
@@ -224,10 +231,9 @@ def explained_risk(
             beta,
             wanted,
             pair_of,
-            panel.gram,
+            centred,
             panel.link,
             panel.complete,
-            panel.weight,
             first,
             start,
             stop,
