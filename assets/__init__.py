@@ -2,5 +2,5 @@
 
 `inputs`, `stores` and `publication` are the assets; `staging` ties a Dagster run to a staging run; `checks`,
 `metadata`, `figures` and `plots` are what the page shows; `schedules`, `freshness` and `alerts` run it every night;
-`operations` is what a deployment sets; `definitions` puts it together.
+`deployment` is what a deployment sets; `definitions` puts it together.
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.operations import Operations
+from assets.deployment import Deployment
 from assets.partitions import RANGE_END, RANGE_START
 
 ATTEMPTS = 3
@@ -91,14 +91,14 @@ def _plain(value: dg.MetadataValue) -> Any:
     return value.value
 
 
-def send(alert: Alert, operations: Operations) -> list[str]:
+def send(alert: Alert, deployment: Deployment) -> list[str]:
     """Delivers an alert to every target that is configured; what was done, in words. Raises AlertNotSent."""
     done = []
-    if operations.alert_webhook is not None:
-        _post(operations.alert_webhook.get_secret_value(), alert.document())
+    if deployment.alert_webhook is not None:
+        _post(deployment.alert_webhook.get_secret_value(), alert.document())
         done.append("posted to the webhook")
-    if operations.alert_command is not None:
-        _run(operations.alert_command, alert.text)
+    if deployment.alert_command is not None:
+        _run(deployment.alert_command, alert.text)
         done.append("handed to the alert command")
     return done
 
@@ -132,20 +132,20 @@ def _run(command: str, text: str) -> None:
         raise AlertNotSent(f"the program of ERM3_DAGSTER_ALERT_COMMAND ({words[0]}) failed: {why}") from None
 
 
-def alert_sensor(operations: Operations) -> dg.SensorDefinition:
+def alert_sensor(deployment: Deployment) -> dg.SensorDefinition:
     """Off until a target is configured."""
 
     @dg.run_failure_sensor(
         name="alert",
         description="Tells the configured target (ERM3_DAGSTER_ALERT_WEBHOOK or ERM3_DAGSTER_ALERT_COMMAND) that a run "
         "failed, with the failing checks, the worst cells and where the staged data is.",
-        default_status=dg.DefaultSensorStatus.RUNNING if operations.alerts else dg.DefaultSensorStatus.STOPPED,
+        default_status=dg.DefaultSensorStatus.RUNNING if deployment.alerts else dg.DefaultSensorStatus.STOPPED,
     )
     def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-        if not operations.alerts:
+        if not deployment.alerts:
             return dg.SkipReason("no target: set ERM3_DAGSTER_ALERT_WEBHOOK or ERM3_DAGSTER_ALERT_COMMAND and restart")
         said = alert_of(context.dagster_run, str(context.failure_event.message), context.get_step_failure_events())
-        context.log.info(f"{said.title}: {', '.join(send(said, operations))}")
+        context.log.info(f"{said.title}: {', '.join(send(said, deployment))}")
         return None
 
     return alert

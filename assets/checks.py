@@ -15,17 +15,28 @@ EVERY_STORE = ("axes_are_whole", "no_variable_is_empty")
 BY_DATASET: Mapping[str, tuple[str, ...]] = {
     "ds_daily": ("returns_are_numbers",),
     "ds_etf": ("returns_are_numbers",),
-    "ds_masks": ("masks_are_within_size",),
-    "ds_erm3_link_betas": (),
-    "ds_erm3_betas": ("coverage_holds", "coverage_floor", "only_members_have_values", "betas_recomputed"),
+    "ds_masks": ("masks_are_within_size", "masks_are_as_recorded"),
+    "ds_erm3_link_betas": ("home_links_are_pairs",),
+    "ds_erm3_betas": (
+        "coverage_holds",
+        "coverage_floor",
+        "only_members_have_values",
+        "facts_follow_industries",
+        "betas_recomputed",
+    ),
     "ds_erm3_betas_adjusted": ("shrinkage_recomputed",),
-    "ds_erm3_industry": ("peers_are_counted",),
+    "ds_erm3_industry": ("peers_are_counted", "aggregates_recomputed"),
     "ds_erm3_hedge_weights": (
         *(f"shares_add_to_one_L{k}" for k in (1, 2, 3)),
         "net_market_beta",
         "shares_recomputed",
     ),
-    "ds_erm3_returns": (*(f"replication_L{k}" for k in (1, 2, 3)), *(f"two_paths_L{k}" for k in (1, 2, 3))),
+    "ds_erm3_returns": (
+        *(f"replication_L{k}" for k in (1, 2, 3)),
+        *(f"two_paths_L{k}" for k in (1, 2, 3)),
+        "levels_add_up",
+        "lstar_is_as_defined",
+    ),
 }
 
 MEANINGS = {
@@ -34,17 +45,23 @@ MEANINGS = {
     "no_variable_is_empty": "Every variable has values in the run's sessions, and none is infinite.",
     "returns_are_numbers": "No return below -100 % or above 10,000 %.",
     "masks_are_within_size": "No universe has more members than its size.",
+    "masks_are_as_recorded": "The universes are those of the snapshots that the security master has recorded.",
+    "home_links_are_pairs": "The link beta of a subsector ETF on its home sector is one of its pairs.",
     "coverage_holds": "The share of members with a beta does not fall suddenly from one session to the next.",
     "coverage_floor": "Enough of the valid members have a market beta.",
     "only_members_have_values": "Betas stand only where a stock is a valid member of the universe.",
+    "facts_follow_industries": "The ETF that was used is the one of the stock's industry at that session.",
     "betas_recomputed": "A sample of betas, computed again from the stored returns by a slow second implementation.",
     "shrinkage_recomputed": "Shrunk betas, computed again from their definition by plain sums.",
     "peers_are_counted": "The companies of all industries are the stocks with a beta, a market cap and a class.",
+    "aggregates_recomputed": "Industry means and variances, computed again from their definition by plain sums.",
     "net_market_beta": "The L3 hedge leaves no market beta: its cross terms are there, with the right sign.",
     "shares_recomputed": "A sample of explained-risk shares, computed again by a slow second implementation.",
     "shares_add_to_one": "The shares of explained risk of a level add to one.",
     "replication": "Hedge ratios times raw ETF returns, plus the residual, give the stock's return.",
     "two_paths": "The cleaned cascade and the hedge ratios on raw ETFs give the same factor return.",
+    "levels_add_up": "The combined factor return of a level is the sum of the factor returns down to it.",
+    "lstar_is_as_defined": "L* and the values at its depth are as defined.",
 }
 
 WORST_SHOWN = 20

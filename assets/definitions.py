@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 
 from assets.alerts import alert_sensor
+from assets.deployment import Deployment
 from assets.freshness import FRESHNESS, freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
-from assets.operations import Operations
 from assets.partitions import sessions
 from assets.publication import publication_asset
 from assets.schedules import NIGHTLY, nightly_schedule
@@ -18,22 +20,24 @@ from pipeline.sources import Source
 
 
 def build_definitions(
-    settings: Settings | None = None, operations: Operations | None = None, source: Source | None = None
+    settings: Settings | None = None, deployment: Deployment | None = None, source: Source | None = None
 ) -> dg.Definitions:
     """Fresh definitions: one asset for the inputs, one for each store of every configured factor set, and publication.
 
-    settings, operations: from the environment by default. source: replaces the configured one (tests).
+    settings, deployment: from the environment by default. source: replaces the configured one (tests).
 
     The steps of a run share one process: they are in line behind each other, and what they hand on lies in a scratch
     directory of the machine that began the run.
     """
-    settings, operations = settings or Settings(), operations or Operations()
-    assets = [
-        source_tables_asset(settings, operations, source),
-        *(store_asset(settings, operations, name) for name in engine.stores(settings)),
-        publication_asset(settings, operations),
-    ]
-    is_fresh = freshness_check(settings, operations)
+    settings, deployment = settings or Settings(), deployment or Deployment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies; the minor version of Dagster is pinned
+        assets = [
+            source_tables_asset(settings, deployment, source),
+            *(store_asset(settings, deployment, name) for name in engine.stores(settings)),
+            publication_asset(settings, deployment),
+        ]
+    is_fresh = freshness_check(settings, deployment)
     nightly = dg.define_asset_job(
         NIGHTLY,
         selection=dg.AssetSelection.assets(*assets),
@@ -49,8 +53,8 @@ def build_definitions(
         assets=assets,
         asset_checks=[is_fresh],
         jobs=[nightly, fresh],
-        schedules=[nightly_schedule(settings, operations), freshness_schedule(operations)],
-        sensors=[alert_sensor(operations)],
+        schedules=[nightly_schedule(settings, deployment), freshness_schedule(deployment)],
+        sensors=[alert_sensor(deployment)],
         executor=dg.in_process_executor,
     )
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from assets.operations import NEW_YORK, Operations, cron
+from assets.deployment import NEW_YORK, Deployment, cron
 from assets.publication import PUBLICATION
 from assets.schedules import NotReady, due_at
 from pipeline import engine
@@ -20,7 +20,7 @@ FRESHNESS = "freshness"
 IS_FRESH = "is_fresh"
 
 
-def freshness_check(settings: Settings, operations: Operations) -> dg.AssetChecksDefinition:
+def freshness_check(settings: Settings, deployment: Deployment) -> dg.AssetChecksDefinition:
     """Recorded with every publication. In its own job it fails the run when a store is late, so that the alert goes out
     even if no nightly run was ever started; a backfill of older sessions is not disturbed by it."""
 
@@ -79,12 +79,12 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
     )
 
 
-def freshness_schedule(operations: Operations) -> dg.ScheduleDefinition:
+def freshness_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
     """Every morning, before people start to use the data."""
     return dg.ScheduleDefinition(
         name=FRESHNESS,
         job_name=FRESHNESS,
-        cron_schedule=cron(operations.late_after),
+        cron_schedule=cron(deployment.late_after),
         execution_timezone=NEW_YORK,
         description="Fails, and so alerts, when the session before is not published by then.",
     )

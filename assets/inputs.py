@@ -4,8 +4,8 @@
 
 import dagster as dg
 
+from assets.deployment import Deployment
 from assets.metadata import Phases, of_inputs, of_settings
-from assets.operations import Operations
 from assets.partitions import sessions
 from assets.staging import begun, pool_of
 from pipeline import engine
@@ -15,7 +15,7 @@ from pipeline.sources import Source
 SOURCE_TABLES = "source_tables"
 
 
-def source_tables_asset(settings: Settings, operations: Operations, source: Source | None) -> dg.AssetsDefinition:
+def source_tables_asset(settings: Settings, deployment: Deployment, source: Source | None) -> dg.AssetsDefinition:
     """Begins the staging run, reads the source, builds the security master and lands the facts."""
 
     @dg.asset(
@@ -24,7 +24,7 @@ def source_tables_asset(settings: Settings, operations: Operations, source: Sour
         "built from them. Every step of the run reads what was landed here, so none asks the source again.",
         group_name="inputs",
         kinds={"python", "sqlite"},
-        owners=list(operations.owners),
+        owners=list(deployment.owners),
         metadata={"source": settings.source, **of_settings(settings)},
         partitions_def=sessions(),
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -32,7 +32,7 @@ def source_tables_asset(settings: Settings, operations: Operations, source: Sour
     )
     def source_tables(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         phases = Phases()
-        with begun(context, settings, operations) as run:
+        with begun(context, settings, deployment) as run:
             with phases("read, identify, land"):
                 landed = engine.stage_inputs(run, source)
             context.add_asset_metadata(

@@ -8,7 +8,7 @@ from functools import cache
 import dagster as dg
 import numpy as np
 
-from assets.operations import NEW_YORK
+from assets.deployment import NEW_YORK
 from pipeline.calendar import xnys
 
 FIRST_PARTITION = "2006-01-03"

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from assets.deployment import Deployment
 from assets.metadata import Phases, location
-from assets.operations import Operations
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from pipeline import engine
@@ -17,7 +17,7 @@ from pipeline.store import Publication
 PUBLICATION = "publication"
 
 
-def publication_asset(settings: Settings, operations: Operations) -> dg.AssetsDefinition:
+def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDefinition:
     """Promotes every staged store of the run, after seeing in the staging area that each one passed its audit."""
 
     @dg.asset(
@@ -28,7 +28,7 @@ def publication_asset(settings: Settings, operations: Operations) -> dg.AssetsDe
         deps=list(engine.stores(settings)),
         group_name="publication",
         kinds={"zarr"},
-        owners=list(operations.owners),
+        owners=list(deployment.owners),
         metadata={"manifest": location(settings.root, "manifest.json")},
         partitions_def=sessions(),
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -36,7 +36,7 @@ def publication_asset(settings: Settings, operations: Operations) -> dg.AssetsDe
     )
     def publication(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         phases = Phases()
-        with joined(context, settings, operations) as run:
+        with joined(context, settings, deployment) as run:
             last = str(run.calendar.sessions[run.last])
             with phases("guards and switch"):
                 published = engine.publish(run)

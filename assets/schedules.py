@@ -10,7 +10,7 @@ import dagster as dg
 import exchange_calendars
 import numpy as np
 
-from assets.operations import NEW_YORK, Operations, cron
+from assets.deployment import NEW_YORK, Deployment, cron
 from assets.partitions import range_tags
 from pipeline import engine
 from pipeline.calendar import xnys
@@ -67,24 +67,24 @@ def _delay(settings: Settings) -> np.timedelta64:
     return np.timedelta64(settings.rules.vendor_delay_minutes, "m")
 
 
-def nightly_schedule(settings: Settings, operations: Operations) -> dg.ScheduleDefinition:
+def nightly_schedule(settings: Settings, deployment: Deployment) -> dg.ScheduleDefinition:
     """Every night, one run over what is missing; a run is asked for once, so a failed audit is not repeated."""
 
     @dg.schedule(
         name=NIGHTLY,
         job_name=NIGHTLY,
-        cron_schedule=cron(operations.nightly),
+        cron_schedule=cron(deployment.nightly),
         execution_timezone=NEW_YORK,
-        description=f"Publishes the session that ended, and at most {operations.catch_up} that were missed.",
+        description=f"Publishes the session that ended, and at most {deployment.catch_up} that were missed.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return tonight(settings, operations, context.scheduled_execution_time, context.instance)
+        return tonight(settings, deployment, context.scheduled_execution_time, context.instance)
 
     return nightly
 
 
 def tonight(
-    settings: Settings, operations: Operations, now: datetime, instance: dg.DagsterInstance
+    settings: Settings, deployment: Deployment, now: datetime, instance: dg.DagsterInstance
 ) -> dg.RunRequest | dg.SkipReason:
     """The run of tonight, or the reason why there is none."""
     try:
@@ -93,7 +93,7 @@ def tonight(
         return dg.SkipReason(str(reason))
     if not due.missing:
         return dg.SkipReason(f"{_why_nothing(settings, now, due)} Everything is published through {due.published}.")
-    asked = due.missing[: operations.catch_up]
+    asked = due.missing[: deployment.catch_up]
     key = f"{asked[0]}_{asked[-1]}_after_{due.published}"
     earlier = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: key}), limit=1)
     if earlier:

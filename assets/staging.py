@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from assets.deployment import Deployment
 from assets.network import is_network_failure
-from assets.operations import Operations
 from assets.partitions import asked
 from pipeline import engine
 from pipeline.history import MissingHistoryError
@@ -41,11 +41,11 @@ def pool_of(root: str) -> str:
 
 
 @contextmanager
-def begun(context: dg.AssetExecutionContext, settings: Settings, operations: Operations) -> Iterator[Run]:
+def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Deployment) -> Iterator[Run]:
     """Begins the staging run over the sessions that were asked for."""
     first, last = asked(context)
     with (
-        _explained(context, operations),
+        _explained(context, deployment),
         engine.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
     ):
         for notice in run.stage.notices:
@@ -54,9 +54,9 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, operations: Ope
 
 
 @contextmanager
-def joined(context: dg.AssetExecutionContext, settings: Settings, operations: Operations) -> Iterator[Run]:
+def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: Deployment) -> Iterator[Run]:
     """Joins the staging run that an earlier step began."""
-    with _explained(context, operations):
+    with _explained(context, deployment):
         try:
             run = engine.attach(settings, staging_run(context), _reports(context))
         except StoreError as error:
@@ -68,7 +68,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, operations: Op
         try:
             yield run
         except BaseException as error:
-            if is_network_failure(error) and context.retry_number < operations.network_retries:
+            if is_network_failure(error) and context.retry_number < deployment.network_retries:
                 run.stage.detach()
             else:
                 run.stage.abandon(f"{type(error).__name__}: {error}")
@@ -77,7 +77,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, operations: Op
 
 
 @contextmanager
-def _explained(context: dg.AssetExecutionContext, operations: Operations) -> Iterator[None]:
+def _explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[None]:
     """Repeats after a failure of the network, a bounded number of times; every other failure is final and says why."""
     try:
         yield
@@ -85,9 +85,9 @@ def _explained(context: dg.AssetExecutionContext, operations: Operations) -> Ite
         raise
     except Exception as error:
         if is_network_failure(error):
-            pause = operations.retry_seconds * 2**context.retry_number
+            pause = deployment.retry_seconds * 2**context.retry_number
             context.log.warning(f"the network failed ({type(error).__name__}: {error})")
-            raise dg.RetryRequested(max_retries=operations.network_retries, seconds_to_wait=pause) from error
+            raise dg.RetryRequested(max_retries=deployment.network_retries, seconds_to_wait=pause) from error
         if isinstance(error, EXPLAINED):
             raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
         raise

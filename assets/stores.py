@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.checks import check_specs, results, stop_on_failure
+from assets.deployment import Deployment
 from assets.inputs import SOURCE_TABLES
 from assets.metadata import Phases, describe, description, of_asset
-from assets.operations import Operations
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from pipeline import engine
@@ -18,7 +18,7 @@ from pipeline.run import specs
 from pipeline.settings import Settings
 
 
-def store_asset(settings: Settings, operations: Operations, name: str) -> dg.AssetsDefinition:
+def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.AssetsDefinition:
     """Computes a store into the overlay of the run and audits it there; a failed check ends the run."""
     spec = specs(settings)[name]
 
@@ -28,7 +28,7 @@ def store_asset(settings: Settings, operations: Operations, name: str) -> dg.Ass
         deps=inputs_of(settings, spec),
         group_name=dict(spec.attributes)["factor_set_id"] or "market_data",
         kinds={"zarr", "numpy"},
-        owners=list(operations.owners),
+        owners=list(deployment.owners),
         metadata=of_asset(spec, settings.root),
         partitions_def=sessions(),
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -37,7 +37,7 @@ def store_asset(settings: Settings, operations: Operations, name: str) -> dg.Ass
     )
     def store(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         phases = Phases()
-        with joined(context, settings, operations) as run:
+        with joined(context, settings, deployment) as run:
             with phases("compute and write"):
                 engine.step(settings, name)(run)
             with phases("audit"):

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 NEW_YORK = "America/New_York"
 
 
-class Operations(BaseSettings):
+class Deployment(BaseSettings):
     """Frozen; read once when the definitions are loaded.
 
     nightly:         New York time at which the nightly run starts. After midnight, because a session's partition exists

@@ -1,0 +1,72 @@
+"""Dagster's SQLite event log, writing the events of many sessions in one transaction.
+
+A range run records two events for each session and asset (planned, materialised). Dagster hands them over in batches
+to a process that has DAGSTER_EVENT_BATCH_SIZE set, as every process that opens this storage has. But its own SQLite
+storage then opens, commits and closes two databases for each event all the same. Here a batch is one transaction in
+each of them; the rows are the same, in the same order. docs/operations.md has the figures. Postgres does this by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as db
+from dagster import DagsterEventType, EventLogEntry
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+
+BATCH_SIZE = 500
+
+
+class BatchedSqliteEventLog(SqliteEventLogStorage):
+    """As its parent, but `store_event_batch` commits once for the asset events of a run."""
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Stores events of one run. Those of assets go together; the few others as the parent stores them."""
+        of_assets = [event for event in events if event.is_dagster_event and _type(event) in ASSET_EVENTS]
+        for run_id in dict.fromkeys(event.run_id for event in of_assets):
+            self._store_together(run_id, [event for event in of_assets if event.run_id == run_id])
+        for event in events:
+            if not (event.is_dagster_event and _type(event) in ASSET_EVENTS):
+                self.store_event(event)
+
+    def _store_together(self, run_id: str, events: Sequence[EventLogEntry]) -> None:
+        statements = [self.prepare_insert_event(event) for event in events]
+        with self.run_connection(run_id) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        with self.index_transaction() as connection:
+            ids = [_inserted(connection, statement) for statement in statements]
+            self._store_asset_event_tags(connection, events, ids)
+            # One row for each asset says what happened last: of equal kinds, only the last event leaves a trace.
+            last = {(event.get_dagster_event().asset_key, _type(event)): k for k, event in enumerate(events)}
+            for k in sorted(last.values()):
+                self._store_asset_event(connection, events[k], ids[k])
+
+
+class BatchedSqliteStorage(DagsterSqliteStorage):
+    """Dagster's own SQLite storage with that event log, in the same files: one may be put in place of the other."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._event_log_storage = BatchedSqliteEventLog(str(Path(base_dir) / "history" / "runs"))
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        # Dagster sends batches only to a process that has this set, and asks each time.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+def _type(event: EventLogEntry) -> DagsterEventType:
+    return event.get_dagster_event().event_type
+
+
+def _inserted(connection: Any, statement: db.Insert) -> int:
+    """The row's id."""
+    return int(connection.execute(statement).inserted_primary_key[0])
