@@ -16,7 +16,7 @@ import xarray as xr
 
 from pipeline.store.layout import MANIFEST, join
 from pipeline.store.objects import Objects, StoreError
-from pipeline.store.publications import Publications
+from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
 from pipeline.store.roots import open_publications
 from pipeline.store.zarr_store import ReadOnlyStore
@@ -56,45 +56,57 @@ def open_dataset(
     Raises StoreError when the store or the publication is not there.
     """
     publications = open_publications(root)
+    url = publications.objects.url
     name = name.removesuffix(".zarr")
-    records = {record["publication"]: record for record in publications.records()}
-    if not records:
-        raise StoreError(f"nothing is published under {publications.objects.url}")
-    wanted = publication or str(publications.current())
-    if wanted not in records:
-        raise StoreError(f"{publications.objects.url} has no publication {wanted!r}; it has {', '.join(records)}")
-    state = records[wanted]["state"]
+    manifest = publications.manifest()
+    if manifest is None:
+        raise StoreError(f"nothing is published under {url}")
+    if publication is None or publication == manifest["publication"]:
+        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
+    else:
+        wanted = _record(publications, publication)
+        state, prefix = wanted["state"], _kept(publications, wanted)
+    if prefix is None:
+        raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
     if name not in state:
-        raise StoreError(f"{publications.objects.url} has no store {name!r} in {wanted}; it has {', '.join(state)}")
-    prefix = _kept(publications, wanted, list(records.values()))
-    dataset = xr.open_zarr(
-        _zarr_store(publications.objects, prefix, name), consolidated=True, chunks=chunks, zarr_format=2
-    )
+        raise StoreError(f"{url} has no store {name!r} in {wanted['publication']}; it has {', '.join(state)}")
+    store = _zarr_store(publications.objects, prefix, name)
+    dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
     dataset = dataset.isel({dim: slice(0, size) for dim, size in state[name]["sizes"].items() if dim in dataset.dims})
-    dataset.attrs["publication"] = wanted
+    dataset.attrs["publication"] = wanted["publication"]
     if as_of_manifest:
-        through = records[wanted]["complete_through"]
+        through = wanted["complete_through"]
         if through is None:
-            raise StoreError(f"the family under {publications.objects.url} is not complete in {wanted}")
+            raise StoreError(f"the family under {url} is not complete in {wanted['publication']}")
         if RESTATEMENT_MARK in dataset.attrs:
             raise StoreError(
                 f"{name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has ended, "
-                f"or open publication {wanted!r} by its name"
+                f"or open publication {wanted['publication']!r} by its name"
             )
         dataset = dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
     return dataset
 
 
-def _kept(publications: Publications, wanted: str, records: list[dict[str, Any]]) -> str:
-    """Where the rows of a publication lie: there, or in the next one that is kept with no restatement between."""
-    later = records[[record["publication"] for record in records].index(wanted) :]
-    for record in later:
-        if record is not later[0] and record["kind"] == "restatement":
-            break
-        prefix = publications.prefix(record["publication"])
-        if prefix is not None:
-            return prefix
-    raise StoreError(f"publication {wanted!r} under {publications.objects.url} is no longer kept")
+def _record(publications: Publications, publication: str) -> dict[str, Any]:
+    try:
+        record = publications.record(number_of(publication))
+    except ValueError:
+        record = None
+    if record is None or record["publication"] != publication:
+        raise StoreError(
+            f"{publications.objects.url} has no publication {publication!r}; the live one is {publications.current()}, "
+            "history(root) lists all"
+        )
+    return record
+
+
+def _kept(publications: Publications, wanted: dict[str, Any]) -> str | None:
+    """Where the rows of a publication lie: there, or in the next one that is kept, if no restatement came between."""
+    for name in publications.kept():
+        if number_of(name) >= wanted["number"]:
+            record = publications.record(number_of(name))
+            return publications.prefix(name) if record and record["generation"] == wanted["generation"] else None
+    return None
 
 
 def _zarr_store(objects: Objects, prefix: str, name: str) -> ReadOnlyStore:

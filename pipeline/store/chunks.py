@@ -113,15 +113,16 @@ class ChunkedArray:
 
     def decode(self, data: bytes) -> NDArray:
         """A whole chunk. The result may be written to. Raises ValueError or RuntimeError for damaged bytes."""
-        if self.dtype == "str":
-            return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object).reshape(self.chunks)
-        out = np.empty(self.chunks, self.dtype)
+        # The header of a Blosc frame says how long it is packed (bytes 12 to 15) and unpacked (4 to 7).
         unpacked, packed = int.from_bytes(data[4:8], "little"), int.from_bytes(data[12:16], "little")
-        if (unpacked, packed) != (out.nbytes, len(data)):
+        out = None if self.dtype == "str" else np.empty(self.chunks, self.dtype)
+        if packed != len(data) or (out is not None and unpacked != out.nbytes) or not data:
             raise ValueError(
-                f"a chunk of {self.name} is damaged: expected {packed} bytes that unpack to {out.nbytes}, "
-                f"found {len(data)} that unpack to {unpacked}"
+                f"a chunk of {self.name} is damaged: {len(data)} bytes, of which the header says that they were {packed} "
+                f"and unpack to {unpacked}"
             )
+        if out is None:
+            return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object).reshape(self.chunks)
         _BLOSC.decode(data, out)
         return out
 

@@ -24,28 +24,27 @@ class LocalObjects(Objects):
         self.url = str(path)
 
     def read(self, key: str) -> bytes | None:
-        try:
-            return (self.path / key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        with self._asking("read", key):
+            try:
+                return (self.path / key).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def write(self, key: str, data: bytes) -> None:
         self.on_change("write", key)
         target = f"{self.path}/{key}"
         folder, _, name = target.rpartition("/")
         temporary = f"{folder}/.{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-        try:
-            os.makedirs(folder, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(data)
-            os.replace(temporary, target)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise StoreError(
-                f"cannot write {key} under {self.url}: {error.strerror}. Nothing published was changed; "
-                "make room or mend the permissions and run again"
-            ) from error
+        with self._asking("write", key):
+            try:
+                os.makedirs(folder, exist_ok=True)
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                os.replace(temporary, target)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
 
     def exists(self, key: str) -> bool:
         return (self.path / key).exists()
@@ -71,12 +70,14 @@ class LocalObjects(Objects):
     def delete(self, key: str) -> None:
         if os.path.lexists(self.path / key):
             self.on_change("delete", key)
-            os.unlink(self.path / key)
+            with self._asking("delete", key):
+                os.unlink(self.path / key)
 
     def delete_tree(self, prefix: str) -> None:
         self.on_change("delete", prefix)
         if (self.path / prefix).exists():
-            shutil.rmtree(self.path / prefix)
+            with self._asking("delete", prefix):
+                shutil.rmtree(self.path / prefix)
 
     def children(self, prefix: str) -> list[str]:
         try:
@@ -96,18 +97,24 @@ class LocalObjects(Objects):
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Holds the advisory lock of a key. The kernel drops it when the process dies."""
-        try:
+        with self._asking("write", f"{key}.lock"):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write under {self.url}: {error.strerror}. Mend the permissions or choose another root"
-            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _asking(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"cannot {verb} {key} under {self.url}: {error.strerror}. "
+                "Readers see a complete publication all the time; make room or mend the permissions and run again"
+            ) from error
 
 
 class _FrozenDirectory(Frozen):

@@ -19,7 +19,8 @@ MANIFEST_VERSION = 1
 class Publication:
     """One publication, as its record in the publish log has it.
 
-    publication:      id, a counter and the run; `replaces` is the one before.
+    publication:      id, made of its number and the run; `replaces` is the one before.
+    generation:       how many restatements there were: publications of one generation agree where they overlap.
     complete_through: last session for which every store of the family has values; None while one is missing.
     stores:           what it wrote, by store: objects, last session before and after, checks passed, notes of the run.
     state:            last session and sizes of every store after it, by which it can be opened later.
@@ -27,6 +28,7 @@ class Publication:
 
     publication: str
     number: int
+    generation: int
     replaces: str | None
     kind: str
     info: dict[str, Any]
@@ -42,7 +44,7 @@ class Publication:
 
 
 def describe_store(overlay: Overlay, audit: Mapping[str, Any], publication: str, run_id: str) -> dict[str, Any]:
-    """The manifest's entry of a store that is being published."""
+    """The manifest's entry of a store that is being published. `objects` counts its files."""
     document = overlay.get(METADATA) or b""
     metadata = json.loads(document)["metadata"]
     teo = ChunkedArray.stored("teo", metadata)
@@ -54,6 +56,7 @@ def describe_store(overlay: Overlay, audit: Mapping[str, Any], publication: str,
         "first": str(dates[0]) if len(dates) else None,
         "last": str(dates[-1]) if len(dates) else None,
         "sizes": {name: size for name, size in _sizes(metadata).items() if name != "level"},
+        "objects": len(overlay.keys()),
         "publication": publication,
         "run_id": run_id,
         "inputs": dict(audit["inputs"]),
@@ -66,7 +69,9 @@ def build_manifest(
     old: Mapping[str, Any] | None,
     entries: Mapping[str, dict[str, Any]],
     family: Sequence[str],
+    number: int,
     publication: str,
+    restates: bool,
     published_utc: str,
 ) -> dict[str, Any]:
     """The next manifest: entries of untouched stores stay as they were."""
@@ -75,6 +80,8 @@ def build_manifest(
     return {
         "manifest_version": MANIFEST_VERSION,
         "publication": publication,
+        "number": number,
+        "generation": (old or {}).get("generation", 0) + restates,
         "published_utc": published_utc,
         "complete_through": min((last for last in lasts if last), default=None) if all(lasts) else None,
         "family": list(family),

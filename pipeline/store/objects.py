@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+Result = TypeVar("Result")
 Change = Callable[[bytes | None], bytes | None]
 
 
@@ -73,11 +74,10 @@ class Objects(ABC):
         `change` returns the new bytes or None for "delete"; when it raises, nothing is changed.
         """
 
-    def each(self, task: Callable[[Any], object], items: Iterable[Any]) -> None:
-        """Does a task for every item, a bounded number at a time. Raises the first error."""
+    def map(self, task: Callable[[Any], Result], items: Iterable[Any]) -> list[Result]:
+        """Does a task for every item, a bounded number at a time, results in order. Raises the first error."""
         with ThreadPoolExecutor(self.concurrency) as pool:
-            for _ in pool.map(task, items):
-                pass
+            return list(pool.map(task, items))
 
 
 class Frozen(ABC):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.metadata import to_json
 from pipeline.store.guards import GuardFailed, check_store
-from pipeline.store.layout import MANIFEST, PUBLISH_LOG
+from pipeline.store.layout import MANIFEST
 from pipeline.store.manifest import Publication, build_manifest, describe_store
-from pipeline.store.publications import Plan
+from pipeline.store.objects import StoreError
+from pipeline.store.publications import Plan, log_key, publication_id
 from pipeline.store.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -37,19 +38,20 @@ def promote(
         stage.finish()
         return None
     _check_guards(stage, audits, sessions)
-    records = stage.publications.records()
-    number = 1 + max((record["number"] for record in records), default=0)
-    publication = f"{number:06d}-{stage.run_id}"
-    now = stage.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
     old = stage.publications.manifest()
+    number = 1 + (old or {}).get("number", 0)
+    publication = publication_id(number, stage.run_id)
+    now = stage.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+    restates = stage.kind == "restatement"
     entries = {
         name: describe_store(stage.overlay(name), audit, publication, stage.run_id) for name, audit in audits.items()
     }
-    manifest = build_manifest(old, entries, family, publication, now)
+    manifest = build_manifest(old, entries, family, number, publication, restates, now)
     before = (old or {}).get("stores", {})
     record = Publication(
         publication=publication,
         number=number,
+        generation=manifest["generation"],
         replaces=stage.base,
         kind=stage.kind,
         info=stage.info,
@@ -77,15 +79,18 @@ def promote(
             stores={name: stage.overlay(name).staged for name in audits},
             files={name: f"{stage.directory_key}/files/{name}" for name in stage.staged_files},
             documents={
-                f"{PUBLISH_LOG}/{number:06d}.json": to_json(record.as_json()),
+                log_key(number): to_json(record.as_json()),
                 MANIFEST: to_json(manifest),
             },
-            restates=stage.kind == "restatement",
+            restates=restates,
             keep=keep,
             in_lease=stage.lease.guard,
         )
     )
-    stage.finish()
+    try:
+        stage.finish()
+    except StoreError as error:
+        log.warning("publication %s is live, but its staging area could not be removed: %s", publication, error)
     log.info("published %s, complete through %s", publication, record.complete_through)
     return record
 

@@ -14,6 +14,8 @@ from typing import Any
 from pipeline.store.layout import MANIFEST, PUBLICATIONS, PUBLISH_LOG, join
 from pipeline.store.objects import Objects
 
+NUMBER_DIGITS = 6
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,16 +69,43 @@ class Publications(ABC):
         kept = f"{PUBLICATIONS}/{publication}"
         return kept if self.objects.exists(f"{kept}/{MANIFEST}") else None
 
+    def kept(self) -> list[str]:
+        """Ids of the publications that are there complete, oldest first."""
+        current = self.current()
+        names = {*self.objects.children(PUBLICATIONS)} | ({current} if current else set())
+        return sorted(name for name in names if name[:NUMBER_DIGITS].isdigit() and self.prefix(name) is not None)
+
     def manifest(self) -> dict[str, Any] | None:
         """The live manifest."""
         current = self.current()
         data = None if current is None else self.objects.read(join(self.live_prefix(current), MANIFEST))
         return json.loads(data) if data else None
 
+    def record(self, number: int) -> dict[str, Any] | None:
+        """One record of the publish log."""
+        current = self.current()
+        data = None if current is None else self.objects.read(join(self.live_prefix(current), log_key(number)))
+        return json.loads(data) if data else None
+
     def records(self) -> list[dict[str, Any]]:
-        """The publish log, oldest first."""
+        """The whole publish log, oldest first."""
         current = self.current()
         if current is None:
             return []
-        folder = join(self.live_prefix(current), PUBLISH_LOG)
-        return [json.loads(self.objects.read(f"{folder}/{name}") or b"{}") for name in self.objects.keys(folder)]
+        numbers = [
+            int(name.partition(".")[0]) for name in self.objects.keys(join(self.live_prefix(current), PUBLISH_LOG))
+        ]
+        return [record for record in self.objects.map(self.record, numbers) if record]
+
+
+def publication_id(number: int, run_id: str) -> str:
+    return f"{number:0{NUMBER_DIGITS}d}-{run_id}"
+
+
+def number_of(publication: str) -> int:
+    """The number in a publication's id. Raises ValueError for another kind of name."""
+    return int(publication[:NUMBER_DIGITS])
+
+
+def log_key(number: int) -> str:
+    return f"{PUBLISH_LOG}/{number:0{NUMBER_DIGITS}d}.json"

@@ -80,7 +80,7 @@ class CloudPublications(Publications):
         for rank in range(_rank(MANIFEST) + 1):
             check_lease()
             stage = [copy for copy in journal["copies"] if _rank(copy[1]) == rank]
-            self.objects.each(lambda copy: self._copy(*copy), stage)
+            self.objects.map(lambda copy: self._copy(*copy), stage)
         self.objects.delete(JOURNAL)
 
     def _copy(self, source: str, target: str, fingerprint: str | None) -> None:
@@ -114,7 +114,7 @@ class CloudPublications(Publications):
             for key in ([f"{name}/{inner}" for inner in self.objects.keys(name)] or [name])
             if key != MANIFEST
         ]
-        self.objects.each(lambda key: self.objects.copy(key, join(target, key)), keys)
+        self.objects.map(lambda key: self.objects.copy(key, join(target, key)), keys)
         self.objects.copy(MANIFEST, f"{target}/{MANIFEST}")
 
 

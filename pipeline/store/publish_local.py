@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from pathlib import Path
 from pipeline.store.layout import CURRENT, MANIFEST, PUBLICATIONS, store_key
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
-from pipeline.store.publications import Plan, Publications
+from pipeline.store.publications import NUMBER_DIGITS, Plan, Publications, number_of
+
+log = logging.getLogger(__name__)
 
 _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _BUILDING = ".building-"
@@ -39,26 +42,33 @@ class LocalPublications(Publications):
         return f"{PUBLICATIONS}/{publication}"
 
     def recover(self) -> list[str]:
-        known = {record["publication"] for record in self.records()}
         notices = []
         for name in self.objects.children(PUBLICATIONS):
             key = f"{PUBLICATIONS}/{name}"
-            if key == CURRENT or (name in known and self.objects.exists(f"{key}/{MANIFEST}")):
+            published = self._is_published(name)
+            if key == CURRENT or (published and self.objects.exists(f"{key}/{MANIFEST}")):
                 continue
             if (self.objects.path / key).is_symlink():
                 self.objects.delete(key)
                 continue
             self.objects.delete_tree(key)
-            what = "rest of the retired" if name in known else "unfinished"
+            what = "rest of the retired" if published else "unfinished"
             notices.append(f"removed the {what} publication {name.removeprefix(_BUILDING)}")
         return notices
+
+    def _is_published(self, name: str) -> bool:
+        """Whether a directory is a publication that was live at some time: the log has it."""
+        if not name[:NUMBER_DIGITS].isdigit():
+            return False
+        record = self.record(number_of(name))
+        return record is not None and record["publication"] == name
 
     def publish(self, plan: Plan) -> None:
         root = self.objects.path
         self._check_names([*map(store_key, plan.stores), *plan.files, *plan.documents])
         try:
             new = self._build(plan)
-            self.objects.each(_sync, new)
+            self.objects.map(_sync, new)
             key = f"{PUBLICATIONS}/{plan.publication}"
             self.objects.on_change("rename", key)
             os.rename(root / PUBLICATIONS / f"{_BUILDING}{plan.publication}", root / key)
@@ -71,9 +81,12 @@ class LocalPublications(Publications):
         except OSError as error:
             raise StoreError(
                 f"cannot build publication {plan.publication} under {root}: {error.strerror} ({error.filename}). "
-                "Readers see what they saw before; make room or mend the permissions and run again"
+                "Readers see a complete publication all the time; make room or mend the permissions and run again"
             ) from error
-        self._retire(plan.keep)
+        try:
+            self._retire(plan)
+        except (OSError, StoreError) as error:
+            log.warning("publication %s is live, but older ones could not be removed: %s", plan.publication, error)
 
     def _check_names(self, keys: list[str]) -> None:
         """Raises StoreError when something that is not ours stands where a link into the publications belongs."""
@@ -138,16 +151,16 @@ class LocalPublications(Publications):
         os.symlink(publication, fresh)
         os.replace(fresh, self.objects.path / CURRENT)
 
-    def _retire(self, keep: int) -> None:
+    def _retire(self, plan: Plan) -> None:
         """Removes publications that are neither among the last `keep` nor replaced by a restatement."""
-        records = self.records()
-        kept = {record["publication"] for record in records[-keep:]}
-        kept |= {record["replaces"] for record in records if record["kind"] == "restatement"}
-        for name in self.objects.children(PUBLICATIONS):
-            if name != "current" and name not in kept:
-                # The manifest goes first: without it a reader knows that an absent chunk is not NaN but gone.
-                self.objects.delete(f"{PUBLICATIONS}/{name}/{MANIFEST}")
-                self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
+        newest = number_of(plan.publication)
+        for name in self.kept():
+            follower = self.record(number_of(name) + 1)
+            if number_of(name) > newest - plan.keep or follower is None or follower["kind"] == "restatement":
+                continue
+            # The manifest goes first: without it a reader knows that an absent chunk is not NaN but gone.
+            self.objects.delete(f"{PUBLICATIONS}/{name}/{MANIFEST}")
+            self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
 
 
 def _link(source: Path, target: Path) -> None:

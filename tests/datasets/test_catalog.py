@@ -20,7 +20,8 @@ HEDGE = [
 ]  # fmt: skip
 CONTRACT = {
     "ds_daily": [
-        "return", "close", "volume", "market_cap", "fs_sector_code", "fs_industry_code", "bw_sector_code", "return_flag",
+        "return", "close", "volume", "market_cap",
+        "fs_sector_code", "fs_industry_code", "bw_sector_code", "return_flag",
     ],
     "ds_etf": ["return", "close", "volume"],
     "ds_masks": ["uni_mc_50", "uni_mc_500", "uni_mc_1000", "uni_mc_3000", "validity"],

@@ -225,7 +225,7 @@ def test_asking_for_what_is_not_there_says_what_is(tmp_path: Path) -> None:
     publish(tmp_path, "first", 3, symbols(2))
     with pytest.raises(StoreError, match="no store 'ds_other' in 000001-first; it has ds_betas, ds_prices"):
         open_dataset("ds_other", tmp_path)
-    with pytest.raises(StoreError, match="no publication '000009-x'; it has 000001-first"):
+    with pytest.raises(StoreError, match="no publication '000009-x'; the live one is 000001-first"):
         open_dataset("ds_prices", tmp_path, publication="000009-x")
     with pytest.raises(StoreError, match="expected a directory or gs://BUCKET/PATH"):
         open_dataset("ds_prices", "s3://bucket/path")
