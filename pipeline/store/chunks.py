@@ -118,8 +118,8 @@ class ChunkedArray:
         out = None if self.dtype == "str" else np.empty(self.chunks, self.dtype)
         if packed != len(data) or (out is not None and unpacked != out.nbytes) or not data:
             raise ValueError(
-                f"a chunk of {self.name} is damaged: {len(data)} bytes, of which the header says that they were {packed} "
-                f"and unpack to {unpacked}"
+                f"a chunk of {self.name} is damaged: it has {len(data)} bytes, its header says {packed}, "
+                f"unpacked {unpacked}"
             )
         if out is None:
             return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object).reshape(self.chunks)

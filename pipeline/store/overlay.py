@@ -38,8 +38,11 @@ class Overlay:
         if self._published is not None and self._published.holds(key, data):
             self.drop_staged(key)
         else:
-            self.objects.write(f"{self.staged}/{key}", data)
-            self._staged_keys.add(key)
+            self.stage(key, data)
+
+    def stage(self, key: str, data: bytes) -> None:
+        self.objects.write(f"{self.staged}/{key}", data)
+        self._staged_keys.add(key)
 
     def drop_staged(self, key: str) -> None:
         if key in self._staged_keys:

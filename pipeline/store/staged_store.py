@@ -387,7 +387,8 @@ class StagedStore:
             return
         for key, document in documents.items():
             self.overlay.put(key, to_json(document))
-        self.overlay.put(METADATA, to_json(consolidated(documents)))
+        # Staged even when it is the live one byte for byte: it says that the store was closed.
+        self.overlay.stage(METADATA, to_json(consolidated(documents)))
         self._known = json.loads(to_json(documents))
 
     def _each(self, task: Callable[[Any], None], items: Sequence[Any]) -> None:

@@ -124,11 +124,13 @@ def publish(root: str | Path | Objects, run_id: str, count: int, names: list[str
         return promote_family(stage, keep)
 
 
-def restate(root: str | Path | Objects, run_id: str, count: int, names: list[str]) -> Publication | None:
-    """A whole run that rewrites the sessions from the fourth on with version 1."""
+def restate(
+    root: str | Path | Objects, run_id: str, count: int, names: list[str], version: int = 1
+) -> Publication | None:
+    """A whole run that rewrites the sessions from the fourth on with another version of their values."""
     info = {"from": str(sessions(4)[3]), "to": str(sessions(count)[-1]), "reason": "a late split"}
     with Stage.begin(root, run_id, "restatement", info, clock=clock) as stage:
-        stage_family(stage, count, names, version=1, rewrite_from=3)
+        stage_family(stage, count, names, version, rewrite_from=3)
         return promote_family(stage)
 
 

@@ -203,51 +203,74 @@ def test_on_a_disk_that_is_really_full_nothing_published_is_hurt(tmp_path: Path)
 WRITER = """
 import sys
 from tests.store.family import publish, restate, symbols
-from pipeline.store import Stage
-root, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+root, kind, count, version = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 print("ready", flush=True)
 sys.stdin.readline()
-(publish if kind == "append" else restate)(root, "run", count, symbols(3))
+if kind == "append":
+    publish(root, "run", count, symbols(3))
+else:
+    restate(root, "run", count, symbols(3), version)
 """
 
 READER = """
-import sys, time
+import sys
 from pathlib import Path
-import numpy as np
-from pipeline.read import open_dataset, PublicationRetired
+import numpy as np, xarray as xr
+from pipeline.read import open_dataset
+from pipeline.store import StoreError
 from tests.store.family import FAMILY, expected
-root, reads = sys.argv[1], 0
+root, plain, reads, pause = sys.argv[1], sys.argv[2] == "plain", 0, 0
 while not Path(root, "stop").exists():
     for name, spec in FAMILY.items():
-        dataset = open_dataset(name, root, as_of_manifest=True)
-        rows, cols = dataset.sizes["teo"], dataset.sizes["symbol"]
+        try:
+            dataset = open_dataset(name, root, as_of_manifest=True)
+            if plain:
+                dataset = xr.open_zarr(f"{root}/{name}.zarr", chunks=None)
+        except StoreError as error:
+            assert "nothing is published" in str(error)
+            pause += 1
+            continue
+        rows, versions = dataset.sizes["teo"], {0, 1}
         for var in spec.variables:
             found = dataset[var.name].values
-            versions = []
-            for version in (0, 1):
+            matching = set()
+            for version in versions:
                 levels = [
                     expected(var.name, var.dtype, slice(0, rows), slice(0, found.shape[1]), level, version)
                     for level in range(len(spec.levels) or 1)
                 ]
                 wanted = np.stack(levels, -1) if "level" in var.dims else levels[0]
-                versions.append(np.array_equal(found, wanted, equal_nan=var.dtype == "float32"))
-            assert any(versions), (name, var.name, rows)
+                if np.array_equal(found, wanted, equal_nan=var.dtype == "float32"):
+                    matching.add(version)
+            assert matching, (name, var.name, rows)
+            versions &= matching
             reads += 1
 print(reads)
 """
 
+Step = tuple[str, int, int]
 
-def kill_at_random_moments(tmp_path: Path, moments: int, kinds: tuple[str, ...]) -> tuple[int, int]:
-    """Kills a publishing process again and again while another one reads. Returns (kills that hit, reads)."""
-    root = tmp_path / "root"
-    publish(root, "base", 5, symbols(3))
-    reader = subprocess.Popen([sys.executable, "-c", READER, str(root)], stdout=subprocess.PIPE, text=True)
-    rng = random.Random(7)
+
+def do(root: Path, step: Step) -> None:
+    kind, count, version = step
+    if kind == "append":
+        publish(root, "run", count, symbols(3))
+    else:
+        restate(root, "run", count, symbols(3), version)
+
+
+def kill_at_random_moments(
+    tmp_path: Path, steps: list[Step], base: bool, reader_kind: str, seed: int
+) -> tuple[int, int]:
+    """Kills a publishing process in each step while another process reads. Returns (kills that hit, reads)."""
+    root = prepared(tmp_path, "root", base)
+    root.mkdir(exist_ok=True)
+    reader = subprocess.Popen([sys.executable, "-c", READER, str(root), reader_kind], stdout=subprocess.PIPE, text=True)
+    rng = random.Random(seed)
     hit = 0
-    for k in range(moments):
-        kind, count = kinds[k % len(kinds)], 6 + k // len(kinds)
+    for step in steps:
         writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(root), kind, str(count)],
+            [sys.executable, "-c", WRITER, str(root), *map(str, step)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         assert writer.stdin is not None
@@ -258,14 +281,14 @@ def kill_at_random_moments(tmp_path: Path, moments: int, kinds: tuple[str, ...])
         time.sleep(rng.random() * 0.25)
         writer.send_signal(signal.SIGKILL)
         hit += writer.wait() == -signal.SIGKILL
-        (publish if kind == "append" else restate)(root, "run", count, symbols(3))
+        do(root, step)
+        assert reader.poll() is None, "the reader saw something wrong"
     (root / "stop").touch()
     said, _ = reader.communicate(timeout=60)
     assert reader.returncode == 0
-    undisturbed = tmp_path / "undisturbed"
-    publish(undisturbed, "base", 5, symbols(3))
-    for k in range(moments):
-        (publish if kinds[k % len(kinds)] == "append" else restate)(undisturbed, "run", 6 + k // len(kinds), symbols(3))
+    undisturbed = prepared(tmp_path, "undisturbed", base)
+    for step in steps:
+        do(undisturbed, step)
     assert stores_of(live_bytes(root)) == stores_of(live_bytes(undisturbed))
     return hit, int(said)
 
@@ -275,16 +298,32 @@ def stores_of(live: dict[str, str]) -> dict[str, str]:
 
 
 def test_a_killed_writer_leaves_readers_and_the_next_run_undisturbed(tmp_path: Path) -> None:
-    hit, reads = kill_at_random_moments(tmp_path, 3, ("append",))
+    steps: list[Step] = [("append", 6, 0), ("restate", 6, 1), ("restate", 6, 0)]
+    hit, reads = kill_at_random_moments(tmp_path, steps, True, "resolved", seed=7)
     assert reads > 0
     assert hit >= 1
 
 
 @pytest.mark.slow
-def test_two_hundred_kills_leave_readers_and_the_next_run_undisturbed(tmp_path: Path) -> None:
-    hit, reads = kill_at_random_moments(tmp_path, 200, ("append",))
-    assert hit > 100
+def test_a_hundred_killed_appends_leave_plain_readers_undisturbed(tmp_path: Path) -> None:
+    steps: list[Step] = [("append", 6 + k, 0) for k in range(100)]
+    hit, reads = kill_at_random_moments(tmp_path, steps, True, "plain", seed=1)
+    assert hit > 50
     assert reads > 1000
+
+
+@pytest.mark.slow
+def test_eighty_killed_restatements_leave_readers_on_one_publication(tmp_path: Path) -> None:
+    steps: list[Step] = [("append", 6, 0), *(("restate", 6, 1 - k % 2) for k in range(80))]
+    hit, reads = kill_at_random_moments(tmp_path, steps, True, "resolved", seed=2)
+    assert hit > 40
+    assert reads > 1000
+
+
+@pytest.mark.slow
+def test_twenty_killed_first_publications_leave_nothing_half_there(tmp_path: Path) -> None:
+    hits = [kill_at_random_moments(tmp_path / str(k), [("append", 5, 0)], False, "plain", seed=k)[0] for k in range(20)]
+    assert sum(hits) > 10
 
 
 def test_abandoned_staging_and_unfinished_publications_are_cleared_with_a_message(tmp_path: Path) -> None:
