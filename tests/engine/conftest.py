@@ -16,6 +16,12 @@ EVE = "2019-01-11"
 """Last session of the root on which tests add single sessions; two companies list on the second one after it."""
 
 
+NIGHT = "2019-01-14"
+"""The session after EVE."""
+STAGED_TO, STAGED_RUN = "2019-02-01", "staged"
+"""Last session and name of a run that has staged 14 sessions from NIGHT on: audits that sample 12 miss two."""
+
+
 @pytest.fixture(scope="session")
 def tables() -> SourceTables:
     return tables_of()
@@ -39,6 +45,27 @@ def published_eve(once: Callable, tables: SourceTables) -> Path:
         engine.execute(settings_for(place / "root"), FIRST, EVE, source=known_at(tables, EVE))
 
     return once("engine-eve", make) / "root"
+
+
+@pytest.fixture(scope="session")
+def staged_run(once: Callable, published_eve: Path, tables: SourceTables) -> Path:
+    """Root on which STAGED_RUN has staged and audited all stores and not yet published them. Only copy it."""
+
+    def make(place: Path) -> None:
+        root = shutil.copytree(published_eve, place / "root", symlinks=True)
+        settings = settings_for(root)
+        with engine.begin(settings, NIGHT, STAGED_TO, run_id=STAGED_RUN) as run:
+            engine.stage_inputs(run, known_at(tables, STAGED_TO))
+            for name in engine.stores(settings):
+                engine.stage_store(run, name)
+
+    return once("engine-staged", make) / "root"
+
+
+@pytest.fixture
+def staged(staged_run: Path, tmp_path: Path) -> Path:
+    """A copy of the root with a staged run. `engine.attach(settings, STAGED_RUN)` joins the run."""
+    return Path(shutil.copytree(staged_run, tmp_path / "staged", symlinks=True))
 
 
 @pytest.fixture

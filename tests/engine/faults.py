@@ -14,6 +14,7 @@ from pipeline import engine, model, model_steps
 from pipeline.run import Run
 from pipeline.store.layout import METADATA
 from pipeline.store.staged_store import StagedStore
+from security_master import SecurityMaster
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 Change = Callable[[np.ndarray], np.ndarray]
@@ -43,6 +44,16 @@ def in_one_cell(change: Change) -> Change:
     def once(values: np.ndarray) -> np.ndarray:
         at = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
         values[at] = change(values[at])
+        return values
+
+    return once
+
+
+def in_session(row: int, change: Change) -> Change:
+    """`change` in one session alone."""
+
+    def once(values: np.ndarray) -> np.ndarray:
+        values[row] = change(values[row])
         return values
 
     return once
@@ -115,7 +126,7 @@ def yesterdays_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_steps, "_stock_window", wrong)
 
 
-def columns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def returns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Returns are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
     right = model_steps._stock_window
 
@@ -123,6 +134,16 @@ def columns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
         return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
 
     monkeypatch.setattr(model_steps, "_stock_window", wrong)
+
+
+def industries_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
+    right = model_steps._assignment
+
+    def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> Any:
+        return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
+
+    monkeypatch.setattr(model_steps, "_assignment", wrong)
 
 
 def everybody_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +154,18 @@ def everybody_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.ones_like(right(*args))
 
     monkeypatch.setattr(model_steps, "_wanted", wrong)
+
+
+def everybody_wanted_without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `everybody_wanted`, but `fact` is that of the members alone."""
+    members = model_steps._wanted
+
+    def mask(values: np.ndarray) -> np.ndarray:
+        return values * member[-1].T[..., None]
+
+    member: list[np.ndarray] = []
+    monkeypatch.setattr(model_steps, "_wanted", lambda *args: member.append(members(*args)) or np.ones_like(member[-1]))
+    tampered("ds_erm3_betas", "fact", mask)(monkeypatch)
 
 
 def one_cell_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,18 +208,77 @@ def infinite_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StagedStore, "_cast", lambda store, array, values: np.asarray(values, array.dtype))
 
 
-def etf_return_changed(monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+def larger_universe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest universe holds everybody, in the security master too."""
+    right = SecurityMaster.snapshots
+
+    def wrong(master: SecurityMaster, name: str, *args: Any, **kwargs: Any) -> Any:
+        found = right(master, name, *args, **kwargs)
+        if name != "uni_mc_50":
+            return found
+        everybody = master.roster()["sec_id"].to_numpy(object)
+        return [snapshot._replace(members=everybody) for snapshot in found]
+
+    monkeypatch.setattr(SecurityMaster, "snapshots", wrong)
+
+
+def decomposed(level: int, *parts: str) -> Plant:
+    """The named parts (factor, combined, residual) of one level are 0.002 too large; other levels add up as before."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        right = model.decompose
+
+        def wrong(*args: Any) -> Any:
+            factor, combined, residual = (part.copy() for part in right(*args))
+            if "factor" in parts:
+                factor[level - 1] += 0.002
+                factor[level:][:1] -= 0.002
+            if "combined" in parts:
+                combined[level - 1] += 0.002
+            if "residual" in parts:
+                residual[level - 1] += 0.002
+            return factor, combined, residual
+
+        monkeypatch.setattr(model, "decompose", wrong)
+
+    return plant
+
+
+def etf_return_changed(after: str) -> Plant:
     """One session's return of an ETF changes in the staged store, after the audit of the store `after`."""
-    stage_store = engine.stage_store
 
-    def wrong(run: Run, name: str) -> Any:
-        checks = stage_store(run, name)
-        if name.startswith(after):
-            store = run.open("ds_etf")
-            rows = run.rows(store, run.last, run.last)
-            values = store.read("return", rows)
-            values[0, 0] += 0.01
-            store.write("return", rows, slice(0, len(store.symbol)), values)
-        return checks
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        stage_store = engine.stage_store
 
-    monkeypatch.setattr(engine, "stage_store", wrong)
+        def wrong(run: Run, name: str) -> Any:
+            checks = stage_store(run, name)
+            if name.startswith(after):
+                store = run.open("ds_etf")
+                rows = run.rows(store, run.last, run.last)
+                values = store.read("return", rows)
+                values[0, 0] += 0.01
+                store.write("return", rows, slice(0, len(store.symbol)), values)
+            return checks
+
+        monkeypatch.setattr(engine, "stage_store", wrong)
+
+    return plant
+
+
+def another_value(values: np.ndarray) -> np.ndarray:
+    return ~values if values.dtype == bool else np.nan_to_num(values) + values.dtype.type(1)
+
+
+def reordered(dataset_id: str) -> Plant:
+    """After its step, the first two symbols of the staged store have changed places."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        def swap(run: Run, name: str) -> None:
+            store = run.open(name)
+            axis = store.symbol
+            axis[[0, 1]] = axis[[1, 0]]
+            store.close()
+
+        monkeypatch.setattr(engine, "audit_store", before(engine.audit_store, dataset_id, swap))
+
+    return plant

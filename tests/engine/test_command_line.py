@@ -1,0 +1,132 @@
+"""The command line on a faulty run: exit status 1, what broke and where the data is kept, nothing published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from typer.testing import CliRunner
+
+from pipeline import engine
+from pipeline.__main__ import app
+from tests.engine import faults
+from tests.engine.conftest import EVE, NIGHT
+from tests.engine.faults import in_one_cell, tampered
+from tests.engine.market import AUDIT, FACTOR_SET, FIRST, MARKET, MODEL, known_at, seen_by_readers
+
+TOML = f"""
+[simulated]
+stocks = {MARKET.stocks}
+first_session = "{MARKET.first_session}"
+last_session = "{MARKET.last_session}"
+[model]
+min_peers = {MODEL.min_peers}
+[audit]
+recomputed_cells = {AUDIT.recomputed_cells}
+"""
+
+
+@pytest.fixture
+def erm3(tables, monkeypatch, tmp_path) -> Callable:
+    """Runs a command line in a directory with an erm3.toml for the small market, whose tables are as known on NIGHT."""
+
+    def run(*command: object):
+        (tmp_path / "erm3.toml").write_text(TOML)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(engine, "open_source", lambda settings: known_at(tables, NIGHT))
+        return CliRunner().invoke(app, [str(part) for part in command])
+
+    return run
+
+
+SIGN = tampered("ds_erm3_hedge_weights", "L1_market_HR", np.negative)
+SHARE = tampered("ds_erm3_hedge_weights", "L2_residual_ER", in_one_cell(lambda share: share * 1.01))
+PLANTED = [
+    ("the cross term of the L3 market hedge is lost", faults.no_cross_term, "net_market_beta"),
+    ("a hedge ratio has its sign flipped", SIGN, "replication_L1"),
+    ("a share is scaled by 1.01", SHARE, "shares_add_to_one_L2"),
+    ("a variable is all NaN", tampered("ds_etf", "close", lambda v: v * np.nan), "no_variable_is_empty"),
+    ("the last session of a store is lost", faults.shortened("ds_masks", "teo"), "axes_are_whole"),
+    ("a symbol axis is shortened", faults.shortened("ds_daily", "symbol"), "axes_are_whole"),
+    (
+        "an ETF's return changes between two steps",
+        faults.etf_return_changed("ds_erm3_hedge"),
+        "made from another ds_etf",
+    ),
+    ("an ETF's return changes after the last step", faults.etf_return_changed("ds_erm3_returns"), "ds_etf was changed"),
+    ("a published close comes out otherwise", tampered("ds_daily", "close", np.ceil), "close would change"),
+]
+
+
+@pytest.mark.parametrize(("plant", "says"), [p[1:] for p in PLANTED], ids=[p[0].replace(" ", "_") for p in PLANTED])
+def test_a_fault_ends_the_run_with_status_1_and_nothing_is_published(plant, says, eve, erm3, monkeypatch):
+    before = seen_by_readers(eve)
+    plant(monkeypatch)
+    done = erm3("run", "--root", eve, "--start", EVE, "--end", NIGHT)
+    assert done.exit_code == 1, done.output
+    assert says in done.output
+    assert seen_by_readers(eve) == before
+    (staged,) = (eve / ".staging").iterdir()
+    assert list((staged / "stores").iterdir())
+    assert "nothing was published" in done.output
+    assert str(staged) in done.output.replace("\n", "")
+
+
+def test_sessions_in_nanoseconds_are_refused(eve, erm3, monkeypatch):
+    before = seen_by_readers(eve)
+    faults.dates_in_nanoseconds(monkeypatch)
+    done = erm3("run", "--root", eve, "--start", NIGHT, "--end", NIGHT)
+    assert done.exit_code == 1
+    assert "WrongShape" in done.output
+    assert seen_by_readers(eve) == before
+
+
+def test_a_fault_of_the_first_run_publishes_no_store(erm3, tmp_path, monkeypatch):
+    root = tmp_path / "new"
+    faults.no_cross_term(monkeypatch)
+    done = erm3("run", "--root", root, "--start", FIRST, "--end", "2018-12-05")
+    assert done.exit_code == 1
+    assert not list(root.glob("*.zarr"))
+    assert not (root / "manifest.json").exists()
+
+
+def test_a_correct_run_succeeds_after_a_failed_one(eve, erm3, monkeypatch):
+    with monkeypatch.context() as planted:
+        SIGN(planted)
+        assert erm3("run", "--root", eve, "--start", NIGHT, "--end", NIGHT).exit_code == 1
+    done = erm3("run", "--root", eve, "--start", NIGHT, "--end", NIGHT)
+    assert done.exit_code == 0, done.output
+    assert f"complete through {NIGHT}" in done.output
+    assert not list((eve / ".staging").glob("*"))
+
+
+def test_verify_passes_on_what_was_published(published_eve, erm3):
+    done = erm3("verify", "--root", published_eve)
+    assert done.exit_code == 0, done.output
+    assert "0 failed" in done.output
+
+
+CHANGED = [
+    ("ds_etf", "return", lambda v: v + 0.01, {"replication_L1", "replication_L3", "two_paths_L2"}),
+    (f"ds_erm3_hedge_weights_{FACTOR_SET}", "L2_residual_ER", lambda v: v * 1.01, {"shares_add_to_one_L2"}),
+    ("ds_erm3_link_betas_SPY", "L2_link_sec_mkt_BF", lambda v: v * 1.01, {"net_market_beta"}),
+    ("ds_masks", "uni_mc_3000", lambda v: ~v, {"masks_are_as_recorded", "only_members_have_values"}),
+]
+
+
+@pytest.mark.parametrize(("store", "var", "change", "caught_by"), CHANGED, ids=[f"{c[0]}/{c[1]}" for c in CHANGED])
+def test_verify_fails_on_published_data_that_was_changed(store, var, change, caught_by, eve, erm3):
+    change_last_session(eve, store, var, change)
+    done = erm3("verify", "--root", eve, "--start", "2019-01-07")
+    assert done.exit_code == 1
+    failed = {line.split()[1] for line in done.output.splitlines() if " NO " in line}
+    assert caught_by <= failed
+
+
+def change_last_session(root: Path, store: str, var: str, change: Callable) -> None:
+    group = zarr.open_group(str(root / f"{store}.zarr"), mode="r+", zarr_format=2, use_consolidated=False)
+    array = group[var]
+    array[-1] = change(array[-1])
