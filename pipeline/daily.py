@@ -23,13 +23,14 @@ from pipeline.delistings import booked_delistings
 from pipeline.facts import NO_SESSION, Facts
 from pipeline.findings import concat_findings, findings_frame, no_findings
 from pipeline.outliers import OutlierRules
-from pipeline.panel_block import SCALE_SESSIONS, Block, Decision, Roster
+from pipeline.panel_block import SCALE_SESSIONS, Block, CellDecision, Roster
 from pipeline.quality import (
     BatchFault,
     batch_findings,
     closes_outside_range,
     impossible_volumes,
     inconsistent_bars,
+    panel_findings,
     rejected_closes,
     shifted_codes,
 )
@@ -126,6 +127,7 @@ def daily_panel(
             arrays[name][rows] = values[:, first - start :]
         flags[rows] = block.flag[:, first - start :]
         findings.append(block.findings())
+    findings.append(panel_findings(arrays["ret"], _events_by_kind(facts, roster, first, last), first))
     known = facts.findings
     findings.append(known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster)])
     return DailyPanel(
@@ -238,6 +240,16 @@ def _listed_from(securities: pd.DataFrame, roster: NDArray[np.object_]) -> NDArr
     return known.fillna(NO_SESSION).to_numpy(np.int32)
 
 
+def _events_by_kind(facts: Facts, roster: NDArray[np.object_], first: int, last: int) -> dict[str, NDArray[np.int64]]:
+    """How many securities of the roster have a split, or a dividend, with ex-date on each session, as known then."""
+    counts = {}
+    for kind, events in (("split", facts.splits), ("dividend", facts.dividends)):
+        mine = events["ex"].between(first, last) & (events["visible"] <= events["ex"]) & events["sec_id"].isin(roster)
+        rows = events.loc[mine, ["sec_id", "ex"]].drop_duplicates()
+        counts[kind] = np.bincount(rows["ex"].to_numpy() - first, minlength=last - first + 1)
+    return counts
+
+
 def _withheld_sessions(decisions: pd.DataFrame | None) -> NDArray[np.int64]:
     """Sessions whose delivery a person confirmed to be wrong."""
     if decisions is None:
@@ -246,14 +258,14 @@ def _withheld_sessions(decisions: pd.DataFrame | None) -> NDArray[np.int64]:
     return decisions.loc[whole, "session"].to_numpy(np.int64)
 
 
-def _decisions_by_row(decisions: pd.DataFrame | None, roster: NDArray[np.object_]) -> dict[int, list[Decision]]:
+def _decisions_by_row(decisions: pd.DataFrame | None, roster: NDArray[np.object_]) -> dict[int, list[CellDecision]]:
     """Decisions about single cells by row, in the order in which they became known: the last one holds."""
-    by_row: dict[int, list[Decision]] = {}
+    by_row: dict[int, list[CellDecision]] = {}
     if decisions is None:
         return by_row
     position = {sec_id: i for i, sec_id in enumerate(roster)}
     for one in decisions.sort_values(["visible", "session"], kind="stable").to_dict("records"):
         if one["sec_id"] in position:
-            decision = Decision(int(one["session"]), int(one["visible"]), one["decision"])
+            decision = CellDecision(int(one["session"]), int(one["visible"]), one["decision"])
             by_row.setdefault(position[one["sec_id"]], []).append(decision)
     return by_row

@@ -34,7 +34,7 @@ Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Decision:
+class CellDecision:
     """What a person decided about a cell: `release` or `confirm`, in force from `visible` on (ordinals)."""
 
     session: int
@@ -54,7 +54,7 @@ class Roster:
     listed_from: NDArray[np.int32]
     events: EventTable
     delistings: dict[int, list[Delisting]]
-    decisions: dict[int, list[Decision]]
+    decisions: dict[int, list[CellDecision]]
 
 
 class Block:

@@ -7,6 +7,7 @@ rows up to the session in which it reports and no further.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,9 @@ class PanelRules:
     shifted_share, shifted_bars: a code is shifted when so large a share of its bars, and so many, lie on closed days
     zero_returns:    largest share of returns that are exactly zero
     median_move:     largest median of |return|
-    event_share:     largest share of names with a split (a dividend: five times that) on one ex-date
-    market_correlation: smallest correlation of the market ETF with the median stock over the sessions given
+    splits, dividends: largest share of names with one on one ex-date
+    market_correlation, month_sessions: smallest correlation of the market ETF with the cap-weighted stocks in a month
+                     of at least so many sessions
     """
 
     names: int = 20
@@ -72,8 +74,10 @@ class PanelRules:
     shifted_bars: int = 3
     zero_returns: float = 0.3
     median_move: float = 0.06
-    event_share: float = 0.03
-    market_correlation: float = 0.7
+    splits: float = 0.03
+    dividends: float = 0.15
+    market_correlation: float = 0.9
+    month_sessions: int = 15
 
 
 STOCK_TYPES = ("common", "adr", "reit")
@@ -377,59 +381,67 @@ def shifted_codes(
 
 
 def panel_findings(
-    ret: NDArray[np.float64],
-    market: NDArray[np.float64] | None,
-    events: dict[str, NDArray[np.integer]],
-    first: int,
-    rules: PanelRules = PANEL_RULES,
+    ret: NDArray[np.float64], events: Mapping[str, NDArray[np.integer]], first: int, rules: PanelRules = PANEL_RULES
 ) -> pd.DataFrame:
-    """Flags of sessions that look odd over all stocks.
+    """Flags of sessions that look odd over all securities of a panel.
 
-    ret: (n, T) returns; market: (T,) returns of the market ETF; events: by kind ("split", "dividend"), (T,) how many
-    securities have one.
+    ret: (n, T) returns; events: by kind ("split", "dividend") (T,) how many securities have one; first: ordinal of
+    column 0.
     """
-    n = np.isfinite(ret).sum(0)
-    enough = n >= rules.names
-    found: list[pd.DataFrame] = []
-
-    def report(rule: str, bad: NDArray[np.bool_], value: NDArray[np.float64], bound: float, says: str) -> None:
-        at = np.flatnonzero(enough & bad)
+    finite = np.isfinite(ret)
+    n = finite.sum(0)
+    priced = np.flatnonzero(n >= rules.names)
+    if not len(priced):
+        return no_findings()
+    sizes = np.abs(ret[:, priced])
+    checks = [
+        ("zero_returns", (ret[:, priced] == 0).sum(0) / n[priced], rules.zero_returns, "of the returns are zero"),
+        ("median_move", np.nanmedian(sizes, axis=0), rules.median_move, "is the median size of a return"),
+    ]
+    for kind, count in events.items():
+        bound = rules.splits if kind == "split" else rules.dividends
+        checks.append(("event_count", count[priced] / n[priced], bound, f"of the names have a {kind}"))
+    found = []
+    for rule, value, bound, says in checks:
+        bad = np.flatnonzero(value > bound)
         found.append(
             findings_frame(
                 sec_id="",
-                session=at + first,
+                session=priced[bad] + first,
                 rule=rule,
-                observed=value[at],
+                observed=value[bad],
                 expected=bound,
-                evidence=[f"{says}: {value[k]:.2%}" for k in at],
-                detected_at=at + first,
-                index=range(len(at)),
+                evidence=[f"{value[k]:.2%} {says}" for k in bad],
+                detected_at=priced[bad] + first,
+                index=range(len(bad)),
             )
         )
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        zero = (ret == 0).sum(0) / n
-        report("zero_returns", zero > rules.zero_returns, zero, rules.zero_returns, "share of zero returns")
-        median = np.full(ret.shape[1], np.nan)
-        median[n > 0] = np.nanmedian(np.abs(ret[:, n > 0]), axis=0)
-        report("median_move", median > rules.median_move, median, rules.median_move, "median size of a return")
-        for kind, count in events.items():
-            bound = rules.event_share * (1 if kind == "split" else 5)
-            share = count / n
-            report("event_count", share > bound, share, bound, f"share of names with a {kind}")
-    if market is not None and enough.sum() >= 20:
-        middle = np.full(ret.shape[1], np.nan)
-        middle[n > 0] = np.nanmedian(ret[:, n > 0], axis=0)
-        use = enough & np.isfinite(market) & np.isfinite(middle)
-        if use.sum() >= 20:
-            correlation = float(np.corrcoef(market[use], middle[use])[0, 1])
-            last = np.arange(ret.shape[1]) == np.flatnonzero(use)[-1]
-            bad = last & (correlation < rules.market_correlation)
-            value = np.full(ret.shape[1], correlation)
-            report(
-                "market_correlation", bad, value, rules.market_correlation, "correlation of market ETF and median stock"
-            )
     return pd.concat(found, ignore_index=True)
+
+
+def market_correlation(
+    ret: NDArray[np.float64],
+    cap: NDArray[np.float64],
+    market: NDArray[np.float64],
+    months: NDArray[np.datetime64],
+    rules: PanelRules = PANEL_RULES,
+) -> pd.DataFrame:
+    """Months in which the cap-weighted stocks do not move with the market ETF: month, sessions, correlation.
+
+    ret, cap: (T, n) returns and the market caps of the session before; market: (T,); months: (T,) datetime64[M].
+    """
+    weight = np.where(np.isfinite(ret) & np.isfinite(cap), cap, 0.0)
+    total = weight.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        stocks = (weight * np.nan_to_num(ret)).sum(1) / total
+    rows = []
+    for month in np.unique(months):
+        use = (months == month) & (total > 0) & np.isfinite(market) & ((weight > 0).sum(1) >= rules.names)
+        if use.sum() >= rules.month_sessions:
+            correlation = float(np.corrcoef(stocks[use], market[use])[0, 1])
+            if not correlation >= rules.market_correlation:
+                rows.append((month, int(use.sum()), correlation))
+    return pd.DataFrame(rows, columns=["month", "sessions", "correlation"])
 
 
 @dataclass(frozen=True)

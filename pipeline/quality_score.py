@@ -9,10 +9,8 @@ planted market but not in the clean one, away from every planted error, is a cle
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
-from pipeline.daily import DailyPanel, daily_panel, delivery_faults
-from pipeline.events import clean_events
-from pipeline.facts import Facts, build_facts
-from pipeline.quality import STOCK_TYPES
+from pipeline.dry_run import DryRun, dry_run
 from pipeline.return_flags import FIRST_MISSING, ReturnFlag
 from pipeline.settings import DataRules
 from pipeline.sources.tables import SourceTables
-from security_master import MASTER_FILE, SecurityMaster, build_master
 
 DOUBTED = (ReturnFlag.BAD_PRINT, ReturnFlag.MISSING_SPLIT, ReturnFlag.EVENT_CONFLICT)
 """Flags that an outlying return gets when the rules do not believe it."""
@@ -84,20 +78,9 @@ class Score:
     jumps: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Pass:
-    """One market through the pipeline."""
-
-    tables: SourceTables
-    facts: Facts
-    panel: DailyPanel
-    faults: pd.DataFrame
-    sec_of: dict[str, set[str]]
-
-
 def score_faults(clean: SourceTables, planted: SourceTables, ledger: pd.DataFrame, rules: DataRules) -> Score:
     """Run both markets and compare. `ledger` is that of `pipeline.sources.faults.plant_faults`."""
-    sane, faulty = _through(clean, rules), _through(planted, rules)
+    sane, faulty = dry_run(clean, rules), dry_run(planted, rules)
     entries = ledger.copy()
     for end in ("first", "last"):
         entries[end] = xnys().on_or_after(entries[f"{end}_session"].to_numpy("datetime64[D]"))
@@ -113,7 +96,7 @@ def score_faults(clean: SourceTables, planted: SourceTables, ledger: pd.DataFram
     doubted = np.isin(sane.panel.flag, DOUBTED)
     withheld = sane.panel.flag >= ReturnFlag.REJECTED_PRICE
     published = np.isfinite(sane.panel.ret)
-    lost = published & _missing_of(faulty, sane) & ~near
+    lost = published & (_aligned(faulty, sane, "flag") >= FIRST_MISSING) & ~near
     return Score(
         kinds=kinds.reset_index()[["kind", "planted", "caught", "recall", "harm", "detectable"]],
         missed=counted[~counted["caught"]].reset_index(drop=True),
@@ -124,42 +107,13 @@ def score_faults(clean: SourceTables, planted: SourceTables, ledger: pd.DataFram
     )
 
 
-def _through(tables: SourceTables, rules: DataRules) -> _Pass:
-    cleaned = clean_events(tables).tables
-    frames = {name: frame for name, frame in cleaned.frames.items() if name not in ("prices", "dividends", "fx_rates")}
-    frames["splits"] = cleaned.splits[cleaned.splits["kind"] == "split"]
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / MASTER_FILE
-        first_bars = cleaned.prices.groupby("vendor_code", observed=True)["date"].min().to_dict()
-        build_master(path, frames, batch_id="score", first_bars=first_bars)
-        with SecurityMaster.open(path) as master:
-            facts = build_facts(cleaned, master, xnys(), rules)
-            owners = _owners(cleaned, master)
-    stocks = facts.securities.loc[facts.securities["sec_type"].isin(STOCK_TYPES), "sec_id"].to_numpy(object)
-    first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
-    faults = delivery_faults(facts, first, last)
-    released = pd.DataFrame({"sec_id": faults["sec_id"].replace("", "*"), "session": faults["session"]})
-    released = released.assign(decision="release", visible=0)
-    return _Pass(tables, facts, daily_panel(facts, stocks, first, last, rules, released), faults, owners)
-
-
-def _owners(tables: SourceTables, master: SecurityMaster) -> dict[str, set[str]]:
-    """Vendor code -> the securities that it means at one time or another, and "" for rows of nobody."""
-    owners: dict[str, set[str]] = {}
-    listed = tables.securities[["vendor_code", "first_session"]]
-    first = listed["first_session"].fillna(tables.prices["date"].min())
-    for code, sec_id in zip(listed["vendor_code"], master.assign(listed["vendor_code"], first), strict=True):
-        owners.setdefault(code, set()).add(sec_id)
-    return owners
-
-
-def _caught(entry: Mapping[Any, Any], run: _Pass, clean: SourceTables) -> bool:
+def _caught(entry: Mapping[Any, Any], run: DryRun, clean: SourceTables) -> bool:
     first, last, code = int(entry["first"]), int(entry["last"]), str(entry["vendor_code"])
     rules = CAUGHT_BY[str(entry["kind"])]
     if "duplicated_row" in rules:
         extra = run.tables.origins["prices"].duplicates
         return extra > clean.origins["prices"].duplicates
-    mine = run.sec_of.get(code, set())
+    mine = run.sec_ids_of.get(code, set())
     if "no_price" in rules:
         rows = [i for i, sec_id in enumerate(run.panel.sec_ids) if sec_id in mine]
         flag = run.panel.flag[rows, first - run.panel.first : last + 2 - run.panel.first]
@@ -175,11 +129,12 @@ def _caught(entry: Mapping[Any, Any], run: _Pass, clean: SourceTables) -> bool:
     return len(found) > 0
 
 
-def _difference(sane: _Pass, faulty: _Pass, entries: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+def _difference(sane: DryRun, faulty: DryRun, entries: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """Published returns that differ (sec_id, session, size), and which cells of the clean panel lie near an error."""
-    both = _aligned(faulty, sane)
+    both = _aligned(faulty, sane, "ret")
+    spans = _aligned(faulty, sane, "flag") == ReturnFlag.OVER_GAP  # another return by design, and flagged
     with np.errstate(invalid="ignore"):
-        size = np.abs(both - sane.panel.ret)
+        size = np.where(spans, np.nan, np.abs(both - sane.panel.ret))
     i, t = np.nonzero(size > 1e-12)
     differences = pd.DataFrame({"sec_id": sane.panel.sec_ids[i], "session": t + sane.panel.first, "size": size[i, t]})
     near = np.zeros(sane.panel.ret.shape, bool)
@@ -187,26 +142,25 @@ def _difference(sane: _Pass, faulty: _Pass, entries: pd.DataFrame) -> tuple[pd.D
     for entry in entries.to_dict("records"):
         lo = max(int(entry["first"]) - 2 - sane.panel.first, 0)
         hi = int(entry["last"]) + REACH + 1 - sane.panel.first
-        owned = sane.sec_of.get(entry["vendor_code"], set()) | sane.sec_of.get(str(entry["true_value"]), set())
+        owned = sane.sec_ids_of.get(entry["vendor_code"], set()) | sane.sec_ids_of.get(str(entry["true_value"]), set())
         rows = [position[sec_id] for sec_id in owned if sec_id in position]
         near[rows if entry["vendor_code"] else slice(None), lo:hi] = True
     return differences, near
 
 
-def _aligned(faulty: _Pass, sane: _Pass) -> NDArray[np.float64]:
-    """Returns of the planted market in the rows and columns of the clean one; NaN where it has none."""
-    out = np.full(sane.panel.ret.shape, np.nan)
+def _aligned(faulty: DryRun, sane: DryRun, name: str) -> NDArray[Any]:
+    """An array of the planted market's panel in the rows and columns of the clean one; 0 or NaN where it has none."""
+    values = getattr(faulty.panel, name)
+    out = np.full(sane.panel.ret.shape, np.nan if values.dtype.kind == "f" else 0, values.dtype)
     place = _places(faulty, sane)
-    first = max(faulty.panel.first, sane.panel.first)
-    last = min(faulty.panel.last, sane.panel.last)
     rows = np.flatnonzero(place >= 0)
-    out[rows, first - sane.panel.first : last + 1 - sane.panel.first] = faulty.panel.ret[
-        place[rows], first - faulty.panel.first : last + 1 - faulty.panel.first
-    ]
+    first, last = max(faulty.panel.first, sane.panel.first), min(faulty.panel.last, sane.panel.last)
+    mine, theirs = (slice(first - run.panel.first, last + 1 - run.panel.first) for run in (sane, faulty))
+    out[rows, mine] = values[place[rows], theirs]
     return out
 
 
-def _places(faulty: _Pass, sane: _Pass) -> NDArray[np.int64]:
+def _places(faulty: DryRun, sane: DryRun) -> NDArray[np.int64]:
     """Row of each security of the clean market in the planted one, by vendor code and listing; -1 for none."""
     names = {sec_id: key for key, sec_id in _listings(faulty).items()}
     position = {names[sec_id]: k for k, sec_id in enumerate(faulty.panel.sec_ids) if sec_id in names}
@@ -214,24 +168,13 @@ def _places(faulty: _Pass, sane: _Pass) -> NDArray[np.int64]:
     return np.array([position.get(keys.get(sec_id, ("", "")), -1) for sec_id in sane.panel.sec_ids], np.int64)
 
 
-def _listings(run: _Pass) -> dict[tuple[str, str], str]:
-    return {(code, str(sorted(ids).index(sec_id))): sec_id for code, ids in run.sec_of.items() for sec_id in ids}
+def _listings(run: DryRun) -> dict[tuple[str, str], str]:
+    return {(code, str(sorted(ids).index(sec_id))): sec_id for code, ids in run.sec_ids_of.items() for sec_id in ids}
 
 
-def _missing_of(faulty: _Pass, sane: _Pass) -> NDArray[np.bool_]:
-    """Cells of the clean panel that the planted one flags as withheld."""
-    out = np.zeros(sane.panel.ret.shape, bool)
-    place = _places(faulty, sane)
-    rows = np.flatnonzero(place >= 0)
-    first, last = max(faulty.panel.first, sane.panel.first), min(faulty.panel.last, sane.panel.last)
-    flags = faulty.panel.flag[place[rows], first - faulty.panel.first : last + 1 - faulty.panel.first]
-    out[rows, first - sane.panel.first : last + 1 - sane.panel.first] = flags >= FIRST_MISSING
-    return out
-
-
-def _harm(entry: Mapping[Any, Any], run: _Pass, differences: pd.DataFrame) -> float:
+def _harm(entry: Mapping[Any, Any], run: DryRun, differences: pd.DataFrame) -> float:
     first, last = int(entry["first"]), int(entry["last"])
-    rows = differences[differences["session"].between(first - 1, last + REACH)]
+    rows = differences[differences["session"].between(first - 1, last + 2)]
     if entry["vendor_code"]:
-        rows = rows[rows["sec_id"].isin(run.sec_of.get(str(entry["vendor_code"]), set()))]
+        rows = rows[rows["sec_id"].isin(run.sec_ids_of.get(str(entry["vendor_code"]), set()))]
     return float(rows["size"].max()) if len(rows) else 0.0
