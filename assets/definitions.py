@@ -10,7 +10,6 @@ from assets.alerts import alert_sensor
 from assets.deployment import Deployment
 from assets.freshness import FRESHNESS, freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
-from assets.partitions import sessions
 from assets.publication import publication_asset
 from assets.schedules import NIGHTLY, nightly_schedule
 from assets.stores import store_asset
@@ -41,7 +40,6 @@ def build_definitions(
     nightly = dg.define_asset_job(
         NIGHTLY,
         selection=dg.AssetSelection.assets(*assets),
-        partitions_def=sessions(),
         description="Every asset of the family over the sessions asked for: published together, or not at all.",
     )
     fresh = dg.define_asset_job(

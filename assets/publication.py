@@ -49,14 +49,14 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
 def _metadata(settings: Settings, published: Publication | None, phases: Phases) -> dict[str, Any]:
     seconds = {f"seconds: {phase}": round(value, 3) for phase, value in phases.seconds.items()}
     if published is None:
-        return {"changed": "nothing: every store came out as it is published", **seconds}
+        return {"changed": "no store: everything came out as it is published", **seconds}
     columns = ("store", "through, before", "through, now", "objects", "checks")
     rows = [
         (name, entry["last_before"] or "not published", entry["last"], entry["objects"], entry["checks"])
         for name, entry in published.stores.items()
     ]
     return {
-        "changed": f"{len(rows)} stores",
+        "changed": ", ".join([f"{len(rows)} stores" if rows else "no store", *published.files]),
         "publication": published.publication,
         "number": published.number,
         "replaces": published.replaces or "nothing: it is the first",

@@ -31,7 +31,7 @@ SECONDS_BETWEEN_REPORTS = 15.0
 
 def staging_run(context: dg.AssetExecutionContext) -> str:
     """Name of the staging run of a Dagster run."""
-    return f"dagster-{context.run_id}"
+    return f"dagster-{context.run.run_id}"
 
 
 def pool_of(root: str) -> str:

@@ -1,0 +1,111 @@
+"""Dagster runs on the small published market of the engine's tests, on an instance in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.deployment import Deployment
+from assets.partitions import range_tags
+from pipeline.settings import Settings
+from pipeline.sources import Source, SourceTables
+from tests.engine.conftest import EVE, NIGHT, eve, published_eve, tables  # noqa: F401 (fixtures)
+from tests.engine.market import known_at, settings_for
+
+NEXT_NIGHT = "2019-01-15"
+IMPATIENT = Deployment(retry_seconds=0.0)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A Dagster run that has ended, and the instance that recorded it."""
+
+    result: dg.ExecuteInProcessResult
+    instance: dg.DagsterInstance
+
+    @property
+    def success(self) -> bool:
+        return self.result.success
+
+    def materialized(self, name: str) -> dict[str, dg.AssetMaterialization]:
+        """Materialisations of an asset by partition."""
+        found = [e for e in self.result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(name)]
+        return {str(e.partition): e.step_materialization_data.materialization for e in found}
+
+    def checks(self) -> dict[tuple[str, str], Any]:
+        """Recorded check evaluations by asset and name."""
+        return {(c.asset_key.to_user_string(), c.check_name): c for c in self.result.get_asset_check_evaluations()}
+
+    def steps(self, kind: str) -> list[str]:
+        """Names of the steps with an event of a kind."""
+        return [str(e.step_key) for e in self.result.all_events if e.event_type_value == kind]
+
+    def failure(self, step: str) -> dg.Failure:
+        """What a step failed with."""
+        data = self.result.failure_data_for_node(step)
+        assert data is not None, f"{step} did not fail"
+        assert data.user_failure_data is not None, str(data.error)
+        return dg.Failure(data.user_failure_data.description, metadata=dict(data.user_failure_data.metadata))
+
+
+Launch = Callable[..., Done]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def launch(instance: dg.DagsterInstance) -> Launch:
+    """`launch(settings, source, first, last)`: the nightly job over a range, as a backfill from the page does it."""
+
+    def launched(
+        settings: Settings,
+        source: Source,
+        first: str,
+        last: str | None = None,
+        deployment: Deployment = IMPATIENT,
+        job: str = "nightly",
+        selection: list[str] | None = None,
+    ) -> Done:
+        definitions = build_definitions(settings, deployment, source)
+        result = definitions.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            tags=range_tags(first, last or first),
+            asset_selection=selection and [dg.AssetKey(name) for name in selection],
+            raise_on_error=False,
+        )
+        return Done(result, instance)
+
+    return launched
+
+
+@dataclass(frozen=True)
+class Nights:
+    """A root on which one Dagster run has published two sessions after EVE."""
+
+    root: Path
+    done: Done
+    settings: Settings
+
+
+@pytest.fixture(scope="module")
+def nights(published_eve: Path, tables: SourceTables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:  # noqa: F811
+    """Two sessions published by one run. Only look at it."""
+    root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("nights") / "root", symlinks=True))
+    settings = settings_for(root)
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = build_definitions(settings, IMPATIENT, known_at(tables, NEXT_NIGHT))
+        result = definitions.resolve_job_def("nightly").execute_in_process(
+            instance=instance, tags=range_tags(NIGHT, NEXT_NIGHT)
+        )
+        yield Nights(root, Done(result, instance), settings)

@@ -1,0 +1,229 @@
+"""A Dagster run does what the command line does: one run, one range, one publication, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.deployment import Deployment
+from assets.partitions import range_tags, sessions
+from assets.staging import pool_of
+from pipeline import engine
+from pipeline.read import history, open_dataset, read_manifest
+from pipeline.sources import SourceTables
+from pipeline.store import Stage
+from tests.assets.conftest import IMPATIENT, NEXT_NIGHT
+from tests.engine.conftest import EVE, NIGHT
+from tests.engine.market import known_at, seen_by_readers, settings_for, stored_values, tables_of
+
+ASSETS = ["source_tables", *engine.stores(settings_for("unused")), "publication"]
+
+
+def test_a_run_gives_the_bytes_of_the_command_line(nights, published_eve, tables, tmp_path):
+    root = Path(shutil.copytree(published_eve, tmp_path / "by_command", symlinks=True))
+    engine.execute(settings_for(root), NIGHT, NEXT_NIGHT, source=known_at(tables, NEXT_NIGHT))
+    assert stored_values(nights.root) == stored_values(root)
+    by_run, by_command = read_manifest(nights.root), read_manifest(root)
+    assert by_run["complete_through"] == by_command["complete_through"] == NEXT_NIGHT
+    sizes = {name: entry["sizes"] for name, entry in by_command["stores"].items()}
+    assert {name: entry["sizes"] for name, entry in by_run["stores"].items()} == sizes
+
+
+def test_a_range_is_one_run_and_one_publication_with_a_materialisation_for_each_session(nights):
+    for name in ASSETS:
+        assert list(nights.done.materialized(name)) == [NIGHT, NEXT_NIGHT], name
+    publications = history(nights.root)
+    assert list(publications["run_id"])[1:] == [f"dagster-{nights.done.result.run_id}"]
+
+
+def test_nothing_is_left_in_the_staging_area_of_a_published_run(nights):
+    assert not list((nights.root / ".staging").glob("*"))
+    assert not (nights.root / ".lease").exists()
+
+
+def test_sessions_that_are_published_already_come_out_the_same(launch, eve, tables):
+    before = stored_values(eve)
+    done = launch(settings_for(eve), known_at(tables, EVE), "2019-01-10", EVE)
+    assert done.success
+    assert stored_values(eve) == before
+    assert done.materialized("publication")[EVE].metadata["changed"].value.startswith("no store")
+
+
+def test_a_hole_after_the_published_sessions_fails_with_the_range_to_run_first(launch, eve, tables):
+    before = seen_by_readers(eve)
+    done = launch(settings_for(eve), known_at(tables, NEXT_NIGHT), NEXT_NIGHT)
+    assert not done.success
+    assert f"run {NIGHT} to {NIGHT} before {NEXT_NIGHT}" in done.failure("source_tables").description
+    assert done.steps("STEP_START") == ["source_tables"]
+    assert seen_by_readers(eve) == before
+
+
+def test_one_store_alone_says_that_the_family_is_materialized_together(launch, eve, tables):
+    before = seen_by_readers(eve)
+    done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT, selection=["ds_etf"])
+    assert "Materialize all assets together" in done.failure("ds_etf").description
+    assert seen_by_readers(eve) == before
+
+
+def test_a_run_that_meets_another_writer_says_who_it_is_and_leaves_it_alone(launch, eve, tables):
+    with Stage.begin(eve, "by-hand"):
+        done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
+        assert "is being written by run by-hand" in done.failure("source_tables").description
+    assert read_manifest(eve)["complete_through"] == EVE
+
+
+# --- repeating --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Unreliable:
+    """A source that fails some times before it delivers."""
+
+    tables: SourceTables
+    error: Exception
+    times: int
+    asked: list[int] = field(default_factory=list)
+    name: str = "unreliable"
+
+    def load(self) -> SourceTables:
+        self.asked.append(1)
+        if len(self.asked) <= self.times:
+            raise self.error
+        return self.tables
+
+
+def failed_connection() -> Exception:
+    """As a vendor's client raises it: its own error, because of the connection."""
+    error = RuntimeError("the vendor did not answer")
+    error.__cause__ = ConnectionResetError("connection reset by peer")
+    return error
+
+
+def test_a_failure_of_the_network_is_repeated_until_it_works(launch, eve, tables):
+    source = Unreliable(known_at(tables, NIGHT).tables, failed_connection(), times=2)
+    done = launch(settings_for(eve), source, NIGHT)
+    assert done.success
+    assert len(source.asked) == 3
+    assert read_manifest(eve)["complete_through"] == NIGHT
+
+
+def test_a_network_that_does_not_come_back_fails_the_run_after_a_bounded_number_of_tries(launch, eve, tables):
+    source = Unreliable(tables, failed_connection(), times=99)
+    done = launch(settings_for(eve), source, NIGHT, deployment=Deployment(retry_seconds=0.0, network_retries=2))
+    assert not done.success
+    assert len(source.asked) == 3
+
+
+def test_another_failure_is_not_repeated(launch, eve, tables):
+    source = Unreliable(tables, ValueError("prices.csv, row 3: expected a date"), times=99)
+    done = launch(settings_for(eve), source, NIGHT)
+    assert len(source.asked) == 1
+    assert "row 3" in done.failure("source_tables").description
+
+
+def test_a_later_step_is_repeated_on_what_the_run_has_staged(launch, eve, tables, monkeypatch):
+    audit, failures = engine.audit_store, [TimeoutError("the bucket did not answer"), ConnectionError("reset")]
+
+    def unreliable(run, name):
+        if name == "ds_masks" and failures:
+            raise failures.pop()
+        return audit(run, name)
+
+    monkeypatch.setattr(engine, "audit_store", unreliable)
+    done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
+    assert done.success
+    assert done.steps("STEP_RESTARTED") == ["ds_masks", "ds_masks"]
+    assert read_manifest(eve)["complete_through"] == NIGHT
+
+
+def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
+    audit = engine.audit_store
+
+    def cancelled(run, name):
+        if name == "ds_masks":
+            raise dg.DagsterExecutionInterruptedError
+        return audit(run, name)
+
+    before = seen_by_readers(eve)
+    with monkeypatch.context() as planted:
+        planted.setattr(engine, "audit_store", cancelled)
+        assert not launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
+    assert seen_by_readers(eve) == before
+    assert launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
+
+
+# --- definitions ------------------------------------------------------------------------------------------------
+
+
+def test_lineage_leads_from_the_source_to_the_publication():
+    graph = build_definitions(settings_for("unused"), IMPATIENT).resolve_asset_graph()
+    parents = {
+        key.to_user_string(): {p.to_user_string() for p in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents["ds_daily"] == {"source_tables"}
+    assert parents["ds_erm3_link_betas_SPY"] == {"source_tables", "ds_etf"}
+    betas = "ds_erm3_betas_SPY_uni_mc_3000"
+    assert parents[betas] == {"ds_daily", "ds_etf", "ds_masks", "ds_erm3_link_betas_SPY"}
+    assert parents["ds_erm3_industry_SPY_uni_mc_3000"] == {"ds_daily", "ds_masks", betas}
+    assert parents["publication"] == set(ASSETS[1:-1])
+
+
+def test_every_asset_has_a_description_an_owner_a_group_kinds_the_sessions_and_the_pool_of_its_root():
+    settings = settings_for("some/root")
+    definitions = build_definitions(settings, Deployment(owners=("team:data-ops", "a@example.com")))
+    for asset in definitions.assets:
+        (spec,) = asset.specs
+        assert spec.description
+        assert list(spec.owners) == ["team:data-ops", "a@example.com"]
+        assert spec.group_name in ("inputs", "market_data", "SPY_uni_mc_3000", "publication")
+        assert spec.kinds
+        assert asset.partitions_def == sessions()
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
+        assert asset.op.pool == pool_of("some/root")
+
+
+def test_two_roots_have_two_pools():
+    assert len({pool_of(root) for root in ("data/erm3", "gs://bucket/erm3", "data/erm3_", "gs://bucket/erm4")}) == 4
+
+
+def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its_own(launch, eve, tables):
+    both = settings_for(eve, factor_sets=("SPY_uni_mc_3000", "SPY_uni_mc_1000"))
+    done = launch(both, known_at(tables, NIGHT), NIGHT)
+    assert done.success
+    second = [name for name in engine.stores(both) if name.endswith("_uni_mc_1000")]
+    assert len(second) == 5
+    recorded = {asset for asset, _ in done.checks()}
+    for name in second:
+        assert list(done.materialized(name)) == [NIGHT]
+        assert name in recorded
+        assert str(open_dataset(name, eve).teo.values[-1])[:10] == NIGHT
+    assert len(done.materialized("ds_daily")) == 1
+
+
+@pytest.mark.slow
+def test_one_process_for_each_step_gives_the_same_bytes(nights, published_eve, tmp_path, monkeypatch):
+    root = Path(shutil.copytree(published_eve, tmp_path / "root", symlinks=True))
+    monkeypatch.setenv(ROOT_OF_PROCESSES, str(root))
+    with dg.instance_for_test() as instance:
+        job = dg.reconstructable(nightly_in_processes)
+        done = dg.execute_job(job, instance, tags=range_tags(NIGHT, NEXT_NIGHT), raise_on_error=True)
+        assert done.success
+    assert stored_values(root) == stored_values(nights.root)
+
+
+ROOT_OF_PROCESSES = "TEST_ROOT_OF_PROCESSES"
+
+
+def nightly_in_processes() -> dg.JobDefinition:
+    """The nightly job with another executor; the process of each step calls this again."""
+    settings = settings_for(os.environ[ROOT_OF_PROCESSES])
+    assets = list(build_definitions(settings, IMPATIENT, known_at(tables_of(), NEXT_NIGHT)).assets)
+    job = dg.define_asset_job("in_processes", assets, executor_def=dg.multiprocess_executor)
+    return dg.Definitions(assets=assets, jobs=[job]).resolve_job_def("in_processes")
