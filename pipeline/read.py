@@ -7,6 +7,7 @@ On a local disk a dataset stays on the publication that was live when it was ope
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.store.layout import MANIFEST, join
+from pipeline.store.layout import MANIFEST, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
@@ -70,7 +71,8 @@ def open_dataset(
         raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
     if name not in state:
         raise StoreError(f"{url} has no store {name!r} in {wanted['publication']}; it has {', '.join(state)}")
-    store = _zarr_store(publications.objects, prefix, name)
+    published = _PublishedStore(publications.objects, prefix, join(prefix, store_key(name)))
+    store = ReadOnlyStore(published.read, published.keys)
     dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
     dataset = dataset.isel({dim: slice(0, size) for dim, size in state[name]["sizes"].items() if dim in dataset.dims})
     dataset.attrs["publication"] = wanted["publication"]
@@ -109,19 +111,26 @@ def _kept(publications: Publications, wanted: dict[str, Any]) -> str | None:
     return None
 
 
-def _zarr_store(objects: Objects, prefix: str, name: str) -> ReadOnlyStore:
-    store = join(prefix, f"{name}.zarr")
+@dataclass(frozen=True)
+class _PublishedStore:
+    """Objects of one store of a publication."""
 
-    def read(key: str) -> bytes | None:
-        data = objects.read(f"{store}/{key}")
+    objects: Objects
+    publication: str
+    store: str
+
+    def read(self, key: str) -> bytes | None:
+        data = self.objects.read(f"{self.store}/{key}")
         # An absent chunk means NaN, but only as long as the publication has not been removed.
-        if data is None and not objects.exists(join(prefix, MANIFEST)):
+        if data is None and not self.objects.exists(join(self.publication, MANIFEST)):
             raise PublicationRetired(
-                f"{objects.url}/{prefix} was removed while it was read; open the dataset again or keep more of them"
+                f"{self.objects.url}/{self.publication} was removed while it was read; open the dataset again, "
+                "or keep more publications"
             )
         return data
 
-    return ReadOnlyStore(read, lambda: objects.keys(store))
+    def keys(self) -> list[str]:
+        return self.objects.keys(self.store)
 
 
 def read_manifest(root: str | Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class LocalObjects(Objects):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self._fingerprints: dict[str, tuple[tuple[int, int, int], str]] = {}
         self.url = str(path)
 
     def read(self, key: str) -> bytes | None:
@@ -61,11 +62,21 @@ class LocalObjects(Objects):
         return sorted(found)
 
     def fingerprints(self, prefix: str) -> dict[str, str]:
-        return {key: self.fingerprint(f"{prefix}/{key}") or "" for key in self.keys(prefix)}
+        keys = self.keys(prefix)
+        return dict(zip(keys, self.map(lambda key: self.fingerprint(f"{prefix}/{key}") or "", keys), strict=True))
 
     def fingerprint(self, key: str) -> str | None:
-        data = self.read(key)
-        return None if data is None else hashlib.sha256(data).hexdigest()
+        """SHA-256, computed once for each file: a write replaces the file, so it has another number or time."""
+        try:
+            status = os.stat(self.path / key)
+        except OSError:
+            return None
+        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._fingerprints.get(key)
+        if known is None or known[0] != version:
+            known = (version, hashlib.sha256(self.read(key) or b"").hexdigest())
+            self._fingerprints[key] = known
+        return known[1]
 
     def delete(self, key: str) -> None:
         if os.path.lexists(self.path / key):

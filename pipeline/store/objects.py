@@ -28,7 +28,7 @@ class Objects(ABC):
     on_change: Callable[[str, str], None]
 
     def __init__(self) -> None:
-        self.on_change = lambda verb, key: None
+        self.on_change = _nothing
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:
@@ -78,6 +78,10 @@ class Objects(ABC):
         """Does a task for every item, a bounded number at a time, results in order. Raises the first error."""
         with ThreadPoolExecutor(self.concurrency) as pool:
             return list(pool.map(task, items))
+
+
+def _nothing(verb: str, key: str) -> None:
+    """What happens before a change unless a test wants something."""
 
 
 class Frozen(ABC):

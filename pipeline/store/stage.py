@@ -9,6 +9,7 @@ promote(stage, family=[...], sessions=...)         # pipeline.store.promote
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -104,7 +105,8 @@ class Stage:
             }
             objects.write(f"{staging_key(run_id)}/stage.json", to_json(document))
         except BaseException:
-            lease.release()
+            with contextlib.suppress(StoreError):
+                lease.release()
             raise
         stage = cls(publications, lease, document, clock, threads)
         stage.notices = notices
@@ -285,12 +287,17 @@ class Stage:
 
     def abandon(self, reason: str) -> None:
         """The run is given up. What it staged is kept for a look until the next publication."""
-        if not self.finished:
+        if self.finished:
+            return
+        self._end()
+        try:
             key = f"{self.directory_key}/stage.json"
             document = json.loads(self.objects.read(key) or b"{}")
             self.objects.write(key, to_json({**document, "abandoned": reason}))
-            self._end()
             self.lease.release()
+        except StoreError as error:
+            # The reason of giving up is the error to hear of; the next run clears up after this one.
+            log.warning("could not give the lease on %s back: %s", self.objects.url, error)
 
     def finish(self) -> None:
         """The run is published (or there was nothing to publish): removes staging areas and gives the lease back."""

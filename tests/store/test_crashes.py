@@ -129,8 +129,11 @@ def test_a_run_stopped_at_every_single_change_is_taken_up_by_the_next(tmp_path: 
 FAULTS = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EACCES, "Permission denied")]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.strerror)
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    ("scenario", "fault"),
+    [("first", FAULTS[0]), ("append", FAULTS[1]), ("restatement", FAULTS[0])],
+    ids=lambda value: getattr(value, "strerror", value),
+)
 def test_a_full_disk_or_lost_permissions_stop_a_run_with_a_message_and_hurt_nobody(
     tmp_path: Path, scenario: str, fault: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -164,6 +165,13 @@ def test_a_reader_of_a_removed_publication_gets_an_error_and_not_nan(tmp_path: P
         publish(tmp_path, f"run{count}", count, symbols(3), keep=1)
     with pytest.raises(PublicationRetired, match="000001-first was removed while it was read"):
         lazy["return"].load()
+
+
+def test_a_dataset_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 6, symbols(3))
+    for chunks in (None, {}):
+        sent = pickle.loads(pickle.dumps(open_dataset("ds_prices", tmp_path, chunks=chunks)))
+        assert np.array_equal(sent["return"].values, values_of(6, 3), equal_nan=True)
 
 
 def test_files_beside_the_stores_switch_with_them(tmp_path: Path) -> None:
