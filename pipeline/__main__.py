@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import engine, operations
+from pipeline import engine, operations, quality_commands
 from pipeline.audits import Check, failures
 from pipeline.calendar import xnys
 from pipeline.history import MissingHistoryError
@@ -39,6 +39,7 @@ app = typer.Typer(
     `erm3 run --source files --source-path DIR --root OUT --start 2020-09-01 --end 2020-12-31`.
     Settings not given here come from ERM3_* variables and erm3.toml (docs/operations.md).""",
 )
+app.add_typer(quality_commands.app, name="quality")
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
 

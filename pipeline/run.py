@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
 from pipeline.datasets import DatasetSpec, catalog
+from pipeline.decisions import read_decisions
 from pipeline.facts import Facts
 from pipeline.history import History, WarmUp
 from pipeline.landing import load_facts
@@ -83,8 +84,8 @@ class Run:
 
     @cached_property
     def decisions(self) -> pd.DataFrame | None:
-        """What people decided about quarantined cells, see `pipeline.daily`; None when nobody did."""
-        return None
+        """What people decided about quarantined cells (`pipeline.decisions`); None when nobody did."""
+        return read_decisions(self.settings.root, self.calendar, self.settings.rules, self.restated_as_of)
 
     @cached_property
     def etfs(self) -> FactorEtfs:
