@@ -158,8 +158,9 @@ class UnknownQuestion(LookupError):
 def decide(path: Path, decision: Decision, *, batch_id: str) -> BuildReport:
     """Record a person's decision in a master and derive its facts anew.
 
-    The question is one of the queue. A listing's is answered with 'same' and the security that it is, 'new' or 'ignore';
-    a ticker's or an identifier's with 'same' and the one that it belongs to, or 'ignore'. Raises UnknownQuestion.
+    The question is one of the queue. A listing's is answered with 'same' and the security that it is, 'new' or
+    'ignore'; a ticker's or an identifier's with 'same' and the one that it belongs to, or 'ignore'. Raises
+    UnknownQuestion.
     """
     path = Path(path)
     before = _read_previous(path)
@@ -365,7 +366,7 @@ def _check(report: BuildReport, before: _Previous | None, max_lost_share: float,
 
 # -- reading the previous master, writing the new one ---------------------------------------------------------------
 
-_CARRIED = ("revision", "universe_membership", "universe_snapshot")
+_CARRIED = ("revision", "universe_membership", "universe_snapshot", "resolution_log")
 
 
 def _read_previous(path: Path | None) -> _Previous | None:
@@ -465,14 +466,13 @@ def _write(
             "decision",
             [(d.question_id, d.choice, d.sec_id, d.decided_by, d.reason, d.known_from, d.batch_id) for d in decisions],
         )
-        for name in _CARRIED:
+        for name in _CARRIED[:-1]:
             _insert(connection, name, before.carried[name] if before else [])
         _insert(connection, "revision", [(r.table, r.key, r.was, batch_id) for r in evidence.revisions])
         for name in FACT_TABLES:
             _insert_frame(connection, name, facts[name])
         _insert(connection, "resolution_queue", [_question_row(q) for q in questions])
-        log = sorted(identities.log, key=lambda c: (c.known_from, c.subject))
-        _insert(connection, "resolution_log", [(c.subject, c.sec_id, c.rule, c.detail, c.known_from) for c in log])
+        _insert(connection, "resolution_log", _log(identities, before))
         versions = [*configuration.earlier, (configuration.version, configuration.taxonomy, configuration.factor_etfs)]
         for number, (version, taxonomy, etfs) in enumerate(versions):
             _insert(connection, "meta", [(f"taxonomy_{number:04d}", version)])
@@ -489,6 +489,14 @@ def _write(
     finally:
         connection.close()
         staged.unlink(missing_ok=True)
+
+
+def _log(identities: Identities, before: _Previous | None) -> list[tuple[Any, ...]]:
+    """Why each listing has its id; what was concluded once keeps its reason."""
+    rows = list(before.carried["resolution_log"]) if before else []
+    told = {row[0] for row in rows}
+    rows += [(c.subject, c.sec_id, c.rule, c.detail, c.known_from) for c in identities.log if c.subject not in told]
+    return sorted(rows, key=lambda row: (row[4], row[0]))
 
 
 def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -34,7 +34,10 @@ def date_text(value: Any) -> str:
     if isinstance(value, np.datetime64):
         return "" if np.isnat(value) else str(value.astype("datetime64[D]"))
     text = value if isinstance(value, str) else str(value)[:10]
-    return date.fromisoformat(text).isoformat()
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no date; write it like 2024-03-01") from error
 
 
 def instant_text(value: Any) -> str:

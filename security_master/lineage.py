@@ -36,10 +36,10 @@ def lineage(
         ),
         decisions.reindex(columns=COLUMNS),
     ]
-    edges = [frame for frame in edges if len(frame)]
-    if not edges:
-        return pd.DataFrame(columns=COLUMNS)
-    return pd.concat(edges, ignore_index=True).sort_values(["date", "from_sec_id", "to_sec_id"], ignore_index=True)
+    frame = pd.concat([frame for frame in edges if len(frame)] or edges[:1], ignore_index=True)[COLUMNS]
+    text = [column for column in COLUMNS if column not in ("ratio", "cash")]
+    frame = frame.astype(dict.fromkeys(text, "str"))
+    return frame.sort_values(["date", "from_sec_id", "to_sec_id"], ignore_index=True)
 
 
 def _edges(facts: pd.DataFrame, event: object, date: pd.Series, ratio: pd.Series) -> pd.DataFrame:

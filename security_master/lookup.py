@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master import labels, lineage, panels, resolution
+from security_master import labels, lineage, panels, resolution, schema
 from security_master.build import FACT_TABLES, read_configurations
 from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
@@ -227,7 +227,7 @@ class SecurityMaster:
             rows = rows[rows["valid_from"] <= date_text(as_of)]
         order = {what: at for at, what in enumerate(("ticker", "listing", "name", "identifier", "class", "delisting"))}
         rows = rows.assign(order=rows["what"].map(order)).sort_values(["order", "valid_from", "value"], kind="stable")
-        return rows[HISTORY_COLUMNS].reset_index(drop=True)
+        return rows[HISTORY_COLUMNS].astype("str").reset_index(drop=True)
 
     def lineage(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
         """Edges to and from a security: event, date, from_sec_id, to_sec_id, ratio, cash, known_from, evidence.
@@ -397,9 +397,9 @@ class SecurityMaster:
 
     def _of(self, table: str, sec_id: str, known_as_of: Any) -> pd.DataFrame:
         """Believed rows of one security."""
-        query = f"SELECT * FROM {table} WHERE sec_id = ? AND known_from <= ? AND ? < known_to"
         known = instant_or_newest(known_as_of)
-        return pd.read_sql_query(query, self._store.db, params=(sec_id, known, known))
+        where = "WHERE sec_id = ? AND known_from <= ? AND ? < known_to"
+        return schema.read_frame(self._store.db, table, None, where, sec_id, known, known)
 
     def _require(self, sec_id: str) -> None:
         if not self._store.rows("SELECT 1 FROM security WHERE sec_id = :sec_id", sec_id=sec_id):

@@ -88,7 +88,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring an empty or older database to the current version, each step in its own transaction."""
     for version, sql in migrations():
         if version > version_of(connection):
-            connection.executescript(f"BEGIN;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;")
+            try:
+                connection.executescript(f"BEGIN;\n{sql}\nPRAGMA user_version = {version};\nCOMMIT;")
+            except sqlite3.Error:
+                connection.rollback()
+                raise
 
 
 def create(path: Path) -> sqlite3.Connection:
