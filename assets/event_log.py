@@ -3,7 +3,7 @@
 A range run records two events for each session and asset (planned, materialised). Dagster hands them over in batches
 to a process that has DAGSTER_EVENT_BATCH_SIZE set, as every process that opens this storage has. But its own SQLite
 storage then opens, commits and closes two databases for each event all the same. Here a batch is one transaction in
-each of them; the rows are the same, in the same order. docs/operations.md has the figures. Postgres does this by itself.
+each of them; the rows are the same, in the same order (figures: docs/operations.md). Postgres does this by itself.
 """
 
 from __future__ import annotations

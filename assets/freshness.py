@@ -18,6 +18,8 @@ from pipeline.settings import Settings
 
 FRESHNESS = "freshness"
 IS_FRESH = "is_fresh"
+LATE = dg.AssetCheckSeverity.WARN
+"""What is there is right, only old: the job decides whether that is a failure."""
 
 
 def freshness_check(settings: Settings, deployment: Deployment) -> dg.AssetChecksDefinition:
@@ -48,7 +50,9 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
     try:
         due = due_at(settings, now)
     except NotReady as reason:
-        return dg.AssetCheckResult(passed=False, check_name=IS_FRESH, asset_key=PUBLICATION, description=str(reason))
+        return dg.AssetCheckResult(
+            passed=False, check_name=IS_FRESH, asset_key=PUBLICATION, severity=LATE, description=str(reason)
+        )
     calendar = xnys()
     expected = calendar.ordinal(due.due)
     reached = {
@@ -65,6 +69,7 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
         passed=behind == 0,
         check_name=IS_FRESH,
         asset_key=PUBLICATION,
+        severity=LATE,
         description=f"{behind} sessions behind: {due.due} is expected and {due.published} is published. See the last "
         "nightly run"
         if behind

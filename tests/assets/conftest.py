@@ -98,7 +98,7 @@ class Nights:
     settings: Settings
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def nights(published_eve: Path, tables: SourceTables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:  # noqa: F811
     """Two sessions published by one run. Only look at it."""
     root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("nights") / "root", symlinks=True))

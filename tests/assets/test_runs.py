@@ -105,14 +105,6 @@ def failed_connection() -> Exception:
     return error
 
 
-def test_a_failure_of_the_network_is_repeated_until_it_works(launch, eve, tables):
-    source = Unreliable(known_at(tables, NIGHT).tables, failed_connection(), times=2)
-    done = launch(settings_for(eve), source, NIGHT)
-    assert done.success
-    assert len(source.asked) == 3
-    assert read_manifest(eve)["complete_through"] == NIGHT
-
-
 def test_a_network_that_does_not_come_back_fails_the_run_after_a_bounded_number_of_tries(launch, eve, tables):
     source = Unreliable(tables, failed_connection(), times=99)
     done = launch(settings_for(eve), source, NIGHT, deployment=Deployment(retry_seconds=0.0, network_retries=2))
@@ -127,7 +119,9 @@ def test_another_failure_is_not_repeated(launch, eve, tables):
     assert "row 3" in done.failure("source_tables").description
 
 
-def test_a_later_step_is_repeated_on_what_the_run_has_staged(launch, eve, tables, monkeypatch):
+def test_steps_are_repeated_after_failures_of_the_network_until_they_work(launch, eve, tables, monkeypatch):
+    """The first step begins anew; a later one goes on with what the run has staged."""
+    source = Unreliable(known_at(tables, NIGHT).tables, failed_connection(), times=2)
     audit, failures = engine.audit_store, [TimeoutError("the bucket did not answer"), ConnectionError("reset")]
 
     def unreliable(run, name):
@@ -136,9 +130,10 @@ def test_a_later_step_is_repeated_on_what_the_run_has_staged(launch, eve, tables
         return audit(run, name)
 
     monkeypatch.setattr(engine, "audit_store", unreliable)
-    done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
+    done = launch(settings_for(eve), source, NIGHT)
     assert done.success
-    assert done.steps("STEP_RESTARTED") == ["ds_masks", "ds_masks"]
+    assert len(source.asked) == 3
+    assert done.steps("STEP_RESTARTED") == ["source_tables", "source_tables", "ds_masks", "ds_masks"]
     assert read_manifest(eve)["complete_through"] == NIGHT
 
 

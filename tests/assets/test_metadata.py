@@ -1,0 +1,135 @@
+"""What the page of a materialisation shows."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pytest
+
+from assets.definitions import build_definitions
+from assets.deployment import Deployment
+from assets.figures import by_session
+from assets.metadata import location, of_asset
+from pipeline import engine
+from pipeline.read import open_dataset
+from pipeline.run import specs
+from tests.assets.conftest import NEXT_NIGHT
+from tests.engine.conftest import NIGHT
+from tests.engine.market import FACTOR_SET, settings_for
+
+BETAS = f"ds_erm3_betas_{FACTOR_SET}"
+LARGEST_PLOT = 60_000
+
+
+def values(nights, name: str, session: str) -> dict:
+    return {key: value.value for key, value in nights.done.materialized(name)[session].metadata.items()}
+
+
+def rows(nights, name: str, key: str) -> list[dict]:
+    return [dict(r.data) for r in nights.done.materialized(name)[NEXT_NIGHT].metadata[key].records]
+
+
+def test_the_last_session_of_a_run_says_what_the_run_did_to_each_store(nights):
+    for name in engine.stores(nights.settings):
+        shown = values(nights, name, NEXT_NIGHT)
+        assert (shown["sessions"], shown["first session"], shown["last session"]) == (2, NIGHT, NEXT_NIGHT)
+        assert shown["bytes staged"] > 0
+        assert {"seconds: compute and write", "seconds: audit", "code version", "staging run"} <= set(shown)
+        errors = {row["check"]: row for row in rows(nights, name, "worst errors")}
+        assert "axes_are_whole" in errors
+        assert rows(nights, name, "made from")
+
+
+def test_symbols_members_and_coverage_are_those_of_the_published_stores(nights):
+    betas = open_dataset(BETAS, nights.root)
+    masks = open_dataset("ds_masks", nights.root)
+    for session in (NIGHT, NEXT_NIGHT):
+        shown = values(nights, BETAS, session)
+        member = (masks["uni_mc_3000"] & masks["validity"]).sel(teo=session)
+        assert shown["valid members"] == int(member.sum())
+        found = np.isfinite(betas["factor_beta"].sel(teo=session).values).sum(axis=0)
+        for level, count in zip(("market", "sector", "subsector"), found, strict=True):
+            assert shown[f"stocks with a {level} beta"] == count
+            assert shown[f"coverage of {level}"] == pytest.approx(count / int(member.sum()))
+    assert values(nights, BETAS, NEXT_NIGHT)["size of symbol"] == betas.sizes["symbol"]
+
+
+def test_the_share_of_nan_is_shown_for_every_float_variable(nights):
+    shown = {row["variable"]: row["share of NaN"] for row in rows(nights, "ds_daily", "share of NaN by variable")}
+    daily = open_dataset("ds_daily", nights.root).sel(teo=slice(NIGHT, NEXT_NIGHT))
+    assert shown.keys() == {name for name in daily.data_vars if daily[name].dtype.kind == "f"}
+    assert shown["return"] == pytest.approx(float(daily["return"].isnull().mean()), abs=1e-4)
+
+
+def test_plots_and_tables_stand_on_the_last_session_only(nights):
+    last, first = values(nights, BETAS, NEXT_NIGHT), values(nights, BETAS, NIGHT)
+    assert set(last) - set(first) >= {"worst errors", "coverage over the last year"}
+    assert all(isinstance(value, float | int) for value in first.values()), "only numbers, for the trend lines"
+
+
+def test_plots_are_small_pictures(nights):
+    titles = []
+    for name in engine.stores(nights.settings):
+        for title, text in values(nights, name, NEXT_NIGHT).items():
+            if isinstance(text, str) and text.startswith("!["):
+                picture = base64.b64decode(text.partition("base64,")[2].rstrip(")"))
+                assert picture.startswith(b"\x89PNG")
+                assert len(picture) < LARGEST_PLOT, (name, title)
+                titles.append(title)
+    assert titles == [
+        "universe over the last year",
+        "coverage over the last year",
+        "betas by level at the last session",
+        "shrinkage before and after, at the last session",
+        "industries by dispersion at subsector level",
+        "mean shares of the variance over the last year",
+    ]
+
+
+def test_the_inputs_say_what_was_delivered_and_what_became_of_it(nights):
+    shown = values(nights, "source_tables", NEXT_NIGHT)
+    assert {row["table"] for row in rows(nights, "source_tables", "tables")} >= {"prices", "securities", "splits"}
+    assert shown["security master build"]
+    assert shown["sessions"] == 2
+
+
+def test_the_publication_says_what_readers_see_now(nights):
+    shown = values(nights, "publication", NEXT_NIGHT)
+    assert shown["complete through"] == NEXT_NIGHT
+    stores = {row["store"]: row for row in rows(nights, "publication", "stores")}
+    assert stores.keys() == set(engine.stores(nights.settings))
+    assert stores["ds_daily"]["through, now"] == NEXT_NIGHT
+
+
+def test_figures_do_not_depend_on_how_a_range_is_cut(nights):
+    settings = nights.settings
+    with engine.begin(settings, NIGHT, NEXT_NIGHT) as run:
+        whole = by_session(run, BETAS)
+        by_one = [by_session(run, BETAS, day, day) for day in (run.first, run.last)]
+        run.stage.finish()
+    for key, series in whole.items():
+        np.testing.assert_array_equal(series, np.concatenate([part[key] for part in by_one]))
+
+
+def test_the_table_schema_has_every_array_with_its_units():
+    for name, spec in specs(settings_for("unused")).items():
+        schema = of_asset(spec, "root")["dagster/column_schema"]
+        assert [column.name for column in schema.columns] == [array.name for array in spec.arrays]
+        for column, array in zip(schema.columns, spec.arrays, strict=True):
+            assert column.description.startswith(f"[{array.units or '1'}] "), (name, column.name)
+            assert column.type == f"{array.dtype} ({', '.join(array.dims)})"
+
+
+def test_a_store_in_a_bucket_links_to_the_bucket():
+    assert location("gs://prices/erm3", "ds_daily.zarr").value.endswith("storage/browser/prices/erm3/ds_daily.zarr")
+    assert location("data/erm3/", "ds_daily.zarr").value == "data/erm3/ds_daily.zarr"
+
+
+def test_the_description_of_a_store_opens_it(nights):
+    definitions = build_definitions(nights.settings, Deployment())
+    (daily,) = [a for a in definitions.assets if a.key.to_user_string() == "ds_daily"]
+    code = daily.specs_by_key[daily.key].description.partition("```python\n")[2].partition("\n```")[0]
+    names: dict = {}
+    exec(code.replace("open_dataset('", "ds = open_dataset('"), names)
+    assert str(names["ds"].teo.values[-1])[:10] == NEXT_NIGHT
