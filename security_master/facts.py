@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from security_master.bitemporal import Source, believed
-from security_master.dates import END, NEVER, close_of, new_york_date
+from security_master.dates import END, NEVER, close_of, days_between, new_york_date
 from security_master.identity import Identities
 from security_master.listings import Listings
 from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
@@ -41,8 +41,8 @@ class Owners:
     def attribute(self, rows: pd.DataFrame, dates: list[str], periods: list[str] | None = None) -> pd.DataFrame:
         """The rows with `sec_id`, `belongs_from` and `belongs_to` (instants); one row for each stretch of belief.
 
-        dates: the date that decides, by row; a row before a code's first holder belongs to the first. periods: for
-        filings made after a holder's last session, the end of the period that they report.
+        dates: the date that decides, by row; a row before a code's first holder belongs to the first, one between two
+        holders to the second. periods: for filings, the end of the period; between two holders the nearer one counts.
         """
         codes = rows["vendor_code"].tolist()
         known = rows["known_from"].tolist()
@@ -77,8 +77,10 @@ class Owners:
         begun = [at for at, e in enumerate(episodes) if e.start(instant) <= date]
         at = begun[-1] if begun else 0
         end = self._listings.end(episodes[at], instant)
-        if begun and date >= end and not (period and period < end) and at + 1 < len(episodes):
-            at += 1
+        if begun and date >= end and at + 1 < len(episodes):
+            start = episodes[at + 1].start(instant)
+            about_the_last = period and (period < end or days_between(end, period) < days_between(period, start))
+            at += not about_the_last
         assigned = self._assigned.get(episodes[at].key)
         if assigned is None or assigned.known_from > instant:
             return {}

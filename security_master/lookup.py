@@ -366,7 +366,7 @@ class SecurityMaster:
                 rows = frame[(moment >= window["since"]) & (moment < window["until"]) & (moment < NEVER)]
                 if rows.empty:
                     continue
-                told = rows.drop(columns=["row_id", "sec_id", *TAIL_COLUMNS])
+                told = rows[[c for c in rows.columns if c not in ("sec_id", *TAIL_COLUMNS)]]
                 facts = [json.dumps({k: v for k, v in row.items() if v == v}) for row in told.to_dict("records")]
                 parts.append(
                     pd.DataFrame(

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from security_master import AmbiguousTicker, SecurityMaster, UnknownTicker, build_master
+from security_master import AmbiguousTicker, SecurityMaster, UnknownTicker, schema
 from security_master.names import canonical_ticker, comparable_name, market_of
+from security_master.registry import Anchor, opaque_id
 from tests.security_master.tables import build, listing
 
 
@@ -120,19 +121,23 @@ def test_ten_thousand_resolutions_on_thirty_thousand_securities_are_quick(tmp_pa
     n = 30_000
     letters = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
     tickers = ["".join(letters[[i // 17576, i // 676 % 26, i // 26 % 26, i % 26]]) for i in range(n)]
-    first = np.datetime64("2006-01-03") + np.arange(n) % 3000
-    securities = pd.DataFrame(
-        {
-            "vendor_code": tickers,
-            "ticker": tickers,
-            "type": "common",
-            "exchange": "NYSE",
-            "first_session": first.astype("datetime64[s]"),
-            "known_from": first.astype("datetime64[us]") + np.timedelta64(21, "h"),
-        }
-    )
+    sec_ids = [opaque_id(Anchor("listing", ticker)) for ticker in tickers]
+    known, never = "2006-01-03T21:00:00.000000Z", "9999-12-31T00:00:00.000000Z"
     path = tmp_path / "large.sqlite"
-    assert len(build_master(path, {"securities": securities}, batch_id="large").minted) == n
+    db = schema.create(path)
+    db.execute("BEGIN")
+    db.execute("INSERT INTO load_batch VALUES ('b', 1, 1)")
+    securities = zip(sec_ids, tickers, [known] * n, strict=True)
+    db.executemany("INSERT INTO security VALUES (?, 'listing', ?, ?, 'b')", securities)
+    for first, last in (("2006-01-03", "2012-06-01"), ("2012-06-01", "9999-12-31")):  # each ticker has two holders
+        holders = sec_ids if first < "2010" else sec_ids[1:] + sec_ids[:1]
+        db.executemany(
+            "INSERT INTO ticker_map VALUES "
+            f"(NULL, ?, 'US', ?, 'regular', '{first}', '{last}', '{known}', '{never}', 0, 'securities', 'e', 'b')",
+            zip(holders, tickers, strict=True),
+        )
+    db.execute("COMMIT")
+    db.close()
     rng = np.random.default_rng(1)
     asked = pd.DataFrame({"ticker": rng.choice(tickers, 10_000), "date": np.datetime64("2015-01-02", "s")})
     with SecurityMaster.open(path) as master:
