@@ -14,11 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.store.lease import Lease
 from tests.store.emulator import BUCKET
 
 # gcsfs reads these when it is imported: without them it asks an emulator for a minute what kind of bucket it has.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 os.environ["NO_GCE_CHECK"] = "true"
+
+
+@pytest.fixture
+def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For runs that stop as if their process were dead: their threads live on and must not touch the lease."""
+    monkeypatch.setattr(Lease, "_beat", lambda lease: None)
 
 
 class Emulator:

@@ -168,6 +168,7 @@ SCENARIOS: dict[str, tuple[bool, Callable[[Any, str], object], bool]] = {
 }
 
 
+@pytest.mark.usefixtures("no_heartbeat")
 def test_a_publication_stopped_in_the_bucket_is_completed_by_the_next_run(new_root: NewRoot) -> None:
     base, run, restates = SCENARIOS["restatement"]
     steps, rolled_forward = stop_at_steps(new_root, base, run, restates, every_step=False)
@@ -176,6 +177,7 @@ def test_a_publication_stopped_in_the_bucket_is_completed_by_the_next_run(new_ro
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_heartbeat")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_publication_stopped_in_the_bucket_at_every_change_is_completed(new_root: NewRoot, scenario: str) -> None:
     base, run, restates = SCENARIOS[scenario]
@@ -224,7 +226,7 @@ def test_requests_that_fail_for_a_moment_are_repeated(new_root: NewRoot, emulato
     publish(root, "first", 5, symbols(3))
     with Stage.begin(root, "second", clock=clock) as stage:
         stage_family(stage, 6, symbols(3))
-        emulator.ask("/fail?count=6&status=503")
+        emulator.ask("/fail?count=2&status=503")
         promote_family(stage)
     assert equal(values(root), wanted(6))
 

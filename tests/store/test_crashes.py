@@ -21,6 +21,7 @@ from pipeline.store import Stage, StoreError
 from pipeline.store.local_objects import LocalObjects
 from tests.store.family import FAMILY, bury, expected, live_bytes, publish, restate, symbols
 
+pytestmark = pytest.mark.usefixtures("no_heartbeat")
 Run = Callable[[LocalObjects, str], object]
 
 
