@@ -8,8 +8,11 @@ every chunk of the other arrays is.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from pipeline.datasets.spec import CoordinateSpec, DatasetSpec, Flags, VariableSpec, flag_word
 
@@ -72,6 +75,19 @@ def render_metadata(
 def consolidated(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The `.zmetadata` document."""
     return {"metadata": dict(documents), "zarr_consolidated_format": 1}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numpy scalars and arrays as Python's, tuples as lists, NaN and infinities as text."""
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
 
 
 def to_json(document: object) -> bytes:

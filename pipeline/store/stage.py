@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from pipeline.datasets import DatasetSpec
-from pipeline.datasets.metadata import to_json
+from pipeline.datasets.metadata import plain, to_json
 from pipeline.datasets.spec import Flags
 from pipeline.store.layout import METADATA, STAGING, join, staging_key, store_key
 from pipeline.store.lease import TTL_SECONDS, Lease
@@ -99,7 +99,7 @@ class Stage:
             document = {
                 "run_id": run_id,
                 "kind": kind,
-                "info": dict(info or {}),
+                "info": plain(info or {}),
                 "base": publications.current(),
                 "begun_utc": clock().isoformat(),
             }
@@ -216,7 +216,7 @@ class Stage:
 
     def note(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keeps facts about a store (counts, seconds) for the record of the publication."""
-        self.objects.write(f"{self.directory_key}/notes/{name}.json", to_json(dict(facts)))
+        self.objects.write(f"{self.directory_key}/notes/{name}.json", to_json(plain(facts)))
 
     def notes(self, name: str) -> dict[str, Any]:
         return json.loads(self.objects.read(f"{self.directory_key}/notes/{name}.json") or b"{}")
@@ -245,7 +245,7 @@ class Stage:
             "passed": bool(passed),
             "digest": self.digest(name),
             "inputs": dict(input_hashes),
-            "results": [dict(result) for result in results],
+            "results": plain(results),
         }
         self.objects.write(f"{self.directory_key}/audits/{name}.json", to_json(document))
 

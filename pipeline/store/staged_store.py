@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
-from pipeline.datasets.metadata import consolidated, to_json
+from pipeline.datasets.metadata import consolidated, plain, to_json
 from pipeline.datasets.spec import Flags, flag_word
 from pipeline.store.chunks import ChunkedArray, Region
 from pipeline.store.layout import METADATA
@@ -62,7 +62,7 @@ class StagedStore:
         self._known: dict[str, Any] = json.loads(known)["metadata"] if known else {}
         self.sizes = self._known_sizes()
         self._coordinates: dict[str, NDArray] = {}
-        self._attributes = {**self._own_attributes(), **_plain(attributes or {})}
+        self._attributes = {**self._own_attributes(), **plain(attributes or {})}
         self._flags = {
             array.name: self._merged_flags(array.name, (flags or {}).get(array.name, ()))
             for array in spec.arrays
@@ -413,19 +413,6 @@ def _lasting(documents: Mapping[str, Any]) -> dict[str, Any]:
     plain = json.loads(to_json(dict(documents)))
     root = {key: value for key, value in plain.get(".zattrs", {}).items() if key not in VOLATILE_ATTRIBUTES}
     return {**plain, ".zattrs": root}
-
-
-def _plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attribute values as JSON has them."""
-
-    def value(x: Any) -> Any:
-        if isinstance(x, np.generic):
-            return x.item()
-        if isinstance(x, np.ndarray | tuple | list):
-            return [value(each) for each in x]
-        return x
-
-    return {key: value(x) for key, x in attributes.items()}
 
 
 def _exactly(block: NDArray, dtype: str, where: str) -> NDArray:

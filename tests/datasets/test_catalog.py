@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import DatasetSpec, VariableSpec, catalog, render_metadata
-from pipeline.datasets.metadata import consolidated, to_json
+from pipeline.datasets.metadata import consolidated, plain, to_json
 from pipeline.datasets.spec import flag_word
 from pipeline.return_flags import ReturnFlag
 
@@ -116,6 +116,11 @@ def test_metadata_is_the_same_bytes_every_time_and_strict_json() -> None:
     assert json.loads(one)["zarr_consolidated_format"] == 1
     with pytest.raises(ValueError, match="JSON"):
         to_json({"threshold": np.nan})
+
+
+def test_numbers_of_numpy_and_nan_become_plain_values() -> None:
+    value = {"a": np.float32(0.5), "b": (np.int16(1), float("nan")), "c": np.array([1.0, np.inf]), 3: {"d": None}}
+    assert plain(value) == {"a": 0.5, "b": [1, "nan"], "c": [1.0, "inf"], "3": {"d": None}}
 
 
 def test_a_declaration_that_contradicts_itself_is_refused() -> None:
