@@ -27,6 +27,7 @@ from security_master.evidence import (
     ROW_TABLES,
     Evidence,
     Revision,
+    counted_rows,
     delivered_rows,
     merge,
     row_digest,
@@ -127,10 +128,11 @@ def build_master(
     fresh = [d for d in given if not _contains(known, d)]
     all_decisions = sorted([*known, *fresh], key=lambda d: (d.known_from, d.question_id))
 
-    listings = Listings(evidence["securities"], evidence["ticker_changes"], evidence["delistings"])
+    counted = counted_rows(evidence)
+    listings = Listings(counted["securities"], counted["ticker_changes"], counted["delistings"])
     identities = resolve_identities(listings, all_decisions, before.registry if before else None)
     configuration = _configuration(tables, before)
-    facts, questions, unclassified = _facts(evidence, listings, identities, all_decisions, configuration)
+    facts, questions, unclassified = _facts(counted, listings, identities, all_decisions, configuration)
     questions = [answered(q, all_decisions) for q in (*identities.questions, *questions, *identities.moved)]
     questions.sort(key=lambda q: (q.known_from, q.question_id))
 
@@ -223,7 +225,7 @@ def _delivered_configuration(frame: pd.DataFrame | None, columns: Sequence[str])
 
 
 def _facts(
-    evidence: Evidence,
+    evidence: dict[str, pd.DataFrame],
     listings: Listings,
     identities: Identities,
     decisions: list[Decision],

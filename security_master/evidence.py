@@ -147,6 +147,19 @@ def merge(stored: dict[str, pd.DataFrame] | None, delivered: dict[str, pd.DataFr
     return Evidence(frames, new_rows, revisions)
 
 
+def counted_rows(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """The rows as facts are derived from them: an event that names another company counts once that one is known."""
+    securities = evidence["securities"]
+    first_known = securities.groupby("vendor_code")["known_from"].min()
+    counted = dict(evidence.frames)
+    for name, column in (("delistings", "successor_code"), ("spin_offs", "child_code")):
+        rows = counted[name]
+        other = rows[column].map(first_known).fillna("").astype(object)
+        known = [max(own, named) for own, named in zip(rows["known_from"], other, strict=True)]
+        counted[name] = rows.assign(known_from=pd.Series(known, index=rows.index, dtype=object))
+    return counted
+
+
 def row_hashes(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.uint64]:
     """A 64-bit hash of each row's columns, the same for the same values everywhere."""
     return pd.util.hash_pandas_object(frame[columns], index=False).to_numpy().astype(np.uint64)

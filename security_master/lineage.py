@@ -20,8 +20,7 @@ def lineage(
 ) -> pd.DataFrame:
     """All edges from one security to another, sorted by date.
 
-    event: reason of the delisting, `spin_off`, or `same_claim` (a decision). ratio: new shares for one old. "" stands
-    for a security that the master does not hold.
+    event: reason of the delisting, `spin_off`, or `same_claim` (a decision). ratio: new shares for one old.
     """
     holders = Holders.of_codes(listings)
     one_day = np.timedelta64(1, "D")  # a successor may take the very code over, on the day after
@@ -39,6 +38,7 @@ def lineage(
     frame = pd.concat([frame for frame in edges if len(frame)] or edges[:1], ignore_index=True)[COLUMNS]
     text = [column for column in COLUMNS if column not in ("ratio", "cash")]
     frame = frame.astype(dict.fromkeys(text, "str"))
+    frame = frame[frame["to_sec_id"] != ""]
     return frame.sort_values(["date", "from_sec_id", "to_sec_id"], ignore_index=True)
 
 
