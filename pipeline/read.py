@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pipeline.store import integrity
 from pipeline.store.layout import MANIFEST, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
@@ -140,6 +141,11 @@ def read_manifest(root: str | Path) -> dict[str, Any]:
     if manifest is None:
         raise StoreError(f"nothing is published under {publications.objects.url}")
     return manifest
+
+
+def damage(root: str | Path) -> list[str]:
+    """Reads every object of the live publication. What is wrong with it, a sentence each; empty when all is well."""
+    return integrity.damage(open_publications(root))
 
 
 def history(root: str | Path, name: str | None = None) -> pd.DataFrame:

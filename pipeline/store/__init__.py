@@ -5,13 +5,14 @@ A run stages what it writes beside what readers see (`Stage`), is audited there,
 publication may never do, `publications` and `manifest` what has been published.
 """
 
+from pipeline.store.checked import WrongShape
 from pipeline.store.guards import GuardFailed
 from pipeline.store.lease import LeaseHeld, LeaseLost
 from pipeline.store.manifest import Publication
 from pipeline.store.objects import StoreError
 from pipeline.store.promote import promote
 from pipeline.store.stage import NotAudited, Stage
-from pipeline.store.staged_store import StagedStore, WrongShape
+from pipeline.store.staged_store import StagedStore
 
 __all__ = [
     "GuardFailed",

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
 from pipeline.datasets.metadata import consolidated, plain, to_json
 from pipeline.datasets.spec import Flags, flag_word
+from pipeline.store.checked import WrongShape, exactly, floats, repeated, some, span, texts
 from pipeline.store.chunks import ChunkedArray, Region
 from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
@@ -27,10 +28,6 @@ VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_v
 """Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
 
 _LOCKS = tuple(threading.Lock() for _ in range(64))
-
-
-class WrongShape(StoreError):
-    """Values, axes or codes that do not fit the store."""
 
 
 class StagedStore:
@@ -115,8 +112,8 @@ class StagedStore:
         found = self.teo[first : first + len(wanted)]
         if not np.array_equal(found, wanted):
             missing = wanted[~np.isin(wanted, self.teo)]
-            problem = f"does not have {_some(missing)}" if len(missing) else "has other sessions between them"
-            raise WrongShape(f"{self.name}: asked for {len(wanted)} sessions {_span(wanted)}, but the store {problem}")
+            problem = f"does not have {some(missing)}" if len(missing) else "has other sessions between them"
+            raise WrongShape(f"{self.name}: asked for {len(wanted)} sessions {span(wanted)}, but the store {problem}")
         return slice(first, first + len(wanted))
 
     def cols_of(self, symbols: Iterable[object], axis: str = "symbol") -> NDArray[np.intp]:
@@ -124,7 +121,7 @@ class StagedStore:
         position = {value: k for k, value in enumerate(self.axis(axis).tolist())}
         wanted = [value.item() if isinstance(value, np.generic) else value for value in symbols]
         if unknown := [value for value in wanted if value not in position]:
-            raise WrongShape(f"{self.name}: {_some(unknown)} is not on the axis {axis} ({len(position)} values)")
+            raise WrongShape(f"{self.name}: {some(unknown)} is not on the axis {axis} ({len(position)} values)")
         return np.fromiter((position[value] for value in wanted), np.intp, len(wanted))
 
     # growing
@@ -141,10 +138,10 @@ class StagedStore:
                 if (np.diff(np.concatenate([old[-1:], new])) <= 0).any():
                     last = f" after {self.teo[-1]}" if len(old) else ""
                     raise WrongShape(
-                        f"{self.name}: new sessions must increase{last}, found {_span(new.astype('M8[D]'))}"
+                        f"{self.name}: new sessions must increase{last}, found {span(new.astype('M8[D]'))}"
                     )
-            elif twice := _repeated([*old.tolist(), *new.tolist()]):
-                raise WrongShape(f"{self.name}: {_some(twice)} would stand twice on the axis {name}")
+            elif twice := repeated([*old.tolist(), *new.tolist()]):
+                raise WrongShape(f"{self.name}: {some(twice)} would stand twice on the axis {name}")
             self._coordinates[name] = np.concatenate([old, new])
             self.sizes[name] = len(old) + len(new)
 
@@ -169,7 +166,8 @@ class StagedStore:
         """
         array = self._variable(var)
         region = self._region(array, rows, cols, level)
-        block = self._cast(array, values)
+        where = f"{self.name}/{var}"
+        block = floats(values, where) if array.dtype == "float32" else exactly(values, array.dtype, where)
         if level is not None:
             block = block[..., np.newaxis]
         expected = tuple(part.stop - part.start for part in region)
@@ -288,15 +286,15 @@ class StagedStore:
 
     def _checked(self, name: str, values: ArrayLike) -> NDArray:
         """Coordinate values in their stored dtype."""
-        dtype = self.spec.array(name).dtype
+        dtype, where = self.spec.array(name).dtype, f"{self.name}/{name}"
         if name == "teo":
             return np.asarray(values, "datetime64[D]").ravel().astype("int64")
-        if dtype == "str":
-            texts = np.array([str(value) for value in np.asarray(values, object).ravel()] or [], object)
-            if name in self.spec.axes and (texts == "").any():
-                raise WrongShape(f"{self.name}: an empty text cannot stand on the axis {name}")
-            return texts
-        return _exactly(np.asarray(values).ravel(), dtype, f"{self.name}/{name}")
+        if dtype != "str":
+            return exactly(np.asarray(values).ravel(), dtype, where)
+        checked = texts(values, where)
+        if name in self.spec.axes and (checked == "").any():
+            raise WrongShape(f"{where}: an empty text cannot stand on an axis")
+        return checked
 
     def _variable(self, name: str) -> ChunkedArray:
         spec = self.spec.array(name)
@@ -320,31 +318,22 @@ class StagedStore:
             raise WrongShape(f"{self.name}/{array.name} has no levels, but level={level!r} was given")
         return tuple(parts)
 
-    def _cast(self, array: ChunkedArray, values: ArrayLike) -> NDArray:
-        block = np.asarray(values)
-        where = f"{self.name}/{array.name}"
-        if array.dtype != "float32":
-            return _exactly(block, array.dtype, where)
-        if block.dtype.kind not in "fiu":
-            raise WrongShape(f"{where}: expected numbers, found {block.dtype}")
-        with np.errstate(over="ignore"):
-            block = block.astype(np.float32, copy=False)
-        if np.isinf(block).any():
-            at = tuple(int(k) for k in np.argwhere(np.isinf(block))[0])
-            raise WrongShape(f"{where}: infinite value at {at} of the block; write NaN for no value")
-        return block
-
     def _chunk(self, array: ChunkedArray, index: tuple[int, ...]) -> NDArray:
         key = array.key(index)
         data = self.overlay.get(key)
         if data is None:
             if array.dtype != "float32" and self._in_live_grid(array, index):
-                raise StoreError(f"{self.name}: the published chunk {key} is missing; run `erm3 verify`")
+                raise StoreError(
+                    f"{self.name}: the published chunk {key} is missing; pipeline.read.damage(root) says what else is"
+                )
             return array.empty()
         try:
             return array.decode(data)
         except (ValueError, RuntimeError) as error:
-            raise StoreError(f"{self.name}: the chunk {key} cannot be unpacked ({error}); run `erm3 verify`") from error
+            raise StoreError(
+                f"{self.name}: the chunk {key} cannot be unpacked ({error}); pipeline.read.damage(root) "
+                "says what else is wrong"
+            ) from error
 
     def _in_live_grid(self, array: ChunkedArray, index: tuple[int, ...]) -> bool:
         if f"{array.name}/.zarray" not in self._live:
@@ -413,28 +402,3 @@ def _lasting(documents: Mapping[str, Any]) -> dict[str, Any]:
     plain = json.loads(to_json(dict(documents)))
     root = {key: value for key, value in plain.get(".zattrs", {}).items() if key not in VOLATILE_ATTRIBUTES}
     return {**plain, ".zattrs": root}
-
-
-def _exactly(block: NDArray, dtype: str, where: str) -> NDArray:
-    """Integers or bools in a narrower dtype, without loss. Raises WrongShape."""
-    kinds = "b" if dtype == "bool" else "iu"
-    if block.dtype.kind not in kinds:
-        raise WrongShape(f"{where}: expected {dtype}, found {block.dtype}")
-    narrow = block.astype(dtype, copy=False)
-    if narrow is not block and not np.array_equal(narrow, block):
-        raise WrongShape(f"{where}: values from {block.min()} to {block.max()} do not fit {dtype}")
-    return narrow
-
-
-def _repeated(values: Sequence[object]) -> list[object]:
-    seen: set[object] = set()
-    return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
-
-
-def _some(values: Iterable[object], limit: int = 5) -> str:
-    texts = [str(value) for value in values]
-    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
-
-
-def _span(days: NDArray) -> str:
-    return f"{days[0]} to {days[-1]}" if len(days) else "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -274,6 +275,26 @@ def test_another_process_opens_the_bucket(new_root: NewRoot, emulator: Emulator)
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert "'teo': 5" in said.stdout
+
+
+def read_in_child(objects: Objects, answers: Any) -> None:
+    try:
+        objects.read("manifest.json")
+        answers.put("read")
+    except StoreError as error:
+        answers.put(str(error))
+
+
+def test_a_forked_process_gets_an_error_instead_of_hanging(new_root: NewRoot) -> None:
+    objects = open_objects(new_root())
+    assert objects.read("manifest.json") is None
+    forked = multiprocessing.get_context("fork")
+    answers = forked.Queue()
+    child = forked.Process(target=read_in_child, args=(objects, answers))
+    child.start()
+    assert "not fork-safe" in answers.get(timeout=20)
+    child.join(timeout=20)
+    assert child.exitcode == 0
 
 
 WRITER = """

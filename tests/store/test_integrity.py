@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store.integrity import damage
-from pipeline.store.roots import open_publications
+from pipeline.read import damage
 from tests.store.family import publish, restate, symbols
 
 
@@ -21,8 +20,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_what_was_published_is_whole(root: Path) -> None:
-    assert damage(open_publications(root)) == []
-    assert damage(open_publications(root / "empty")) == []
+    assert damage(root) == []
+    assert damage(root / "empty") == []
 
 
 def cut(path: Path) -> None:
@@ -50,5 +49,5 @@ def test_every_kind_of_damage_is_found_and_named(
     root: Path, object: str, harm: Callable[[Path], object], said: str
 ) -> None:
     harm(root / object)
-    found = damage(open_publications(root))
+    found = damage(root)
     assert any(line.startswith(said) for line in found), found

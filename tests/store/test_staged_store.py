@@ -122,6 +122,8 @@ def test_rows_and_columns_are_looked_up_by_name_and_unknown_ones_refused(stage: 
         ("symbol", ["S0009", "S0009"], "S0009 would stand twice"),
         ("symbol", ["S0001"], "S0001 would stand twice"),
         ("symbol", [""], "empty text"),
+        ("symbol", ["S0008", None], "expected a text at position 1, found None"),
+        ("symbol", [1.5], "expected a text at position 0, found 1.5"),
         ("level", ["new"], "no axis 'level'"),
         ("color", ["red"], "no axis 'color'"),
     ],
