@@ -268,7 +268,7 @@ def kill_at_random_moments(
 ) -> tuple[int, int]:
     """Kills a publishing process in each step while another process reads. Returns (kills that hit, reads)."""
     root = prepared(tmp_path, "root", base)
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     reader = subprocess.Popen([sys.executable, "-c", READER, str(root), reader_kind], stdout=subprocess.PIPE, text=True)
     rng = random.Random(seed)
     hit = 0
