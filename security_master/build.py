@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +35,17 @@ from security_master.evidence import (
 from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
 from security_master.identity import Decision, Identities, Question, answered, resolve_identities
 from security_master.listings import Listings
-from security_master.registry import Anchor, Entry, Minted, Registry
+from security_master.master_file import Contents, columns_of, write_master
+from security_master.registry import Anchor, Entry, Registry, read_registry
 from security_master.spans import listing_facts
-from security_master.taxonomy import FACTOR_ETF_COLUMNS, TAXONOMY_COLUMNS, checked, shipped, taxonomy_version
+from security_master.taxonomy import (
+    FACTOR_ETF_COLUMNS,
+    TAXONOMY_COLUMNS,
+    checked,
+    read_configurations,
+    shipped,
+    taxonomy_version,
+)
 
 FACT_TABLES = (
     "listing",
@@ -92,7 +98,7 @@ class _Previous:
     decisions: list[Decision]
     batches: list[tuple[str, int, int]]
     taxonomy: list[tuple[str, pd.DataFrame, pd.DataFrame]]
-    carried: dict[str, list[tuple[Any, ...]]]
+    carried: dict[str, pd.DataFrame]
     facts: dict[str, NDArray[np.uint64]]
 
 
@@ -149,7 +155,10 @@ def build_master(
         counts={"security": len(identities.registry.minted)} | {name: len(facts[name]) for name in FACT_TABLES},
     )
     _check(report, before, max_lost_share, keep_ids)
-    _write(path, batch_id, before, evidence, identities, all_decisions, fresh, configuration, facts, questions, report)
+    contents = _contents(
+        batch_id, before, evidence, identities, all_decisions, configuration, facts, questions, report.build_id
+    )
+    write_master(path, contents)
     return report
 
 
@@ -273,7 +282,6 @@ def _facts(
 
 def _frame_of(known: Sequence[Any], table: str) -> pd.DataFrame:
     """Facts with their beliefs as a frame, sorted."""
-    columns = [c for c in schema.column_types(table) if c != "row_id"]
     rows = [
         (
             *k.fact,
@@ -286,10 +294,7 @@ def _frame_of(known: Sequence[Any], table: str) -> pd.DataFrame:
         )
         for k in known
     ]
-    rows.sort()
-    return schema.typed_frame(
-        dict(zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True)), table
-    )
+    return _frame(table, sorted(rows))
 
 
 def _build_id(
@@ -302,8 +307,8 @@ def _build_id(
     for decision in decisions:
         digest.update(repr(replace(decision, batch_id="")).encode())
     for name in FACT_TABLES:
-        columns = [c for c in schema.column_types(name) if c not in ("row_id", "batch_id")]
-        digest.update(f"{name}\n".encode() + row_hashes(facts[name], columns).tobytes())
+        said = [column for column in columns_of(name) if column != "batch_id"]
+        digest.update(f"{name}\n".encode() + row_hashes(facts[name], said).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -386,150 +391,69 @@ def _read_previous(path: Path | None) -> _Previous | None:
             decisions=decisions,
             batches=batches,
             taxonomy=read_configurations(connection),
-            carried={name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in _CARRIED},
+            carried={name: schema.read_frame(connection, name, columns_of(name)) for name in _CARRIED},
             facts={name: _fact_hashes(schema.read_frame(connection, name), name) for name in FACT_TABLES},
         )
     finally:
         connection.close()
 
 
-def read_registry(connection: sqlite3.Connection) -> Registry:
-    """The registry of an open master."""
-    registry = Registry()
-    for sec_id, kind, value, known_from, batch in connection.execute(
-        "SELECT sec_id, anchor_type, anchor_value, known_from, batch_id FROM security ORDER BY known_from, sec_id"
-    ):
-        registry.restore(Minted(sec_id, Anchor(kind, value), known_from, batch))
-    for kind, value, since, sec_id, rule, known_from, batch in connection.execute(
-        "SELECT anchor_type, anchor_value, anchor_from, sec_id, rule, known_from, batch_id FROM id_registry "
-        "ORDER BY known_from, anchor_type, anchor_value, anchor_from"
-    ):
-        registry.record(Entry(Anchor(kind, value), since, sec_id, rule, known_from, batch))
-    return registry
-
-
-def read_configurations(connection: sqlite3.Connection) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """(version, taxonomy, factor ETFs) of every version, the one in force last."""
-    versions = [row[0] for row in connection.execute("SELECT value FROM meta WHERE key LIKE 'taxonomy_%' ORDER BY key")]
-    tables = []
-    for version in versions:
-        taxonomy = pd.read_sql_query(
-            f"SELECT {', '.join(TAXONOMY_COLUMNS)} FROM taxonomy WHERE taxonomy_version = ? ORDER BY position",
-            connection,
-            params=[version],
-        )
-        etfs = pd.read_sql_query(
-            f"SELECT {', '.join(FACTOR_ETF_COLUMNS)} FROM factor_etf WHERE taxonomy_version = ? ORDER BY position",
-            connection,
-            params=[version],
-        )
-        tables.append((version, taxonomy.astype(object), etfs.astype(object)))
-    return tables
-
-
-def _write(
-    path: Path,
+def _contents(
     batch_id: str,
     before: _Previous | None,
     evidence: Evidence,
     identities: Identities,
     decisions: list[Decision],
-    fresh: list[Decision],
     configuration: _Configuration,
     facts: dict[str, pd.DataFrame],
     questions: list[Question],
-    report: BuildReport,
-) -> None:
-    staged = path.with_name(path.name + ".building")
-    staged.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = schema.create(staged)
-    try:
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("BEGIN")
-        batches = list(before.batches) if before else []
-        new_rows = sum(evidence.new_rows.values()) + len(fresh)
-        if batch_id not in {row[0] for row in batches} and (new_rows or not batches):
-            batches.append((batch_id, len(batches) + 1, new_rows))
-        _insert(connection, "load_batch", batches)
-        registry = identities.registry
-        minted = sorted(registry.minted.values(), key=lambda m: (m.known_from, m.sec_id))
-        _insert(
-            connection,
-            "security",
-            [(m.sec_id, m.anchor.type, m.anchor.value, m.known_from, m.batch_id) for m in minted],
-        )
-        _insert(connection, "id_registry", [_entry_row(entry) for entry in _sorted_entries(registry)])
-        for name, table in ROW_TABLES.items():
-            _insert_frame(connection, table.stored, evidence[name][table.stored_columns])
-        _insert(
-            connection,
-            "decision",
-            [(d.question_id, d.choice, d.sec_id, d.decided_by, d.reason, d.known_from, d.batch_id) for d in decisions],
-        )
-        for name in _CARRIED[:-1]:
-            _insert(connection, name, before.carried[name] if before else [])
-        _insert(connection, "revision", [(r.table, r.key, r.was, batch_id) for r in evidence.revisions])
-        for name in FACT_TABLES:
-            _insert_frame(connection, name, facts[name])
-        _insert(connection, "resolution_queue", [_question_row(q) for q in questions])
-        _insert(connection, "resolution_log", _log(identities, before))
-        versions = [*configuration.earlier, (configuration.version, configuration.taxonomy, configuration.factor_etfs)]
-        for number, (version, taxonomy, etfs) in enumerate(versions):
-            _insert(connection, "meta", [(f"taxonomy_{number:04d}", version)])
-            _insert_frame(connection, "taxonomy", _versioned(taxonomy, version))
-            _insert_frame(connection, "factor_etf", _versioned(etfs, version))
-        _insert(connection, "meta", [("build_id", report.build_id)])
-        connection.execute("COMMIT")
-        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
-        if broken:
-            raise RuntimeError(f"{staged}: rows that refer to nothing: {broken[:3]}")
-        connection.close()
-        _sync(staged)
-        os.replace(staged, path)
-    finally:
-        connection.close()
-        staged.unlink(missing_ok=True)
+    build_id: str,
+) -> Contents:
+    """Everything that the file holds, each table in its order."""
+    registry = identities.registry
+    minted = sorted(registry.minted.values(), key=lambda m: (m.known_from, m.sec_id))
+    versions = [*configuration.earlier, (configuration.version, configuration.taxonomy, configuration.factor_etfs)]
+    new_rows = sum(evidence.new_rows.values()) + sum(d.batch_id == batch_id for d in decisions)
+    batches = list(before.batches) if before else []
+    if batch_id not in {row[0] for row in batches} and (new_rows or not batches):
+        batches.append((batch_id, len(batches) + 1, new_rows))
+    revisions = [(r.table, r.key, r.was, batch_id) for r in evidence.revisions]
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "meta": [*((f"taxonomy_{n:04d}", row[0]) for n, row in enumerate(versions)), ("build_id", build_id)],
+        "load_batch": batches,
+        "security": [(m.sec_id, m.anchor.type, m.anchor.value, m.known_from, m.batch_id) for m in minted],
+        "id_registry": [_entry_row(entry) for entry in _sorted_entries(registry)],
+        "decision": [
+            (d.question_id, d.choice, d.sec_id, d.decided_by, d.reason, d.known_from, d.batch_id) for d in decisions
+        ],
+        "resolution_queue": [_question_row(question) for question in questions],
+        "resolution_log": _log(identities, before),
+        "revision": revisions,
+        "taxonomy": [(v, n, *row) for v, frame, _ in versions for n, row in enumerate(frame.to_numpy().tolist())],
+        "factor_etf": [(v, n, *row) for v, _, frame in versions for n, row in enumerate(frame.to_numpy().tolist())],
+    }
+    contents = {table: _frame(table, found) for table, found in rows.items()}
+    contents |= {table.stored: evidence[name] for name, table in ROW_TABLES.items()}
+    contents |= facts
+    for table in ("revision", "universe_membership", "universe_snapshot"):
+        carried = before.carried[table] if before else _frame(table, [])
+        contents[table] = pd.concat([carried, contents[table]], ignore_index=True) if table in contents else carried
+    return contents
+
+
+def _frame(table: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    names = columns_of(table)
+    return schema.typed_frame(
+        dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)), table
+    )
 
 
 def _log(identities: Identities, before: _Previous | None) -> list[tuple[Any, ...]]:
     """Why each listing has its id; what was concluded once keeps its reason."""
-    rows = list(before.carried["resolution_log"]) if before else []
+    rows = list(before.carried["resolution_log"].itertuples(index=False, name=None)) if before else []
     told = {row[0] for row in rows}
     rows += [(c.subject, c.sec_id, c.rule, c.detail, c.known_from) for c in identities.log if c.subject not in told]
     return sorted(rows, key=lambda row: (row[4], row[0]))
-
-
-def _insert(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    rows = list(rows)
-    if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
-
-
-def _insert_frame(connection: sqlite3.Connection, table: str, frame: pd.DataFrame) -> None:
-    if frame.empty:
-        return
-    columns = [_plain_values(frame[name]) for name in frame.columns]
-    marks = ", ".join("?" * len(columns))
-    names = ", ".join(frame.columns)
-    connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", zip(*columns, strict=True))
-
-
-def _plain_values(column: pd.Series) -> list[Any]:
-    """Python values of a column, None for NaN."""
-    values = column.tolist()
-    return [None if value != value else value for value in values] if column.dtype == float else values
-
-
-def _versioned(frame: pd.DataFrame, version: str) -> pd.DataFrame:
-    return frame.assign(taxonomy_version=version, position=np.arange(len(frame)))
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _sorted_entries(registry: Registry) -> list[Entry]:

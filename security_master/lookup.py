@@ -13,13 +13,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from security_master import labels, lineage, panels, resolution, schema
-from security_master.build import FACT_TABLES, read_configurations
+from security_master.build import FACT_TABLES
 from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker
 from security_master.resolution import Mode, TickerIndex
 from security_master.store import BELIEVED, Store, instant_or_newest
+from security_master.taxonomy import read_configurations
 from security_master.universe import RULES
 
 SHARES_MAX_AGE_DAYS = 400
@@ -109,6 +110,17 @@ class SecurityMaster:
             .astype("str")
             .assign(first_session=starts.astype("datetime64[s]"), last_session=ends.astype("datetime64[s]"))
         )
+
+    def listings(self) -> pd.DataFrame:
+        """Every stretch of a listing that was ever believed, ordered by sec_id, known_from and valid_from.
+
+        sec_id, sec_type, currency, exchange; valid_from, valid_to: datetime64[s]; known_from, known_to: datetime64[us].
+        """
+        facts = self._store.table("listing").sort_values(["sec_id", "known_from", "valid_from"], ignore_index=True)
+        text = ["sec_id", "sec_type", "currency", "exchange"]
+        dates = {name: dates_of(facts[name]).astype("datetime64[s]") for name in ("valid_from", "valid_to")}
+        instants = {name: instants_of(facts[name].str[:-1]) for name in ("known_from", "known_to")}
+        return facts[text].astype("str").assign(**dates, **instants)
 
     def labels(
         self, sec_ids: ArrayLike, as_of: Any, known_as_of: Any = None

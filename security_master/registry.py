@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -98,3 +99,18 @@ class Registry:
     def listing(self, value: str) -> Entry | None:
         """The entry of a listing, `vendor_code|first_session`."""
         return self._by_listing.get(value)
+
+
+def read_registry(connection: sqlite3.Connection) -> Registry:
+    """The registry of an open master."""
+    registry = Registry()
+    for sec_id, kind, value, known_from, batch in connection.execute(
+        "SELECT sec_id, anchor_type, anchor_value, known_from, batch_id FROM security ORDER BY known_from, sec_id"
+    ):
+        registry.restore(Minted(sec_id, Anchor(kind, value), known_from, batch))
+    for kind, value, since, sec_id, rule, known_from, batch in connection.execute(
+        "SELECT anchor_type, anchor_value, anchor_from, sec_id, rule, known_from, batch_id FROM id_registry "
+        "ORDER BY known_from, anchor_type, anchor_value, anchor_from"
+    ):
+        registry.record(Entry(Anchor(kind, value), since, sec_id, rule, known_from, batch))
+    return registry

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
+
+from security_master import schema
 
 UNCLASSIFIED = "0"
 """Code of a stock whose industry is not known. It is never the nearest other code."""
@@ -74,3 +77,17 @@ def checked(taxonomy: pd.DataFrame, factor_etfs: pd.DataFrame) -> None:
                     f"factor_etfs: the proxies of {etf} go round in a circle: {' -> '.join([*seen, proxy])}"
                 )
             seen.append(proxy)
+
+
+def read_configurations(connection: sqlite3.Connection) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """(version, taxonomy, factor ETFs) of every version that an open master has, the one in force last."""
+    versions = [row[0] for row in connection.execute("SELECT value FROM meta WHERE key LIKE 'taxonomy_%' ORDER BY key")]
+    where = "WHERE taxonomy_version = ? ORDER BY position"
+    return [
+        (
+            version,
+            schema.read_frame(connection, "taxonomy", TAXONOMY_COLUMNS, where, version),
+            schema.read_frame(connection, "factor_etf", FACTOR_ETF_COLUMNS, where, version),
+        )
+        for version in versions
+    ]

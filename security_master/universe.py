@@ -7,7 +7,6 @@ stays while its rank is within the band around the size, so that names at the ed
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from security_master import schema
 from security_master.dates import date_text, instant_text
+from security_master.master_file import Contents, columns_of, read_contents, write_master
 
 MEMBER_TYPES = frozenset({"common", "reit"})
 """Kinds of security that may be members; the pipeline adds what else makes one eligible."""
@@ -166,42 +166,49 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
     A snapshot that is recorded already and has the same members is left alone. Raises SnapshotConflict for one with
     other members: what was published stays, and a changed rule needs a new version.
     """
-    connection = schema.open_existing(Path(path), write=True)
+    path = Path(path)
+    connection = schema.open_existing(path)
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        new = sum(
-            _record(connection, snapshot, date_text(day), instant_text(known)) for snapshot, day, known in snapshots
-        )
-        connection.execute("COMMIT")
-        return new
+        contents = read_contents(connection)
     finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
         connection.close()
+    new = 0
+    for snapshot, day, known in snapshots:
+        new += _record(contents, snapshot, date_text(day), instant_text(known))
+    if new:
+        for table in ("universe_membership", "universe_snapshot"):
+            key = ["universe", "mask_as_of", "rule_version", "sec_id"][: 4 if table == "universe_membership" else 3]
+            contents[table] = contents[table].sort_values(key, ignore_index=True)
+        write_master(path, contents)
+    return new
 
 
-def _record(connection: sqlite3.Connection, snapshot: Snapshot, day: str, known_from: str) -> int:
+def _record(contents: Contents, snapshot: Snapshot, day: str, known_from: str) -> int:
+    """Add a snapshot to the contents unless it is there; 1 when it is new."""
     rule = snapshot.rule
-    key = (rule.universe, day, rule.version)
-    where = "universe = ? AND mask_as_of = ? AND rule_version = ?"
-    if connection.execute(f"SELECT 1 FROM universe_snapshot WHERE {where}", key).fetchone():
-        query = f"SELECT sec_id FROM universe_membership WHERE {where} AND status <> 'out' ORDER BY sec_id"
-        recorded = [row[0] for row in connection.execute(query, key)]
-        found = snapshot.members.tolist()
-        if recorded == found:
+    key = {"universe": rule.universe, "mask_as_of": day, "rule_version": rule.version}
+    if _rows_of(contents["universe_snapshot"], key).any():
+        recorded = contents["universe_membership"][_rows_of(contents["universe_membership"], key)]
+        before = sorted(recorded.loc[recorded["status"] != "out", "sec_id"])
+        now = snapshot.members.tolist()
+        if before == now:
             return 0
-        differing = sorted(set(recorded) ^ set(found))
+        differing = sorted(set(before) ^ set(now))
         raise SnapshotConflict(
-            f"{rule.universe} of {day} (rule {rule.version}) is recorded with {len(recorded)} members and cannot "
+            f"{rule.universe} of {day} (rule {rule.version}) is recorded with {len(before)} members and cannot "
             f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
-    rows = snapshot.rows.astype(object).where(snapshot.rows.notna(), None)
-    connection.executemany(
-        "INSERT INTO universe_membership VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(*key, *row) for row in rows[["sec_id", "rank", "market_cap", "status", "reason"]].to_numpy().tolist()],
-    )
-    connection.execute(
-        "INSERT INTO universe_snapshot VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, snapshot.input_hash, len(snapshot.members), known_from),
-    )
+    facts = {"input_hash": snapshot.input_hash, "members": len(snapshot.members), "known_from": known_from}
+    added = {
+        "universe_membership": snapshot.rows.assign(**key),
+        "universe_snapshot": pd.DataFrame([key | facts]),
+    }
+    for table, frame in added.items():
+        typed = schema.typed_frame({name: frame[name].tolist() for name in columns_of(table)}, table)
+        contents[table] = pd.concat([contents[table], typed], ignore_index=True)
     return 1
+
+
+def _rows_of(frame: pd.DataFrame, key: dict[str, str]) -> NDArray[np.bool_]:
+    """Which rows belong to one snapshot."""
+    return np.logical_and.reduce([(frame[name] == value).to_numpy(bool) for name, value in key.items()])

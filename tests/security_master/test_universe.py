@@ -284,3 +284,15 @@ def test_a_published_snapshot_stays_when_a_hundred_names_die_are_renamed_or_corr
         assert found is not None
         assert found.members.tolist() == chosen.members.tolist()
         assert master.roster()["last_session"].notna().sum() == 40
+
+
+def test_a_rebuild_from_the_same_rows_keeps_the_snapshots_and_every_byte(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    tables = market()
+    sec_ids = master_with(path, tables)
+    record_snapshot(path, snapshot(sec_ids, 2), "2019-07-31", np.datetime64("2019-07-31T20:15"))
+    record_snapshot(path, snapshot(sec_ids, 1), JUNE, KNOWN)
+    report = build_master(tmp_path / "again.sqlite", tables, batch_id="again", previous=path)
+    with SecurityMaster.open(path) as master:
+        assert report.build_id == master.build_id
+    assert (tmp_path / "again.sqlite").read_bytes() == path.read_bytes()
