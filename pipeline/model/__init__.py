@@ -6,8 +6,8 @@ ordinal alone: a nightly run (T = window) gives the bits of a backfill, for ever
 Definitions: docs/methodology.md.
 """
 
-from pipeline.model.explained_risk import SHARES, decompose, lstar_level
-from pipeline.model.hedge import HEDGE_RATIOS, hedge_ratios, links_of_stocks
+from pipeline.model.explained_risk import SHARES
+from pipeline.model.hedge import HEDGE_RATIOS, decompose, hedge_ratios, links_of_stocks, lstar_level
 from pipeline.model.link_betas import LinkBetas
 from pipeline.model.params import KernelParams
 from pipeline.model.reasons import DegenerateReason

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
-from pipeline.model.huber import AT_FLOOR, NEARLY_EXACT, UNCONVERGED, fit_huber, residual_sums
+from pipeline.model.huber import AT_FLOOR, NEARLY_EXACT, STATE, UNCONVERGED, fit_huber, residual_sums
 from pipeline.model.link_betas import (
     CANCELLATION,
     COLLINEAR,
@@ -30,7 +30,7 @@ from pipeline.model.link_betas import (
     factor_products,
 )
 from pipeline.model.reasons import DegenerateReason
-from pipeline.model.window import LANES, count_missing, next_run, split_missing, stock_sums, window_sums
+from pipeline.model.window import LANES, copy_row, count_missing, next_run, split_missing, stock_sums, window_sums
 
 _TOO_FEW_OBS = int(DegenerateReason.TOO_FEW_OBS)
 _ZERO_VARIANCE = int(DegenerateReason.ZERO_VARIANCE)
@@ -116,8 +116,8 @@ def _enter(
 ) -> tuple[float, float, float, float]:
     """y = r, x = m, wx = w x, wy = w y. Returns (sum w x^2, sum w x y, sum w y^2, largest |x|).
 
-    r is row 0 of rows, from column rows_at on; m is read from column `at` on. w, y, x, wx, wy are padded; what is beyond
-    the window in r and m belongs to other sessions and is not looked at.
+    r is row 0 of rows, from column rows_at on; m is read from column `at` on. w, y, x, wx, wy are padded. What is
+    beyond the window in r and m belongs to other sessions and is not looked at.
     """
     xx = xy = yy = 0.0
     reach = np.int64(0)
@@ -195,7 +195,7 @@ def _leave(y: Floats, x: Floats, wx: Floats, b: float, kink: float) -> float:
 
 @kernel(
     "void(f8[:,::1], i8, i8, f8[:,::1], f8[:,::1], i8, i8, i8, i8, b1, f8, f8, f8, i8, f8[::1], i8, f8, f8,"
-    "b1, i8, f8, f8, f8, f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
+    "b1, i8, f8, f8, f8, f8, f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1],"
     "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1], i8, i8)"
 )
 def _fit_window(
@@ -222,7 +222,8 @@ def _fit_window(
     epsilon: float,
     floor: float,
     alpha: float,
-    warm: Floats,
+    step: float,
+    state: Floats,
     ok: Floats,
     own: Floats,
     y: Floats,
@@ -241,13 +242,13 @@ def _fit_window(
     rows: (2, *) the stock's returns and their validity, read from column `at`; n: sessions with a return
     filled, valid: the factors, read from `column`; market, sector, subsector: their rows; whole_legs: without gaps
     ages: (padded,) weights, 0 beyond the window; sw, sw2: their sum and sum of squares
-    warm: (3, 2) any (b, sigma) per level to start from, replaced by this fit
+    step: the factor by which weights age in a session; state: (3, STATE) of an earlier fit, replaced by this one
     ok, own, y, x, wx, wy: (padded,) scratch, zeros beyond the window
     """
     w = ages
     if n < window or not whole_legs:
-        own[:window] = ages[:window]
-        ok[:window] = 1.0
+        for k in range(window):
+            own[k], ok[k] = ages[k], 1.0
         n = _drop(rows, 1, at, window, ok, own)
         if not whole_legs:
             n = _drop(valid, market, column, window, ok, own)
@@ -286,9 +287,8 @@ def _fit_window(
             else:
                 sigma = np.sqrt(rss / sw)
                 b, sigma, bread, status = fit_huber(
-                    y, x, w, wx, wy, sw, xx, reach, epsilon, floor * sigma, b, sigma, warm[level, 0], warm[level, 1]
+                    y, x, w, wx, wy, window, sw, xx, reach, epsilon, floor * sigma, step, b, sigma, state, level
                 )
-                warm[level, 0], warm[level, 1] = b, sigma
                 kink = epsilon * sigma
                 if status == AT_FLOOR:
                     why = _SCALE_FLOOR
@@ -496,7 +496,7 @@ def _blank(beta: Floats, se: Floats, n_obs: Codes, reason: Bytes, level: int, i:
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1],"
     "u1[:,::1], i8, i8, i8, f8[::1], f8[::1], f8[::1], b1, i8, f8, f8, f8,"
-    "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1])"
+    "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], u1[::1])"
 )
 def cascade_tile(
     r: Floats,
@@ -525,35 +525,29 @@ def cascade_tile(
     se: Floats,
     n_obs: Codes,
     reason: Bytes,
+    columns_of: Floats,
+    lanes: Floats,
+    state: Floats,
+    missing: Ints,
+    verdict: Bytes,
 ) -> None:
     """Sessions [start, stop) of every stock of r (n, T).
 
     cleaned: (P, CLEANED, C) of each pair, not read by `huber`; link, complete: of the `FactorPanel` of these sessions
     weights, weights2: (window + 1,) by age, and their squares; ages: of `oldest_first`
-    Outputs (3, n, T'); the columns of [start, stop) are overwritten: NaN (0) where not wanted.
+    Outputs (3, n, T'); the columns of [start, stop) are overwritten: NaN (0) where not wanted. Scratch: `scratch`.
     """
     window = weights.size - 1
     count = stop - start
     columns = count + window - 1
     none = filled.shape[0] - 1
     here = slice(start, start + columns + LANES)
-    rows = np.zeros((2, columns + LANES))
-    row, ok = rows[0], rows[1]
-    missing = np.empty(columns + 1, np.int64)
-    x = np.empty((9, columns))
-    sums = np.empty((5, count))
-    own_gram, own_weight, own = np.empty((9, count)), np.empty((2, count)), np.empty((CLEANED, count))
-    rss = np.empty(count)
-    verdict = np.empty(count, np.uint8)
-    w_ok, w, y, x_, wx, wy = (
-        np.zeros(ages.size),
-        np.zeros(ages.size),
-        np.zeros(ages.size),
-        np.zeros(ages.size),
-        np.zeros(ages.size),
-        np.zeros(ages.size),
-    )
-    warm = np.empty((3, 2))
+    rows, x, sums = columns_of[:2], columns_of[2:11], columns_of[11:16]
+    own_gram, own_weight, own = columns_of[16:25], columns_of[25:27], columns_of[27:40]
+    rss, row, ok = columns_of[40], rows[0], rows[1]
+    rows[:, columns:] = 0.0
+    lanes[:, :] = 0.0
+    w_ok, w, y, x_, wx, wy = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
     sw, sw2 = total_weights(ages)
     m = filled[market, here]
 
@@ -606,7 +600,7 @@ def cascade_tile(
                 if missing[c + length + window - 1] != missing[c]:
                     factor_products(ok[run], m[run], s[run], u[run], x)
                     window_sums(x, 6, length, phase, weights, own_gram)
-                    x[0, : length + window - 1] = ok[run]
+                    copy_row(ok[run], x[0])
                     window_sums(x, 1, length, phase, weights, own_weight)
                     window_sums(x, 1, length, phase, weights2, own_weight[1:])
                     clean_factors(own_gram, 0, own_weight, 0, link[p], c, length, alpha, own)
@@ -644,7 +638,7 @@ def cascade_tile(
                     if depth >= 3:
                         b3, e3 = beta[2, i, begin:end], se[2, i, begin:end]
                         _subsector_level(rr, rm, rs, ru, sm, us, factors, at, b1, b2, rss, verdict, b3, e3)
-            warm[:] = np.nan
+            state[:] = np.nan
             for t in range(begin, end):
                 j = t - start
                 if (wanted[i, t] == 0) if huber else (verdict[t - begin] != THROUGH_RESIDUALS):
@@ -673,7 +667,8 @@ def cascade_tile(
                     epsilon,
                     floor,
                     alpha,
-                    warm,
+                    weights[1],
+                    state,
                     w_ok,
                     w,
                     y,
@@ -691,6 +686,18 @@ def cascade_tile(
             begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], end, stop)
         for level in range(3):
             _blank(beta, se, n_obs, reason, level, i, done, stop)
+
+
+def scratch(count: int, ages: Floats, window: int) -> tuple[Floats, Floats, Floats, Ints, Bytes]:
+    """The last arguments of `cascade_tile` for up to `count` sessions; one set per worker."""
+    columns = count + window - 1
+    return (
+        np.empty((41, columns + LANES)),
+        np.empty((6, ages.size)),
+        np.empty((3, STATE)),
+        np.empty(columns + 1, np.int64),
+        np.empty(count, np.uint8),
+    )
 
 
 @kernel("void(u1[:,:,::1], b1[:,::1], i8[:,::1])")

@@ -1,4 +1,4 @@
-"""Shares of explained risk and the decomposition of one session (docs/methodology.md, sections 7 to 9).
+"""Shares of explained risk of one tile (docs/methodology.md, section 8).
 
     V0 = Var(r), Vk = Var(e_k) over the window, with the adjusted betas and the link betas of its last session
     market = (V0-V1)/V0   sector = (V1-V2)/V0   subsector = (V2-V3)/V0   residual at level k = Vk/V0
@@ -30,7 +30,7 @@ from pipeline.model.link_betas import (
     U,
     factor_products,
 )
-from pipeline.model.window import LANES, count_missing, next_run, split_missing, stock_sums, window_sums
+from pipeline.model.window import LANES, copy_row, count_missing, next_run, split_missing, stock_sums, window_sums
 
 SHARES = (
     "L1_market_ER",
@@ -46,6 +46,19 @@ SHARES = (
 """Order of the first axis of the shares."""
 
 # ----------------------------------------------------------------------------------------------- one window, residuals
+
+
+@kernel("f8(f8[::1], f8[::1])")
+def _variance(e: Floats, w: Floats) -> float:
+    """Variance under the weights w, mean removed in a second pass."""
+    total = mean = square = 0.0
+    for i in range(e.size):
+        total += w[i]
+        mean += w[i] * e[i]
+    mean /= total
+    for i in range(e.size):
+        square += w[i] * (e[i] - mean) ** 2
+    return square / total
 
 
 @kernel(
@@ -65,26 +78,18 @@ def _variances(
     us: float,
     work: Floats,
 ) -> tuple[float, float, float, float, float]:
-    """(V0, V1, V2, V3, mean of r^2) under the weights w, mean removed in a second pass."""
+    """(V0, V1, V2, V3, mean of r^2) under the weights w."""
     total = square = 0.0
-    mean = np.zeros(4)
     for i in range(r.size):
         sector = s[i] - sm * m[i]
-        work[0, i] = r[i]
-        work[1, i] = r[i] - b1 * m[i]
-        work[2, i] = work[1, i] - b2 * sector
-        work[3, i] = work[2, i] - b3 * ((u[i] - um * m[i]) - us * sector)
+        work[0, i] = r[i] - b1 * m[i]
+        work[1, i] = work[0, i] - b2 * sector
+        work[2, i] = work[1, i] - b3 * ((u[i] - um * m[i]) - us * sector)
         total += w[i]
         square += w[i] * r[i] * r[i]
-        for k in range(4):
-            mean[k] += w[i] * work[k, i]
-    v = np.zeros(4)
-    for k in range(4):
-        mean[k] /= total
-        for i in range(r.size):
-            v[k] += w[i] * (work[k, i] - mean[k]) ** 2
-        v[k] /= total
-    return v[0], v[1], v[2], v[3], square / total
+    size = r.size
+    v1, v2, v3 = _variance(work[0, :size], w), _variance(work[1, :size], w), _variance(work[2, :size], w)
+    return _variance(r, w), v1, v2, v3, square / total
 
 
 @kernel(
@@ -114,7 +119,7 @@ def _through_window(
     t: int,
 ) -> float:
     """Total variance, and the shares of the first `depth` levels into cell (i, t), from the residuals of one window."""
-    w = work[4]
+    w = work[3, : r.size]
     for k in range(r.size):
         w[k] = ages[k] * vr[k]
     b2, sm = (b2, sm) if depth >= 2 else (0.0, 0.0)
@@ -336,7 +341,8 @@ def _where_known(share: Floats, residual: Floats, out: Floats) -> None:
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], f8[:,:,::1], b1[:,::1], i8[:,::1],"
-    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], i8, i8, i8, f8[::1], f8[::1], i8, f8[:,:,::1], f8[:,::1])"
+    "f8[:,:,::1], f8[:,:,::1], u1[:,::1], i8, i8, i8, f8[::1], f8[::1], i8, f8[:,:,::1], f8[:,::1],"
+    "f8[:,::1], i8[::1], u1[::1])"
 )
 def explained_risk_tile(
     r: Floats,
@@ -359,25 +365,23 @@ def explained_risk_tile(
     min_obs: int,
     shares: Floats,
     variance: Floats,
+    columns_of: Floats,
+    missing: Ints,
+    verdict: Bytes,
 ) -> None:
     """Sessions [start, stop) of every stock of r (n, T); arguments as in `cascade_tile`, beta (3, n, T') adjusted.
 
     centred: (P, CENTRED, C) of each pair.
-    Outputs: shares (9, n, T') in the order of `SHARES`, variance (n, T'); NaN where not wanted.
+    Outputs: shares (9, n, T') in the order of `SHARES`, variance (n, T'); NaN where not wanted. Scratch: `scratch`.
     """
     window = weights.size - 1
     count = stop - start
     columns = count + window - 1
     none = filled.shape[0] - 1
     here = slice(start, start + columns + LANES)
-    row, ok = np.zeros(columns + LANES), np.zeros(columns + LANES)
-    missing = np.empty(columns + 1, np.int64)
-    x = np.empty((9, columns))
-    sums = np.empty((5, count))
-    own_gram, own_weight, own = np.empty((9, count)), np.empty((1, count)), np.empty((CENTRED, count))
-    total, left, terms = np.empty(count), np.empty(count), np.empty(count)
-    verdict = np.empty(count, np.uint8)
-    work = np.empty((5, window))
+    row, ok, x, sums = columns_of[0], columns_of[1], columns_of[2:11], columns_of[11:16]
+    own_gram, own_weight, own = columns_of[16:25], columns_of[25:26], columns_of[26:39]
+    total, left, terms, work = columns_of[39], columns_of[40], columns_of[41], columns_of[42:46]
     m, vm = filled[market, here], valid[market, here]
 
     for i in range(r.shape[0]):
@@ -419,7 +423,7 @@ def explained_risk_tile(
             if missing[c + length + window - 1] != missing[c]:
                 factor_products(ok[run], m[run], s[run], u[run], x)
                 window_sums(x, 9, length, phase, weights, own_gram)
-                x[0, : length + window - 1] = ok[run]
+                copy_row(ok[run], x[0])
                 window_sums(x, 1, length, phase, weights, own_weight)
                 centre_factors(own_gram, 0, own_weight[0], link[p], c, length, own)
                 factors, at = own, 0
@@ -513,27 +517,7 @@ def explained_risk_tile(
             variance[i, done:stop] = np.nan
 
 
-def decompose(
-    r_t: Floats, m_t: Floats, s_t: Floats, u_t: Floats, beta: Floats, lambdas: tuple[Floats, Floats, Floats]
-) -> tuple[Floats, Floats, Floats]:
-    """(factor_return, combined, residual), each (3, ...), of the session whose returns and betas are given.
-
-    r_t, m_t, s_t, u_t: (...) returns of the session; beta: (3, ...); lambdas: lambda_sm, lambda_um, lambda_us, (...)
-    A level without beta is NaN, and so are the combined and residual returns from there on.
-    """
-    sm, um, us = lambdas
-    cleaned_s = s_t - sm * m_t
-    factor_return = np.stack(
-        np.broadcast_arrays(beta[0] * m_t, beta[1] * cleaned_s, beta[2] * ((u_t - um * m_t) - us * cleaned_s))
-    )
-    combined = np.cumsum(factor_return, axis=0)
-    return factor_return, combined, r_t - combined
-
-
-def lstar_level(sector_share: Floats, subsector_share: Floats, threshold: float) -> Bytes:
-    """Hedge depth L*: 3 if the L3 subsector share reaches the threshold, else 2 if the L2 sector share does, else 1.
-
-    0 when both are missing. sector_share: L2_sector_ER, subsector_share: L3_subsector_ER, of one shape.
-    """
-    depth = np.where(subsector_share >= threshold, 3, np.where(sector_share >= threshold, 2, 1))
-    return np.where(np.isnan(sector_share) & np.isnan(subsector_share), 0, depth).astype(np.uint8)
+def scratch(count: int, window: int) -> tuple[Floats, Ints, Bytes]:
+    """The last arguments of `explained_risk_tile` for up to `count` sessions; one set per worker."""
+    columns = count + window - 1
+    return np.empty((46, columns + LANES)), np.empty(columns + 1, np.int64), np.empty(count, np.uint8)

@@ -34,6 +34,10 @@ SOLVED = 1e-12
 # The same after bisection; above it the fit is reported as unconverged.
 OPTIMAL = 1e-10
 
+# Columns of the state that one session hands to the next: the fit, its sums, and the observation that leaves next.
+BETA, SIGMA, XX, XY, YY, INSIDE, PULL, FIRST_Y, FIRST_X, FIRST_W = range(10)
+STATE = 10
+
 _FARTHEST = np.float64(np.finfo(np.float64).max).view(np.int64)
 
 
@@ -156,8 +160,43 @@ def _bisect(
     return b, high
 
 
+@kernel("UniTuple(f8, 2)(f8[:,::1], i8, f8[::1], f8[::1], f8[::1], i8, f8, f8, f8)")
+def _guess(
+    state: Floats, level: int, y: Floats, x: Floats, w: Floats, window: int, n: float, epsilon: float, step: float
+) -> tuple[float, float]:
+    """Where to start: the last fit's sums, one session on, solved again. Only a start, so it need not be exact.
+
+    The oldest observation leaves the sums, all others age by one session, the newest enters, each on the side of the
+    kink where the last fit has it. If that does not solve, the last fit itself.
+    """
+    b, sigma = state[level, BETA], state[level, SIGMA]
+    kink = epsilon * sigma
+    xx, xy, yy = step * state[level, XX], step * state[level, XY], step * state[level, YY]
+    inside, pull = step * state[level, INSIDE], step * state[level, PULL]
+    y_out, x_out, w_out = state[level, FIRST_Y], state[level, FIRST_X], -step * state[level, FIRST_W]
+    y_in, x_in, w_in = y[window - 1], x[window - 1], w[window - 1]
+    for k in range(2):
+        yi, xi, wi = (y_out, x_out, w_out) if k == 0 else (y_in, x_in, w_in)
+        e = yi - b * xi
+        if abs(e) <= kink:
+            xx += wi * xi * xi
+            xy += wi * xi * yi
+            yy += wi * yi * yi
+            inside += wi
+        else:
+            pull += wi * xi if e > 0.0 else -wi * xi
+    inverse = 1.0 / xx
+    room = n - epsilon * epsilon * (n - inside + pull * pull * inverse)
+    rss = yy - xy * xy * inverse
+    if xx > 0.0 and room > 0.0 and rss > 0.0:
+        sigma = np.sqrt(rss / room)
+        b = (xy + epsilon * sigma * pull) * inverse
+    return b, sigma
+
+
 @kernel(
-    "Tuple((f8, f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8, f8, f8, f8, f8)",
+    "Tuple((f8, f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8, f8, f8, f8, f8, f8, f8, f8, f8,"
+    "f8[:,::1], i8)",
 )
 def fit_huber(
     y: Floats,
@@ -165,72 +204,85 @@ def fit_huber(
     w: Floats,
     wx: Floats,
     wy: Floats,
+    window: int,
     n: float,
     xx_all: float,
     reach: float,
     epsilon: float,
     floor: float,
+    step: float,
     cold_b: float,
     cold_sigma: float,
-    warm_b: float,
-    warm_sigma: float,
+    state: Floats,
+    level: int,
 ) -> tuple[float, float, float, int]:
     """(b, sigma, sum of w x^2 over the inliers, status) at the minimum; status: CONVERGED, AT_FLOOR or UNCONVERGED.
 
-    y, x, w: one length, w = 0 for sessions left out; wx = w x, wy = w y
-    n = sum w; xx_all = sum w x^2 > 0; reach >= |x|
-    cold_*: the least-squares fit, cold_sigma >= floor > 0; warm_*: any other start, NaN for none
+    y, x, w: one length, w = 0 for sessions left out and beyond the window; wx = w x, wy = w y
+    n = sum w; xx_all = sum w x^2 > 0; reach >= |x|; step: the factor by which weights age in a session
+    cold_*: the least-squares fit, cold_sigma >= floor > 0
+    state: (levels, STATE) of any earlier fit, NaN for none; replaced by this one. It does not change the answer.
     """
     phase = 0
-    b, sigma = warm_b, max(warm_sigma, floor)
+    b, sigma = _guess(state, level, y, x, w, window, n, epsilon, step)
+    sigma = max(sigma, floor)
     if not (np.isfinite(b) and np.isfinite(sigma)):
         phase = 1
         b, sigma = cold_b, cold_sigma
     limit = WARM_PASSES if phase == 0 else COLD_PASSES
     passes = 0
-    unit = np.sqrt(xx_all * n)
+    status = CONVERGED
+    square = epsilon * epsilon
     while True:
         # The only place that classifies and adds up, so that one set gives one result, warm or cold.
         kink = epsilon * sigma
         xx, xy, yy, inside, pull, margin = _classify(y, x, w, wx, wy, b, kink)
         passes += 1
         next_b, next_sigma = b, 2.0 * sigma
-        optimality = np.inf
         careful = solved = False
+        inverse = 1.0 / xx
+        b0 = xy * inverse
+        rss = yy - b0 * xy
+        flat = n - square * (n - inside)
         if xx > 0.0:
-            b0 = xy / xx
-            rss = yy - b0 * xy
             careful = not rss > NEARLY_EXACT * yy
             if careful:
                 xe, rss = _inlier_residuals(y, x, w, b, kink, b0)
-                b0 += xe / xx
-            flat = n - epsilon * epsilon * (n - inside)
-            room = flat - epsilon * epsilon * pull * pull / xx
+                b0 += xe * inverse
+            room = flat - square * (pull * pull * inverse)
             solved = room > 0.0
             if solved:
                 next_sigma = max(np.sqrt(max(rss, 0.0) / room), floor)
-                next_b = b0 + epsilon * next_sigma * pull / xx
-            slope = abs(xx * (b0 - b) + kink * pull) / (sigma * unit)
-            scale = (flat - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
-            if sigma <= floor:
-                scale = min(scale, 0.0)
-            optimality = max(slope, abs(scale))
+                next_b = b0 + epsilon * next_sigma * (pull * inverse)
         shift = abs(next_b - b) * reach + epsilon * abs(next_sigma - sigma)
         if solved and shift + ON_THE_KINK * kink < margin and not (careful and phase == 0):
             # No residual can cross the kink on the way: the next parameters have this set, and so are the fixed point.
             b, sigma = next_b, next_sigma
             break
+        fixed = next_b == b and next_sigma == sigma
         if phase == 0:
-            if (next_b == b and next_sigma == sigma) or careful or passes >= limit:
+            if fixed or careful or passes >= limit:
                 phase, limit, passes = 1, COLD_PASSES, 0
                 next_b, next_sigma = cold_b, cold_sigma
-        else:
-            if (next_b == b and next_sigma == sigma) or (optimality <= SOLVED and passes >= 4):
+        elif fixed:
+            break
+        elif passes >= 4:
+            optimality = np.inf
+            if xx > 0.0:
+                slope = abs(xx * (b0 - b) + kink * pull) / (sigma * np.sqrt(xx_all * n))
+                scale = (flat - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
+                optimality = max(slope, abs(min(scale, 0.0) if sigma <= floor else scale))
+            if optimality <= SOLVED:
+                break
+            if passes >= limit and phase == 2:
+                status = CONVERGED if optimality <= OPTIMAL else UNCONVERGED
                 break
             if passes >= limit:
-                if phase == 2:
-                    return b, sigma, xx, CONVERGED if optimality <= OPTIMAL else UNCONVERGED
                 phase, limit, passes = 2, POLISH_PASSES, 0
                 next_b, next_sigma = _bisect(y, x, w, n, epsilon, floor, cold_b, cold_sigma)
         b, sigma = next_b, next_sigma
-    return b, sigma, xx, AT_FLOOR if sigma <= floor else CONVERGED
+    state[level, BETA], state[level, SIGMA] = b, sigma
+    state[level, XX], state[level, XY], state[level, YY] = xx, xy, yy
+    state[level, INSIDE], state[level, PULL] = inside, pull
+    state[level, FIRST_Y], state[level, FIRST_X], state[level, FIRST_W] = y[0], x[0], w[0]
+    return b, sigma, xx, AT_FLOOR if status == CONVERGED and sigma <= floor else status

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.params import KernelParams
-from pipeline.model.window import LANES, count_missing, decay, split_missing, window_sums
+from pipeline.model.window import LANES, copy_row, count_missing, decay, split_missing, window_sums
 
 # A cleaned factor with less than this share of the raw factor's square sum has no information of its own.
 COLLINEAR = 1e-12
@@ -104,7 +104,7 @@ def factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> N
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1],"
-    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1])"
+    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], f8[:,::1], i8[::1], f8[:,:,::1], i8[::1])"
 )
 def _factor_panel(
     filled: Floats,
@@ -123,18 +123,22 @@ def _factor_panel(
     link: Floats,
     complete: Bytes,
     weight: Floats,
+    work: Floats,
+    missing: Ints,
+    own: Floats,
+    gaps_of: Ints,
 ) -> None:
+    """Fill the arrays of a `FactorPanel`.
+
+    work, missing, own, gaps_of: scratch, (10, columns), (columns + 1,), (E + 1, 5, C), (E + 1,), the last two zero
+    own: sums of each ETF over the sessions that it shares with the market, in rows em mm ee e m.
+    """
     window = weights.size - 1
     count = stop - start
     columns = count + window - 1
     phase = (first + start) % window
     none = filled.shape[0] - 1
-    x = np.empty((9, columns))
-    joint = np.empty(columns)
-    missing = np.empty(columns + 1, np.int64)
-    # Sums of each ETF over the sessions that it shares with the market: em, mm, ee, e, m.
-    own = np.zeros((none + 1, 5, count))
-    gaps_of = np.zeros(none + 1, np.int64)
+    x, joint = work[:9], work[9]
     m = filled[market, start : start + columns]
     vm = valid[market, start : start + columns]
 
@@ -177,14 +181,19 @@ def _factor_panel(
             for c in range(columns):
                 x[0, c] = s[c] * u[c]
             window_sums(x, 1, count, phase, weights, gram[p, SU:])
-            gram[p, MM], gram[p, MS], gram[p, MU] = own[s_row, 1], own[s_row, 0], own[u_row, 0]
-            gram[p, SS], gram[p, UU] = own[s_row, 2], own[u_row, 2]
-            gram[p, M], gram[p, S], gram[p, U] = own[s_row, 4], own[s_row, 3], own[u_row, 3]
+            copy_row(own[s_row, 1], gram[p, MM])
+            copy_row(own[s_row, 0], gram[p, MS])
+            copy_row(own[u_row, 0], gram[p, MU])
+            copy_row(own[s_row, 2], gram[p, SS])
+            copy_row(own[u_row, 2], gram[p, UU])
+            copy_row(own[s_row, 4], gram[p, M])
+            copy_row(own[s_row, 3], gram[p, S])
+            copy_row(own[u_row, 3], gram[p, U])
         else:
             factor_products(joint, m, s, u, x)
             window_sums(x, 9, count, phase, weights, gram[p])
-        link[p, SECTOR_ON_MARKET] = on_market[s_row]
-        link[p, SUB_ON_MARKET] = on_market[u_row]
+        copy_row(on_market[s_row], link[p, SECTOR_ON_MARKET])
+        copy_row(on_market[u_row], link[p, SUB_ON_MARKET])
         for j in range(count):
             gaps = missing[j + window] - missing[j]
             complete[p, j] = gaps == 0
@@ -257,6 +266,10 @@ def factor_panel(
         panel.link,
         panel.complete,
         panel.weight,
+        np.empty((10, count + params.window - 1)),
+        np.empty(count + params.window, np.int64),
+        np.zeros((filled.shape[0], 5, count)),
+        np.zeros(filled.shape[0], np.int64),
     )
     return panel
 

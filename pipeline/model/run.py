@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.model.cascade import CLEANED, cascade_tile, clean_factors, count_reasons
-from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints
+from pipeline.model.cascade import scratch as cascade_scratch
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, as_input
 from pipeline.model.explained_risk import CENTRED, SHARES, centre_factors, explained_risk_tile
+from pipeline.model.explained_risk import scratch as risk_scratch
 from pipeline.model.link_betas import FactorPanel, LinkBetas, factor_panel, fill_factors, pairs_in_use
 from pipeline.model.params import KernelParams
 from pipeline.model.reasons import DegenerateReason
@@ -62,7 +64,7 @@ def reason_counts(counts: Ints) -> dict[str, dict[str, int]]:
 
 
 def _etf_returns(etf: Floats, market: int, first: int, params: KernelParams) -> Floats:
-    etf = np.ascontiguousarray(etf, np.float64)
+    etf = as_input(etf, np.float64)
     if etf.ndim != 2 or etf.shape[1] < params.window:
         raise ValueError(f"etf is (E, T) with T >= window = {params.window}; found {etf.shape}")
     if not 0 <= market < len(etf):
@@ -75,7 +77,7 @@ def _etf_returns(etf: Floats, market: int, first: int, params: KernelParams) -> 
 def _cells(
     r: Floats, etf: Floats, sector: Codes, subsector: Codes, wanted: Bools, params: KernelParams
 ) -> tuple[Floats, Codes, Codes, Bools]:
-    r = np.ascontiguousarray(r, np.float64)
+    r = as_input(r, np.float64)
     if r.ndim != 2 or r.shape[1] != etf.shape[1]:
         raise ValueError(f"r is (n, T) with the {etf.shape[1]} sessions of etf; found {r.shape}")
     cells = (len(r), r.shape[1] - params.window + 1)
@@ -84,9 +86,9 @@ def _cells(
             raise ValueError(f"{name} is (n, T - window + 1) = {cells}; found {array.shape}")
     return (
         r,
-        np.ascontiguousarray(sector, np.int16),
-        np.ascontiguousarray(subsector, np.int16),
-        np.ascontiguousarray(wanted, np.bool_),
+        as_input(sector, np.int16),
+        as_input(subsector, np.int16),
+        as_input(wanted, np.bool_),
     )
 
 
@@ -108,7 +110,7 @@ def link_betas(etf: Floats, market: int, pairs: Codes, first: int, params: Kerne
     first: ordinal of column 0
     """
     etf = _etf_returns(etf, market, first, params)
-    pairs = np.ascontiguousarray(pairs, np.int16).reshape(-1, 2)
+    pairs = as_input(pairs, np.int16).reshape(-1, 2)
     if len(pairs) and (pairs.min() < 0 or pairs.max() >= len(etf)):
         raise ValueError(f"pairs are rows of etf, 0 to {len(etf) - 1}; found {pairs.min()} to {pairs.max()}")
     sessions = etf.shape[1] - params.window + 1
@@ -154,6 +156,7 @@ def cascade(
     )
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
+    work = cascade_scratch(min(BLOCK, wanted.shape[1]), ages, params.window)
     huber = params.estimator == "huber"
     alpha = params.ridge_alpha if params.estimator == "ridge" else 0.0
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
@@ -187,6 +190,7 @@ def cascade(
             out.se,
             out.n_obs,
             out.reason,
+            *work,
         )
     count_reasons(out.reason, wanted, out.counts)
     return out
@@ -210,13 +214,14 @@ def explained_risk(
     """
     etf = _etf_returns(etf, market, first, params)
     r, sector, subsector, wanted = _cells(r, etf, sector, subsector, wanted, params)
-    beta = np.ascontiguousarray(beta, np.float64)
+    beta = as_input(beta, np.float64)
     if beta.shape != (3, *wanted.shape):
         raise ValueError(f"beta is {(3, *wanted.shape)}; found {beta.shape}")
     pairs, pair_of = pairs_in_use(sector, subsector, wanted, len(etf))
     shares, variance = np.empty((len(SHARES), *wanted.shape)), np.empty(wanted.shape)
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
+    work = risk_scratch(min(BLOCK, wanted.shape[1]), params.window)
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
         centred = np.empty((len(pairs), CENTRED, stop - start))
         for p in range(len(pairs)):
@@ -242,5 +247,6 @@ def explained_risk(
             params.min_obs,
             shares,
             variance,
+            *work,
         )
     return shares, variance

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.model.compiled import Bools, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Bools, Codes, Floats, Ints, as_input, kernel
 
 TAU2_FLOOR = 1e-8
 # Sessions whose cross-sections are gathered together: stock-major rows are read in cache lines.
@@ -53,7 +53,7 @@ class IndustryAggregates:
     n_facts: Ints
 
 
-@kernel("i8(f8[::1], i8[::1], i8[::1], f8[::1], b1[::1], i8, i8[::1], i8[::1], f8[::1], f8[::1], f8[::1])")
+@kernel("void(f8[::1], i8[::1], i8[::1], f8[::1], b1[::1], i8, i8[::1], i8[::1], f8[::1], f8[::1], f8[::1])")
 def _cells(
     beta: Floats,
     fact: Ints,
@@ -66,7 +66,7 @@ def _cells(
     total: Floats,
     mean: Floats,
     variance: Floats,
-) -> int:
+) -> None:
     """Cells of one session in dense tables of industry * n_facts + fact; cell_of is -1 for who is in none.
 
     fact and industry are positions (-1 none). n must be 0 on entry; cells with n = 0 are meaningless afterwards.
@@ -92,7 +92,6 @@ def _cells(
     for k in range(n.size):
         if n[k] > 0:
             variance[k] = max(variance[k] / total[k], TAU2_FLOOR)
-    return n.size
 
 
 @kernel("void(f8[::1], f8[::1], i8[::1], i8[::1], f8[::1], f8[::1], i8, f8[::1], f8[::1])")
@@ -118,8 +117,36 @@ def _adjust(
 
 
 @kernel(
-    "void(f8[:,::1], f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8, i8,"
-    "f8[:,::1], f8[:,::1])"
+    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8, i8, i8[::1],"
+    "f8[:,:,::1], i8[:,:,::1], b1[:,::1])"
+)
+def _gather(
+    beta: Floats,
+    fact: Codes,
+    industry: Codes,
+    log_weight: Floats,
+    member: Bools,
+    start: int,
+    batch: int,
+    fact_offset: int,
+    industry_at: Ints,
+    values: Floats,
+    codes: Ints,
+    who: Bools,
+) -> None:
+    """Transpose `batch` sessions from `start` on: values beta, log_weight; codes as positions fact, industry."""
+    for i in range(beta.shape[0]):
+        for j in range(batch):
+            t = start + j
+            values[0, j, i], values[1, j, i] = beta[i, t], log_weight[i, t]
+            codes[0, j, i] = fact[i, t] - fact_offset if fact[i, t] >= 0 else -1
+            codes[1, j, i] = industry_at[industry[i, t]] if industry[i, t] > 0 else -1
+            who[j, i] = member[i, t]
+
+
+@kernel(
+    "void(f8[:,::1], f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8,"
+    "f8[:,::1], f8[:,::1], f8[:,:,::1], i8[:,:,::1], b1[:,::1], i8[::1], i8[::1], f8[:,::1])"
 )
 def _shrink_panel(
     beta: Floats,
@@ -130,33 +157,29 @@ def _shrink_panel(
     member: Bools,
     fact_offset: int,
     industry_at: Ints,
-    n_industries: int,
     n_facts: int,
     min_peers: int,
     adjusted: Floats,
     weight: Floats,
+    values: Floats,
+    codes: Ints,
+    who: Bools,
+    cell_of: Ints,
+    n: Ints,
+    tables: Floats,
 ) -> None:
     stocks, sessions = beta.shape
-    n = np.empty(n_industries * n_facts, np.int64)
-    total, mean, variance = np.empty(n.size), np.empty(n.size), np.empty(n.size)
-    cell_of = np.empty(stocks, np.int64)
-    b, e, w = np.empty((BATCH, stocks)), np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
-    f, g = np.empty((BATCH, stocks), np.int64), np.empty((BATCH, stocks), np.int64)
-    who = np.empty((BATCH, stocks), np.bool_)
-    a, alpha = np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
+    total, mean, variance = tables[0], tables[1], tables[2]
+    b, w, e, a, alpha = values[0], values[1], values[2], values[3], values[4]
     for start in range(0, sessions, BATCH):
         batch = min(BATCH, sessions - start)
+        _gather(beta, fact, industry, log_weight, member, start, batch, fact_offset, industry_at, values, codes, who)
         for i in range(stocks):
             for j in range(batch):
-                b[j, i] = beta[i, start + j]
                 e[j, i] = se[i, start + j]
-                w[j, i] = log_weight[i, start + j]
-                f[j, i] = fact[i, start + j] - fact_offset if fact[i, start + j] >= 0 else -1
-                g[j, i] = industry_at[industry[i, start + j]] if industry[i, start + j] > 0 else -1
-                who[j, i] = member[i, start + j]
         for j in range(batch):
             n[:] = 0
-            _cells(b[j], f[j], g[j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
+            _cells(b[j], codes[0, j], codes[1, j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
             _adjust(b[j], e[j], cell_of, n, mean, variance, min_peers, a[j], alpha[j])
         for i in range(stocks):
             for j in range(batch):
@@ -165,8 +188,9 @@ def _shrink_panel(
 
 
 @kernel(
-    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8,"
-    "f8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1], i8[:,::1])"
+    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8,"
+    "f8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1], i8[:,::1],"
+    "f8[:,:,::1], i8[:,:,::1], b1[:,::1], i8[::1], i8[::1], f8[:,::1])"
 )
 def _aggregate_panel(
     beta: Floats,
@@ -176,37 +200,32 @@ def _aggregate_panel(
     member: Bools,
     fact_offset: int,
     industry_at: Ints,
-    n_industries: int,
     n_facts: int,
     out_mean: Floats,
     out_variance: Floats,
     out_n: Ints,
     out_total: Floats,
     out_facts: Ints,
+    values: Floats,
+    codes: Ints,
+    who: Bools,
+    cell_of: Ints,
+    n: Ints,
+    tables: Floats,
 ) -> None:
-    stocks, sessions = beta.shape
-    n = np.empty(n_industries * n_facts, np.int64)
-    total, mean, variance = np.empty(n.size), np.empty(n.size), np.empty(n.size)
-    cell_of = np.empty(stocks, np.int64)
-    b, w = np.empty((BATCH, stocks)), np.empty((BATCH, stocks))
-    f, g = np.empty((BATCH, stocks), np.int64), np.empty((BATCH, stocks), np.int64)
-    who = np.empty((BATCH, stocks), np.bool_)
+    sessions = beta.shape[1]
+    total, mean, variance = tables[0], tables[1], tables[2]
+    b, w = values[0], values[1]
     for start in range(0, sessions, BATCH):
         batch = min(BATCH, sessions - start)
-        for i in range(stocks):
-            for j in range(batch):
-                b[j, i] = beta[i, start + j]
-                w[j, i] = log_weight[i, start + j]
-                f[j, i] = fact[i, start + j] - fact_offset if fact[i, start + j] >= 0 else -1
-                g[j, i] = industry_at[industry[i, start + j]] if industry[i, start + j] > 0 else -1
-                who[j, i] = member[i, start + j]
+        _gather(beta, fact, industry, log_weight, member, start, batch, fact_offset, industry_at, values, codes, who)
         for j in range(batch):
             n[:] = 0
-            _cells(b[j], f[j], g[j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
-            for g_at in range(n_industries):
+            _cells(b[j], codes[0, j], codes[1, j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
+            for g in range(out_mean.shape[0]):
                 names = facts = 0
                 weights = centre = 0.0
-                for k in range(g_at * n_facts, (g_at + 1) * n_facts):
+                for k in range(g * n_facts, (g + 1) * n_facts):
                     if n[k] > 0:
                         names += n[k]
                         facts += 1
@@ -215,14 +234,26 @@ def _aggregate_panel(
                 spread = 0.0
                 if names > 0:
                     centre /= names
-                    for k in range(g_at * n_facts, (g_at + 1) * n_facts):
+                    for k in range(g * n_facts, (g + 1) * n_facts):
                         if n[k] > 0:
                             spread += n[k] * (variance[k] + (mean[k] - centre) ** 2)
-                out_n[g_at, start + j] = names
-                out_facts[g_at, start + j] = facts
-                out_total[g_at, start + j] = weights
-                out_mean[g_at, start + j] = centre if names > 0 else np.nan
-                out_variance[g_at, start + j] = spread / names if names > 0 else np.nan
+                out_n[g, start + j] = names
+                out_facts[g, start + j] = facts
+                out_total[g, start + j] = weights
+                out_mean[g, start + j] = centre if names > 0 else np.nan
+                out_variance[g, start + j] = spread / names if names > 0 else np.nan
+
+
+def _scratch(stocks: int, cells: int, columns: int) -> tuple[Floats, Ints, Bools, Ints, Ints, Floats]:
+    """The last arguments of the two panels: gathered values (columns, BATCH, stocks) and codes, and tables of cells."""
+    return (
+        np.empty((columns, BATCH, stocks)),
+        np.empty((2, BATCH, stocks), np.int64),
+        np.empty((BATCH, stocks), np.bool_),
+        np.empty(stocks, np.int64),
+        np.empty(cells, np.int64),
+        np.empty((3, cells)),
+    )
 
 
 def _positions(industries: Codes) -> Ints:
@@ -253,11 +284,11 @@ def _arguments(
         if array.shape != shape:
             raise ValueError(f"{name} has the shape of beta, {shape}; found {array.shape}")
     return (
-        np.ascontiguousarray(beta, np.float64),
-        np.ascontiguousarray(fact, np.int16),
-        np.ascontiguousarray(industry, np.int16),
-        np.ascontiguousarray(log_weight, np.float64),
-        np.ascontiguousarray(member, np.bool_),
+        as_input(beta, np.float64),
+        as_input(fact, np.int16),
+        as_input(industry, np.int16),
+        as_input(log_weight, np.float64),
+        as_input(member, np.bool_),
     )
 
 
@@ -277,18 +308,18 @@ def shrink(
     adjusted, weight = np.empty(beta.shape), np.empty(beta.shape)
     _shrink_panel(
         beta,
-        np.ascontiguousarray(se, np.float64),
+        as_input(se, np.float64),
         fact,
         industry,
         log_weight,
         member,
         low,
         _positions(industries),
-        max(len(industries), 1),
         n_facts,
         min_peers,
         adjusted,
         weight,
+        *_scratch(len(beta), max(len(industries), 1) * n_facts, 5),
     )
     return adjusted, weight
 
@@ -333,7 +364,7 @@ def industry_aggregates(
     beta_mean = sum n mu / N, beta_variance = sum n (tau2 + (mu - beta_mean)^2) / N.
     """
     beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
-    industries = np.ascontiguousarray(industries, np.int16)
+    industries = as_input(industries, np.int16)
     if len(industries) and (industries[0] <= 0 or (np.diff(industries) <= 0).any()):
         raise ValueError("industries are positive codes in ascending order, each once")
     low, n_facts = _facts(fact)
@@ -349,12 +380,12 @@ def industry_aggregates(
         member,
         low,
         _positions(industries),
-        len(industries),
         n_facts,
         out.beta_mean,
         out.beta_variance,
         out.n_companies,
         out.total_log_mcap_weight,
         out.n_facts,
+        *_scratch(len(beta), len(industries) * n_facts, 2),
     )
     return out

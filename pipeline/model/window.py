@@ -211,6 +211,13 @@ def stock_sums(
         begin += window
 
 
+@kernel("void(f8[::1], f8[::1])")
+def copy_row(source: Floats, target: Floats) -> None:
+    """target[:source.size] = source. A slice assignment would allocate, in case the two overlap."""
+    for c in range(source.size):
+        target[c] = source[c]
+
+
 @kernel("void(f8[::1], f8[::1], f8[::1])")
 def split_missing(x: Floats, filled: Floats, valid: Floats) -> None:
     """filled = x with 0 where there is no return, valid = 1 where there is one, else 0; one row of sessions.

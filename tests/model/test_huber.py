@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import HuberRegressor
 
 from pipeline.model import DegenerateReason, KernelParams
-from pipeline.model.huber import AT_FLOOR, UNCONVERGED, _bisect, fit_huber
+from pipeline.model.huber import AT_FLOOR, STATE, UNCONVERGED, _bisect, fit_huber
 from tests.model import oracle
 from tests.model.market import assert_same_cascade, make_market
 
@@ -37,9 +37,11 @@ def fit(y, x, w, start=(np.nan, np.nan)):
     xx = (w * x * x).sum()
     b = (w * x * y).sum() / xx
     sigma = np.sqrt((w * (y - b * x) ** 2).sum() / w.sum())
-    reach = np.abs(x).max()
+    state = np.full((1, STATE), np.nan)
+    state[0, :2] = start
     b, sigma_huber, _, status = fit_huber(
-        y, x, w, w * x, w * y, w.sum(), xx, reach, EPSILON, FLOOR * sigma, b, sigma, *start
+        *(y, x, w, w * x, w * y, len(y), w.sum(), xx, np.abs(x).max()),
+        *(EPSILON, FLOOR * sigma, 1.0, b, sigma, state, 0),
     )
     return b, sigma_huber, status, FLOOR * sigma
 
