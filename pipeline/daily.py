@@ -96,7 +96,7 @@ def daily_panel(
     start = max(0, first - lookback(rules))
     bars = _bars_of(facts, roster, start, last, _withheld_sessions(decisions))
     events = event_table(facts, roster)
-    delistings = booked_delistings(facts.delistings, facts.securities, facts.prices, roster)
+    delistings = booked_delistings(facts.delistings, facts.prices, roster)
     verdicts = _decisions_by_row(decisions, roster)
     first_price, listed_from = _first_prices(facts.prices, roster), _listed_from(facts.securities, roster)
     edges = np.searchsorted(bars["row"].to_numpy(), np.arange(0, len(roster) + BLOCK, BLOCK))

@@ -67,11 +67,10 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
 
 
 def booked_delistings(
-    delistings: pd.DataFrame, securities: pd.DataFrame, prices: pd.DataFrame, sec_ids: NDArray[np.object_]
+    delistings: pd.DataFrame, prices: pd.DataFrame, sec_ids: NDArray[np.object_]
 ) -> dict[int, list[Delisting]]:
     """By position in `sec_ids`, the delistings in their order, each in the version that was known at its booking."""
     position = {sec_id: i for i, sec_id in enumerate(sec_ids)}
-    exchange = securities.set_index("sec_id")["exchange"]
     booked: dict[int, list[Delisting]] = {}
     rows = delistings[delistings["sec_id"].isin(position)].sort_values(["sec_id", "last", "visible"])
     for _, versions in rows.groupby(["sec_id", "last"], sort=True):
@@ -85,7 +84,7 @@ def booked_delistings(
             resumes=int(row["resumes"]),
             value=_consideration(prices, row, booking),
             reason=row["reason"],
-            exchange=str(exchange.get(row["sec_id"], "")),
+            exchange=row["exchange"],
         )
         booked.setdefault(position[row["sec_id"]], []).append(delisting)
     return booked

@@ -21,6 +21,7 @@ from pipeline.calendar import Calendar
 from pipeline.delistings import resumptions
 from pipeline.events import clean_events
 from pipeline.findings import concat_findings, findings_frame, no_findings
+from pipeline.listings import attributes
 from pipeline.quality import event_findings, missing_share_counts
 from pipeline.settings import DataRules
 
@@ -41,6 +42,8 @@ class KnowsIdentities(Protocol):
 
     def roster(self) -> pd.DataFrame: ...
 
+    def listings(self) -> pd.DataFrame: ...
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:
@@ -50,12 +53,12 @@ class Facts:
                 sorted by sec_id, session, visible
     splits:     sec_id ex ratio_new ratio_old kind visible; kind `split`, or `spin_off`: in the return, never in the
                 share count
-    dividends:  sec_id ex amount currency kind basis visible
+    dividends:  sec_id ex amount currency kind basis quoted visible; quoted: currency of the security's price then
     spin_offs:  sec_id ex child_sec_id child_ratio value visible
-    delistings: sec_id last reason cash successor_sec_id successor_ratio resumes visible; `resumes`: session of a new
-                listing of the same security, or a large number
+    delistings: sec_id last reason cash successor_sec_id successor_ratio exchange resumes visible; `exchange`: where it
+                was listed; `resumes`: session of a new listing of the same security, or a large number
     fx_rates:   currency session usd_rate (USD for one unit) visible
-    securities: sec_id sec_type currency exchange first last (NO_SESSION: none)
+    securities: sec_id sec_type first last (NO_SESSION: none), as known now
     findings:   what was left out or read differently, see `pipeline.findings`
     """
 
@@ -128,9 +131,11 @@ def build_facts(
     splits = event_session(identify("splits", "ex_date"), "splits", "ex_date", "ex")
     dividends = event_session(identify("dividends", "ex_date"), "dividends", "ex_date", "ex")
     spin_offs = event_session(identify("spin_offs", "ex_date"), "spin_offs", "ex_date", "ex")
+    dividends["quoted"] = clock.attributes(master, dividends, "ex")["currency"].to_numpy()
     spin_offs["child_sec_id"] = _other_party(master, spin_offs, "child_code", "ex_date")
     delistings = identify("delistings", "last_session")
     delistings["last"] = calendar.on_or_before(delistings["last_session"].to_numpy("datetime64[D]"))
+    delistings["exchange"] = clock.attributes(master, delistings, "last")["exchange"].to_numpy()
     delistings["successor_sec_id"] = _other_party(master, delistings, "successor_code", "last_session")
     fx_rates = tables.fx_rates
     fx_rates = fx_rates[calendar.is_session(fx_rates["date"].to_numpy("datetime64[D]"))].copy()
@@ -140,13 +145,15 @@ def build_facts(
     findings.append(_identified_findings(cleaned.findings, master, clock))
     bars = _sorted_bars(prices)
     delistings = _latest_of_each_key(
-        delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio"]
+        delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio", "exchange"]
     )
     delistings.insert(len(delistings.columns) - 1, "resumes", resumptions(delistings, bars, rules.max_gap))
     facts = Facts(
         prices=bars,
         splits=_latest_of_each_key(splits, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
-        dividends=_latest_of_each_key(dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis"], many=True),
+        dividends=_latest_of_each_key(
+            dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis", "quoted"], many=True
+        ),
         spin_offs=_latest_of_each_key(spin_offs, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"]),
         delistings=delistings,
         fx_rates=_latest_of_each_key(fx_rates, ["currency", "session"], ["usd_rate"]),
@@ -174,6 +181,16 @@ class _Clock:
         if self.restated_as_of is not None:
             visible[known_from <= self.restated_as_of] = ALWAYS
         return visible
+
+    def attributes(self, master: KnowsIdentities, events: pd.DataFrame, session: str) -> pd.DataFrame:
+        """Attributes of the security of each event at its session, as known when the event is first used."""
+        of_event, end = events[session].to_numpy(), len(self.calendar.sessions) - 1
+        used = np.minimum(np.maximum(of_event, events["visible"].to_numpy()), end)
+        instants = self.calendar.knowledge_instants(used, self.delay_minutes)
+        if self.restated_as_of is not None:
+            instants = np.maximum(instants, self.restated_as_of)
+        days = self.calendar.sessions[np.minimum(of_event, end)]
+        return attributes(master.listings(), events["sec_id"], days, instants)
 
 
 def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
@@ -294,7 +311,7 @@ def _sorted_bars(prices: pd.DataFrame) -> pd.DataFrame:
 def _securities(master: KnowsIdentities, calendar: Calendar) -> pd.DataFrame:
     roster = master.roster()
     last = roster["last_session"].to_numpy("datetime64[D]")
-    frame = roster[["sec_id", "sec_type", "currency", "exchange"]].copy()
+    frame = roster[["sec_id", "sec_type"]].copy()
     frame["first"] = calendar.on_or_after(roster["first_session"].to_numpy("datetime64[D]"))
     frame["last"] = np.where(np.isnat(last), NO_SESSION, calendar.on_or_before(last)).astype(np.int32)
     return frame

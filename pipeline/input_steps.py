@@ -6,7 +6,7 @@ step, so the command line (one process) and Dagster (one process for each step) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.daily import daily_panel
 from pipeline.history import History, WarmUp
+from pipeline.listings import first_listed, of_type
 from pipeline.run import TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
@@ -37,8 +38,7 @@ def stage_daily(run: Run, name: str) -> None:
         "bw_sector_code": list(zip(sectors["fs_sector_code"] + 70, sectors["sector"], strict=True)),
     }
     store = run.create(name, flags)
-    listed = _listed(run)
-    symbols = run.extend(store, listed.loc[listed["sec_type"].isin(STOCK_TYPES), "sec_id"].to_numpy(object))
+    symbols = run.extend(store, _listed(run, STOCK_TYPES))
 
     findings: list[pd.DataFrame] = []
 
@@ -66,10 +66,10 @@ def stage_daily(run: Run, name: str) -> None:
     keep_findings(run, pd.concat(findings, ignore_index=True))
 
 
-def _listed(run: Run) -> pd.DataFrame:
-    """The roster as known at the run's last session, without what lists later, in the order of the first sessions."""
-    roster = run.master.roster(known_as_of=run.instants(run.last, run.last)[0])
-    return roster[roster["first_session"] <= run.calendar.sessions[run.last].astype("datetime64[s]")]
+def _listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
+    """Securities that some session up to the run's last one knew as listed with one of `types`, as they came."""
+    first = first_listed(run.master.listings(), run.calendar, run.settings.rules.vendor_delay_minutes, types)
+    return first.index[first <= run.last].to_numpy(object)
 
 
 def keep_findings(run: Run, new: pd.DataFrame) -> None:
@@ -88,11 +88,8 @@ def stage_etf(run: Run, name: str) -> None:
     if not run.etf_ids[run.etfs.market]:
         raise ValueError(f"the source has no ETF with the ticker {run.settings.market}, the market of the model")
     store = run.create(name)
-    listed = _listed(run)
-    begun = dict(zip(listed["sec_id"], listed["first_session"], strict=True))
-    known = [sec_id for sec_id in run.etf_ids if sec_id in begun]
-    # By first session, so that a nightly run and a backfill put them in one order; in that of the registry on one day.
-    symbols = run.extend(store, np.array(sorted(known, key=begun.__getitem__), dtype=object))
+    etfs = _listed(run, ["etf"])
+    symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])
 
     def values(first: int, last: int) -> Block:
         panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
@@ -156,9 +153,7 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
     first one is that of the last month end before the first published session.
     """
     taken: Snapshots = {name: dict(run.master.snapshots(name)) for name in UNIVERSES}
-    kinds = run.master.roster().set_index("sec_id")["sec_type"]
-    eligible = kinds.reindex(symbols).isin(MEMBER_TYPES).to_numpy()
-    new = []
+    listings, new = run.master.listings(), []
     for month_end in run.calendar.month_ends(run.published_first - 24, run.last):
         day = run.calendar.sessions[month_end]
         if all(day in taken[name] for name in UNIVERSES) or _before_first(run, month_end):
@@ -169,13 +164,15 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
         cap = _last_known(history.window("market_cap", symbols, recent, month_end))
         price = _last_known(close[:, -run.settings.rules.validity_sessions :])
         traded = _traded(close, volume).mean(axis=1)
+        instant = run.instants(month_end, month_end)[0]
+        eligible = of_type(listings, symbols, day, instant, MEMBER_TYPES)
         for name in UNIVERSES:
             earlier = [d for d in taken[name] if d < day]
             before = taken[name][max(earlier)] if earlier else np.array([], dtype=object)
             was = np.isin(symbols.astype(str), before.astype(str))
             snapshot = select_members(RULES[name], symbols, cap, price, traded, was, eligible)
             taken[name][day] = snapshot.members
-            new.append((snapshot, day, run.instants(month_end, month_end)[0]))
+            new.append((snapshot, day, instant))
     record_snapshots(run.scratch / MASTER_FILE, new)
     return taken
 

@@ -208,8 +208,7 @@ def _splits(splits: pd.DataFrame, position: pd.Index[Any]) -> pd.DataFrame:
 
 def _dividends(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
     rows = _of_roster(facts.dividends, position, ["sec_id", "ex", "kind"])
-    own = facts.securities.set_index("sec_id")["currency"]
-    paid, quoted = rows["currency"].to_numpy(object), rows["sec_id"].map(own).to_numpy(object)
+    paid, quoted = rows["currency"].to_numpy(object), rows["quoted"].to_numpy(object)
     foreign = paid != quoted
     rate = np.ones(len(rows))
     if foreign.any():

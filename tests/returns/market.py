@@ -55,6 +55,15 @@ class FakeMaster:
         columns = ["sec_id", "sec_type", "currency", "exchange", "vendor_code", "first_session", "last_session"]
         return rows[columns].drop_duplicates("sec_id", ignore_index=True)
 
+    def listings(self) -> pd.DataFrame:
+        rows = self.roster()
+        return rows[["sec_id", "sec_type", "currency", "exchange"]].assign(
+            valid_from=np.datetime64("1998-01-01", "s"),
+            valid_to=np.datetime64("9999-12-31", "s"),
+            known_from=np.datetime64("1998-01-01", "us"),
+            known_to=np.datetime64("9999-12-31", "us"),
+        )
+
 
 class Market:
     """Collects rows, then makes tables and facts of them."""
