@@ -13,13 +13,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from security_master import labels, lineage, panels, resolution, schema
-from security_master.build import FACT_TABLES, read_configurations
+from security_master.build import FACT_TABLES
 from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker
 from security_master.resolution import Mode, TickerIndex
 from security_master.store import BELIEVED, Store, instant_or_newest
+from security_master.taxonomy import read_configurations
 from security_master.universe import RULES
 
 SHARES_MAX_AGE_DAYS = 400
