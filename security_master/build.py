@@ -108,7 +108,7 @@ def build_master(
     *,
     batch_id: str,
     previous: Path | None = None,
-    first_bars: Mapping[str, Any] | pd.DataFrame | None = None,
+    first_bars: Mapping[str, Any] | pd.Series | pd.DataFrame | None = None,
     decisions: Sequence[Decision] = (),
     max_lost_share: float = MAX_LOST_SHARE,
     keep_ids: bool = False,
@@ -484,7 +484,7 @@ def _question_row(question: Question) -> tuple[str, ...]:
     )
 
 
-def _first_bars(given: Mapping[str, Any] | pd.DataFrame | None) -> dict[str, str]:
+def _first_bars(given: Mapping[str, Any] | pd.Series | pd.DataFrame | None) -> dict[str, str]:
     if given is None:
         return {}
     if isinstance(given, pd.DataFrame):
