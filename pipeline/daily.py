@@ -152,7 +152,7 @@ def delivery_faults(facts: Facts, first: int, last: int) -> pd.DataFrame:
     """Findings that stop the sessions [first, last]: about a whole session, or about all dates of a security."""
     frames = [facts.splits, facts.dividends, facts.spin_offs]
     events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
-    shifted = shifted_codes(facts.findings, facts.prices, first, last)
+    shifted = shifted_codes(facts.findings, first, last)
     return concat_findings([batch_findings(facts.prices, events, first, last), shifted])
 
 
@@ -161,8 +161,9 @@ def _bars_of(
 ) -> pd.DataFrame:
     """Bars of the roster in [start, last] by `row` (position in the roster) and `column`, with the bar rules applied.
 
-    rejected: the close is no price, and both closes are blank; doubtful: it lies far outside the bar's own range;
-    delivered: the close as it came. Within a row the order is that of `facts.prices`: by session, then `visible`.
+    rejected: the close is no price, and both closes are blank; delivered: the close as it came; doubtful: it lies far
+    outside the bar's own range; spread: log of high over low. Within a row the order is that of `facts.prices`: by
+    session, then `visible`.
     """
     prices = facts.prices
     session = prices["session"].to_numpy()
@@ -183,7 +184,8 @@ def _bars_of(
     bars["inconsistent"] = inconsistent_bars(bars)
     bars["impossible_volume"] = impossible_volumes(bars)
     vendor = bars["total_return_close"].to_numpy()
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bars["spread"] = np.log(bars["high"].to_numpy() / bars["low"].to_numpy())
         usable = (vendor > 0) & np.isfinite(vendor)
     rejected = bars["rejected"].to_numpy()
     bars["close"] = np.where(rejected, np.nan, bars["close"].to_numpy())

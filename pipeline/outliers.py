@@ -19,6 +19,9 @@ from typing import NamedTuple
 from pipeline.return_flags import ReturnFlag
 
 _SPLITS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
+_STOCKS_DO_HALVE = log(2.5)
+"""Log ratio below which a genuine move is as likely as a split that is missing."""
+
 CUSTOMARY_SPLITS = tuple(sorted(_SPLITS + tuple(1 / ratio for ratio in _SPLITS)))
 
 
@@ -27,7 +30,7 @@ class OutlierRules:
     """Bounds of the return rules, in log units where not said otherwise. `scale`: robust size of the last returns.
 
     jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
-    event_jump, event_sigmas: the same on a session with a material split
+    event_jump, event_sigmas: the same on a session with a material split; the second also for a missing split
     material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
     followed:            share of an event's effect by which the price must move to have followed it
     impossible:          price factor in one step that no stock makes: the bar is a bad print at once
@@ -35,6 +38,7 @@ class OutlierRules:
     reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
     split_tolerance:     distance to a customary split ratio that makes an outlying move look like a missing split;
                          `split_sigmas` scales, at most `split_widest`, where the volume is known
+    within_session:      share of a move that the bar's own range must cover to show that it was traded
     reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
                          more than the second factor above the usual
     misdated:            sessions by which an event may be misdated
@@ -56,6 +60,7 @@ class OutlierRules:
     split_tolerance: float = 0.02
     split_sigmas: float = 3.0
     split_widest: float = 0.15
+    within_session: float = 0.3
     reverse: float = 4.0
     reverse_volume: float = 2.0
     misdated: int = 2
@@ -97,7 +102,8 @@ class Judgement(NamedTuple):
 class Window(NamedTuple):
     """One security up to the judged session, the last element, as known at that session.
 
-    close, vendor_close, volume: NaN for none (a rejected bar has neither close)
+    close, vendor_close, volume: NaN for none (a rejected bar has neither close); volume 0 for no trade
+    spread:   log of high over low, NaN unknown
     doubtful: the close lies far outside the bar's own range
     scale:    robust size of the returns before each element, 0 where unknown
     verdict:  decisions of people by element: "release" or "confirm"
@@ -107,6 +113,7 @@ class Window(NamedTuple):
     close: list[float]
     vendor_close: list[float]
     volume: list[float]
+    spread: list[float]
     doubtful: list[bool]
     scale: list[float]
     verdict: dict[int, str]
@@ -284,7 +291,7 @@ class _Walker:
         bound = max(rules.jump, rules.sigmas * scale)
         on_event = max(rules.event_jump, rules.event_sigmas * scale)
         move = abs(step.move)
-        if material and step.walked.splits and move > on_event:
+        if material and step.walked.splits and move > on_event and self._has_another_ratio(step):
             ratio = step.walked.num / step.walked.den
             evidence = f"with split {ratio:g} the move is {step.factor - 1:+.2%}, without {step.without - 1:+.2%}"
             note = Noted(step.u, "split_ratio_contradicted", step.factor - 1.0, step.without - 1.0, evidence)
@@ -293,13 +300,25 @@ class _Walker:
             return judgement
         if not 1 / rules.impossible < step.factor < rules.impossible:
             return self._impossible(step, bound)
+        if move > max(rules.jump, rules.event_sigmas * scale):
+            judgement = self._missing_split(step)
+            if judgement is not None:
+                return judgement
         if move <= bound:
             return None
-        if (judgement := self._missing_split(step)) is not None:
-            return judgement
         self.outlying.append((step.u, step.base))
         note = Noted(step.u, "extreme_return", step.factor - 1.0, exp(bound) - 1.0, "no sign of a fault, kept")
         return self._accept(step.u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, note)
+
+    def _moved_while_trading(self, step: _Step) -> bool:
+        """Whether a good part of the move happened within the session: a genuine move, since splits do not trade."""
+        return self.w.spread[step.u] > self.rules.within_session * abs(step.move)
+
+    def _has_another_ratio(self, step: _Step) -> bool:
+        """Whether the session's split seems to have another ratio, rather than the stock to have moved."""
+        volume = _usual_volume_ratio(self.w.volume, step.u) * step.walked.den / step.walked.num
+        fits = not isfinite(volume) or _fits_a_split(volume, 1 / step.factor, step.move, 0.0, step.scale)
+        return fits and not self._moved_while_trading(step)
 
     def _comes_back(self, step: _Step) -> Judgement | None:
         """The price is back where it was before an outlying step: what lies between were bad prints."""
@@ -343,8 +362,12 @@ class _Walker:
         volume = _usual_volume_ratio(w.volume, u)
         known = isfinite(volume)
         ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
+        if self._moved_while_trading(step) or (w.volume[step.base] == 0 and abs(log(ratio)) < _STOCKS_DO_HALVE):
+            return None
         distance = abs(_log(step.factor * ratio))
         widest = min(rules.split_sigmas * step.scale, rules.split_widest) if known and u - step.base == 1 else 0.0
+        if widest and isfinite(w.spread[u]) and abs(log(ratio)) > _STOCKS_DO_HALVE:
+            widest = rules.split_widest  # it opened at the new level and stayed there
         fits = step.factor >= rules.reverse and volume <= rules.reverse_volume
         if distance <= max(rules.split_tolerance, widest):
             fits = fits or not known or _fits_a_split(volume, ratio, step.move, distance, step.scale)
@@ -367,7 +390,7 @@ def _fits_a_split(volume: float, ratio: float, move: float, rest: float, scale: 
     scale = max(scale, 1e-9)
     of_move = log(max(1.0, abs(move) / scale))
     of_split = log(ratio)
-    if abs(of_split) > log(2.5):
+    if abs(of_split) > _STOCKS_DO_HALVE:
         of_split += log(max(1.0, rest / scale))
     return abs(log(volume) - of_split) <= abs(log(volume) - of_move)
 

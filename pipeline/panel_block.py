@@ -68,7 +68,7 @@ class Block:
         self.reach = rules.window(max_gap)
         self.notes: list[dict[str, Any]] = []
         shape = len(roster.sec_ids), last - start + 1
-        self.close, self.vendor, self.volume = (np.full(shape, np.nan) for _ in range(3))
+        self.close, self.vendor, self.volume, self.spread = (np.full(shape, np.nan) for _ in range(4))
         self.why = np.zeros(shape, np.int16)  # ReturnFlag of a bar that is no price
         self.doubtful = np.zeros(shape, bool)
         self.out = np.zeros(shape, bool)  # after a delisting
@@ -91,11 +91,20 @@ class Block:
         replaced[:-1] = (row[1:] == row[:-1]) & (column[1:] == column[:-1]) & on_time[1:]
         use = on_time & ~replaced
         at = row[use], column[use]
-        for name, array in (("close", self.close), ("total_return_close", self.vendor), ("volume", self.volume)):
+        for name, array in self._fields():
             array[at] = bars[name].to_numpy()[use]
         self.why[at] = np.where(bars["rejected"].to_numpy()[use], ReturnFlag.REJECTED_PRICE, 0)
         self.doubtful[at] = bars["doubtful"].to_numpy()[use]
         self.late = bars[~on_time & (bars["visible"] <= self.last).to_numpy()]
+
+    def _fields(self) -> list[tuple[str, NDArray[np.float64]]]:
+        """Columns of `bars` and the arrays that hold them."""
+        return [
+            ("close", self.close),
+            ("total_return_close", self.vendor),
+            ("volume", self.volume),
+            ("spread", self.spread),
+        ]
 
     def _leave_out_delisted(self) -> None:
         """Bars after a delisting return are no prices; the first one may be what a removed stock was worth."""
@@ -269,15 +278,15 @@ class Block:
     def judgement(self, i: int, t: int) -> Judgement | None:
         """The cell judged on its window as known at its session; None where there is no price."""
         session, lo = t + self.start, max(0, t - self.reach)
-        close, vendor, volume = (array[i, lo : t + 1] for array in (self.close, self.vendor, self.volume))
+        fields = {name: array[i, lo : t + 1] for name, array in self._fields()}
         if i in self.late_of:
-            close, vendor, volume = close.copy(), vendor.copy(), volume.copy()
             late = self.late_of[i]
             known = late[(late["visible"] <= session) & late["column"].between(lo, t)]
             at = known["column"].to_numpy() - lo  # in the order of `visible`: the last one known stays
-            for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
-                array[at] = known[name].to_numpy()
-        if not (isfinite(close[-1]) or isfinite(vendor[-1])):
+            for name, values in fields.items():
+                fields[name] = values.copy()
+                fields[name][at] = known[name].to_numpy()
+        if not (isfinite(fields["close"][-1]) or isfinite(fields["total_return_close"][-1])):
             return None
         decisions = self.roster.decisions.get(i, [])
         events, counts = self.roster.events, self.events_until[i]
@@ -295,9 +304,10 @@ class Block:
             return Walked(*(value[0].item() for value in one))
 
         window = Window(
-            close=close.tolist(),
-            vendor_close=vendor.tolist(),
-            volume=volume.tolist(),
+            close=fields["close"].tolist(),
+            vendor_close=fields["total_return_close"].tolist(),
+            volume=fields["volume"].tolist(),
+            spread=fields["spread"].tolist(),
             doubtful=self.doubtful[i, lo : t + 1].tolist(),
             scale=self._scales(i, lo, t),
             verdict={

@@ -57,7 +57,7 @@ class PanelRules:
     coverage:        smallest share of the names with a price the session before that must have one
     stale:           largest share of names whose close and volume both repeat the session before
     broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
-    shifted_share, shifted_bars: a code is shifted when so large a share of its bars, and so many, lie on closed days
+    shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
     zero_returns:    largest share of returns that are exactly zero
     median_move:     largest median of |return|
     splits, dividends: largest share of names with one on one ex-date
@@ -70,8 +70,8 @@ class PanelRules:
     stale: float = 0.5
     broken_factor: float = 8.0
     broken_share: float = 0.05
-    shifted_share: float = 0.1
     shifted_bars: int = 3
+    shifted_sessions: int = 25
     zero_returns: float = 0.3
     median_move: float = 0.06
     splits: float = 0.03
@@ -96,7 +96,8 @@ class BatchFault(RuntimeError):
         shown = "\n".join(f"  {row['rule']}: {row['evidence']}" for row in findings.to_dict("records")[:20])
         super().__init__(
             f"{len(findings)} faults of whole deliveries; nothing was computed.\n{shown}\n"
-            "Have the vendor deliver again, or accept a session as it is: erm3 quality release '*' SESSION"
+            "Have the vendor deliver again. Or accept it as it is: erm3 quality release '*' SESSION (a code: SEC_ID\n"
+            "SESSION). Or withhold the session: erm3 quality confirm '*' SESSION"
         )
 
 
@@ -349,34 +350,30 @@ def batch_findings(
     return pd.concat(found, ignore_index=True)
 
 
-def shifted_codes(
-    closed: pd.DataFrame, prices: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES
-) -> pd.DataFrame:
-    """Securities whose bars lie on closed days too often: their dates are shifted.
+def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES) -> pd.DataFrame:
+    """Securities whose bars lie on closed days again and again: their dates are shifted.
 
-    closed: findings `bar_on_closed_day`.
+    findings: those of `Facts`; the `bar_on_closed_day` among them count, at the session that could see them.
     """
-    closed = closed[(closed["rule"] == "bar_on_closed_day") & closed["detected_at"].between(first, last)]
-    if closed.empty:
-        return no_findings()
-    on_closed = closed.groupby("sec_id", sort=True)["session"].agg(["size", "min", "max"])
-    suspects = on_closed[on_closed["size"] >= rules.shifted_bars]
-    rows = prices[prices["sec_id"].isin(suspects.index) & prices["session"].between(first, last)]
-    total = rows["sec_id"].astype("str").value_counts().reindex(suspects.index).fillna(0) + suspects["size"]
-    bad = suspects[suspects["size"] / total > rules.shifted_share]
-    share = (suspects["size"] / total)[bad.index].to_numpy()
+    closed = findings[findings["rule"] == "bar_on_closed_day"].sort_values(["sec_id", "detected_at"])
+    owner, seen = closed["sec_id"].to_numpy(object), closed["detected_at"].to_numpy()
+    back = rules.shifted_bars - 1
+    third = np.arange(back, len(closed))
+    dense = (owner[third] == owner[third - back]) & (seen[third] - seen[third - back] <= rules.shifted_sessions)
+    third = third[dense & (seen[third] >= first) & (seen[third] <= last)]
+    rows = closed.iloc[third].drop_duplicates("sec_id")
     return findings_frame(
-        sec_id=bad.index,
-        session=bad["min"].to_numpy(),
+        sec_id=rows["sec_id"].to_numpy(object),
+        session=rows["session"].to_numpy(),
         rule="shifted_code",
-        observed=share,
-        expected=rules.shifted_share,
+        observed=float(rules.shifted_bars),
+        expected=0.0,
         evidence=[
-            f"{n} bars of {sec_id}, {s:.0%}, lie on closed days"
-            for sec_id, n, s in zip(bad.index, bad["size"], share, strict=True)
+            f"{rules.shifted_bars} bars of {sec_id} on closed days within {rules.shifted_sessions} sessions"
+            for sec_id in rows["sec_id"]
         ],
-        detected_at=bad["max"].to_numpy(),
-        index=range(len(bad)),
+        detected_at=rows["detected_at"].to_numpy(),
+        index=range(len(rows)),
     )
 
 

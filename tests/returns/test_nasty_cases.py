@@ -392,7 +392,7 @@ def test_28_a_split_on_the_wrong_day_makes_no_pair_of_outliers(delivered, name):
 
 
 def test_29_a_wrong_ratio_is_caught_on_its_day_and_its_correction_is_a_new_version():
-    market = tomorrow(1.0, 20.4).split("X", 1, 1, 12)
+    market = Market().stock("X", [1.0, 20.4], volume=[1e6, 5e4]).split("X", 1, 1, 12)
     market.split("X", 1, 1, 20, known_from=close_of(8))
     first_print = market.panel(9)
     assert cell(first_print, "X", 1) == (pytest.approx(NAN, nan_ok=True), ReturnFlag.EVENT_CONFLICT)
