@@ -173,7 +173,8 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
             snapshot = select_members(RULES[name], symbols, cap, price, traded, was, eligible)
             taken[name][day] = snapshot.members
             new.append((snapshot, day, instant))
-    record_snapshots(run.scratch / MASTER_FILE, new)
+    if record_snapshots(run.scratch / MASTER_FILE, new):
+        run.__dict__.pop("master", None)  # it was written anew: who asks from here on sees the snapshots
     return taken
 
 
