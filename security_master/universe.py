@@ -151,8 +151,14 @@ def _first(wanted: NDArray[np.bool_], rank: NDArray[np.int64], places: int) -> N
 
 
 def _hash(frame: pd.DataFrame, rule: UniverseRule) -> str:
-    text = repr(rule) + frame.to_csv(index=False, float_format="%.17g", lineterminator="\n")
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Hash of the rule and of every value that decided, bit for bit."""
+    digest = hashlib.sha256(repr(rule).encode())
+    digest.update("\n".join(frame["sec_id"]).encode())
+    for column in ("market_cap", "close", "traded_share"):
+        digest.update(frame[column].to_numpy("<f8").tobytes())
+    for column in ("was_member", "eligible"):
+        digest.update(frame[column].to_numpy(bool).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def record_snapshot(path: Path, snapshot: Snapshot, mask_as_of: Any, known_from: Any) -> bool:

@@ -116,16 +116,18 @@ def masks_are_as_recorded(store: str, scope: Scope) -> Check:
     columns, everything = slice(0, len(view.symbol)), slice(0, len(daily.symbol))
     at = positions(daily.symbol, view.symbol)
     worst = Worst("masks_are_as_recorded", store, 0.0, "1 where the mask is not that of the recorded snapshot")
+    symbols = view.symbol.astype(str)
+    recorded = {universe: scope.master.snapshots(universe) for universe in UNIVERSES}
     for first, last in scope.blocks():
-        rows, days = scope.rows(view, first, last), scope.calendar.sessions[first : last + 1]
-        months = days.astype("datetime64[M]")
+        rows = scope.rows(view, first, last)
+        months = scope.calendar.sessions[first : last + 1].astype("datetime64[M]")
         for universe in UNIVERSES:
             mask = view.read(universe, rows, columns)
             expected = np.zeros_like(mask)
             for month in np.unique(months):
-                recorded = scope.master.universe(universe, days[months == month][0])
-                if recorded is not None:
-                    expected[months == month] = np.isin(view.symbol.astype(str), recorded.members.astype(str))
+                before = [s for s in recorded[universe] if s.mask_as_of.astype("datetime64[M]") < month]
+                if before:
+                    expected[months == month] = np.isin(symbols, before[-1].members.astype(str))
             worst.add((mask != expected).astype(np.float64), 0.0, view.teo[rows], view.symbol, variable=universe)
         valid = view.read("validity", rows, columns)
         close = daily.read("close", scope.rows(daily, first, last), everything)[:, at]
