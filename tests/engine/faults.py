@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import engine, model, model_steps
 from pipeline.run import Run
+from pipeline.store import staged_store
 from pipeline.store.layout import METADATA
 from pipeline.store.staged_store import StagedStore
 from security_master import SecurityMaster
@@ -205,7 +206,7 @@ def dates_in_nanoseconds(monkeypatch: pytest.MonkeyPatch) -> None:
 def infinite_volume(monkeypatch: pytest.MonkeyPatch) -> None:
     """A division by zero, and a store that takes it."""
     tampered("ds_daily", "volume", in_one_cell(lambda v: v * np.inf))(monkeypatch)
-    monkeypatch.setattr(StagedStore, "_cast", lambda store, array, values: np.asarray(values, array.dtype))
+    monkeypatch.setattr(staged_store, "floats", lambda values, where: np.asarray(values, np.float32))
 
 
 def larger_universe(monkeypatch: pytest.MonkeyPatch) -> None:
