@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import engine, operations, quality_commands
+from pipeline import engine, operations, quality_commands, security_commands
 from pipeline.audits import Check, failures
 from pipeline.calendar import xnys
 from pipeline.history import MissingHistoryError
@@ -40,6 +40,7 @@ app = typer.Typer(
     Settings not given here come from ERM3_* variables and erm3.toml (docs/operations.md).""",
 )
 app.add_typer(quality_commands.app, name="quality")
+app.add_typer(security_commands.app, name="security")
 out = Console(width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True)
 

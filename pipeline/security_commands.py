@@ -35,7 +35,7 @@ from security_master import (
 )
 from security_master import decide as decide_in
 
-security = typer.Typer(
+app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,7 +62,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SecId = Annotated[str, typer.Argument(metavar="SEC_ID", help="A permanent id, as `resolve` gives it.")]
 
 
-@security.command()
+@app.command()
 def build(
     source: Annotated[str | None, typer.Option(help="simulated, or files.")] = None,
     source_path: Annotated[str | None, typer.Option(help="Directory of the `files` source (docs/sources.md).")] = None,
@@ -94,7 +94,7 @@ def build(
     _tell_build(report, path, as_json)
 
 
-@security.command()
+@app.command()
 def resolve(
     ticker: Annotated[str, typer.Argument(help="In any spelling: BRK.B, BRK-B, brk/b.")],
     as_of: AsOf,
@@ -130,7 +130,7 @@ def resolve(
         _print_frame(pd.DataFrame([answer]).drop(columns=["status"]))
 
 
-@security.command()
+@app.command()
 def history(
     sec_id: SecId,
     as_of: Until = None,
@@ -144,7 +144,7 @@ def history(
         _emit(master.history(sec_id, as_of=as_of, known_as_of=known_as_of), as_json, known_as_of)
 
 
-@security.command()
+@app.command()
 def lineage(
     sec_id: SecId,
     as_of: Until = None,
@@ -158,7 +158,7 @@ def lineage(
         _emit(master.lineage(sec_id, as_of=as_of, known_as_of=known_as_of), as_json, known_as_of)
 
 
-@security.command()
+@app.command()
 def explain(
     ticker: Annotated[str, typer.Argument()],
     as_of: AsOf,
@@ -176,7 +176,7 @@ def explain(
     _emit(steps, as_json, known_as_of)
 
 
-@security.command()
+@app.command()
 def changes(
     since: Annotated[str, typer.Option("--from", help="Instant, included.")],
     until: Annotated[str, typer.Option("--to", help="Instant, excluded.")],
@@ -189,7 +189,7 @@ def changes(
         _emit(master.changes(since, until), as_json, None)
 
 
-@security.command()
+@app.command()
 def queue(
     root: Root = None, known_as_of: Known = None, publication: Publication = None, as_json: AsJson = False
 ) -> None:
@@ -202,7 +202,7 @@ def queue(
     _emit(questions, as_json, known_as_of)
 
 
-@security.command()
+@app.command()
 def decide(
     question: Annotated[str, typer.Argument(help="The question_id that `queue` shows.")],
     choice: Annotated[str, typer.Argument(help="A sec_id (it is that one), `new`, or `ignore`.")],
@@ -228,7 +228,7 @@ def decide(
     _tell_build(report, Path(where) / MASTER_FILE, as_json)
 
 
-@security.command()
+@app.command()
 def coverage(root: Root = None, as_json: AsJson = False) -> None:
     """By year: securities known, priced, classified, with share counts, and an estimate of those that are missing."""
     from pipeline.security_coverage import coverage_report

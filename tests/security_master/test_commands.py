@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.security_commands import security
+from pipeline.calendar import xnys
+from pipeline.security_commands import app
+from pipeline.store import Stage, promote
+from pipeline.store.roots import open_publications
 from security_master import MASTER_FILE, SecurityMaster
 from tests.security_master.tables import WORLD
 
@@ -27,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: object) -> Result:
-    return CliRunner().invoke(security, [str(part) for part in command])
+    return CliRunner().invoke(app, [str(part) for part in command])
 
 
 @pytest.fixture
@@ -154,3 +157,43 @@ def test_a_root_without_a_master_is_explained(tmp_path: Path) -> None:
     result = run("queue", "--root", tmp_path)
     assert result.exit_code == 1
     assert "erm3 security build" in result.stderr
+
+
+def published(tmp_path: Path, *, unclear: bool) -> Path:
+    """A root in which a master is published, with an open question or without."""
+    source, root = tmp_path / "source", tmp_path / "published"
+    shutil.copytree(WORLD, source)
+    if unclear:
+        with (source / "securities.csv").open("a") as file:
+            file.write("ABC,ABC,Abacus Inc,common,NYSE,USD,2006-01-03,2010-03-31,,,,,77,\n")
+            file.write("ABC,ABC,Abacus Inc,common,NYSE,USD,2013-04-01,,,,,,77,\n")
+        with (source / "prices.csv").open("a") as file:
+            file.write("ABC,2006-01-03,10\nABC,2013-04-01,10\n")
+    assert run("build", "--source", "files", "--source-path", source, "--root", tmp_path / "alone").exit_code == 0
+    with Stage.begin(root, "first") as stage:
+        stage.add_file(MASTER_FILE, tmp_path / "alone" / MASTER_FILE)
+        assert promote(stage, [], xnys().sessions) is not None
+    return root
+
+
+def test_a_decision_about_a_published_master_is_a_publication_and_the_one_before_stays_openable(
+    tmp_path: Path,
+) -> None:
+    root = published(tmp_path, unclear=True)
+    before = open_publications(root).current()
+    decided = run("decide", "ABC|2013-04-01", "new", "--by", "jane", "--reason", "prospectus", "--root", root)
+    assert decided.exit_code == 0, decided.output
+    assert open_publications(root).current() != before
+    assert run("queue", "--root", root).stdout.strip() == "No question is open."
+    [then] = json.loads(run("queue", "--root", root, "--publication", before, "--json").stdout)["rows"]
+    assert then["question_id"] == "ABC|2013-04-01"
+    missing = run("queue", "--root", root, "--publication", "000099-nothing")
+    assert missing.exit_code == 1
+    assert "erm3 history" in missing.stderr
+
+
+def test_a_master_alone_is_not_built_over_a_published_one(tmp_path: Path) -> None:
+    root = published(tmp_path, unclear=False)
+    refused = run("build", "--source", "files", "--source-path", WORLD, "--root", root)
+    assert refused.exit_code == 1
+    assert "erm3 run" in refused.stderr
