@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ROOT   ?= data/simulated
 
-.PHONY: run test lint install clean
+.PHONY: help run test test-slow lint install bench clean
 .DEFAULT_GOAL := help
 
 help:  ## the commands
@@ -34,6 +34,10 @@ test: install lint  ## lint, then every test that needs no server and no real da
 
 test-slow: install  ## the longer suites
 	$(BIN)/pytest -m slow
+
+bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m tests.bench
 
 clean:  ## remove what `make run` made
 	rm -rf data/simulated
