@@ -281,7 +281,7 @@ def report(
     steps = "\n".join(f"| {name} | {seconds:.1f} |" for name, seconds in whole.seconds.items())
     return f"""# Benchmarks
 
-Made by `make bench`, in one process on {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};
+Made by `make bench` in one process, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};
 medians of interleaved rounds, one thread for the kernels and for every peer. All methods compute the three-level
 cascade without intercept over a window of 252. The peers that sum get complete panels and equal weights; ours also
 handles gaps and weights, shown in rows of its own. Absolute times are of this machine, the ratios hold. Memory
