@@ -208,9 +208,15 @@ class _StoreGuards:
             return
         self.teo = self.live_coordinate("teo")
         with ThreadPoolExecutor(self.threads) as pool:
-            for problem in pool.map(lambda job: self.changed_cells(*job), jobs):
+            for problem in pool.map(lambda job: self.compared(*job), jobs):
                 if problem:
                     self.fail("history", problem)
+
+    def compared(self, array: ChunkedArray, tail: str) -> str | None:
+        try:
+            return self.changed_cells(array, tail)
+        except (ValueError, RuntimeError) as error:
+            return f"{array.name}/{tail} cannot be read: {error}"
 
     def in_grid(self, array: ChunkedArray, tail: str) -> bool:
         index = tail.split(".")

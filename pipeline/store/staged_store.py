@@ -375,8 +375,10 @@ class StagedStore:
                 self.overlay.drop_staged(key)
             return
         for key, document in documents.items():
-            self.overlay.put(key, to_json(document))
-        # Staged even when it is the live one byte for byte: it says that the store was closed.
+            if key != ".zattrs":
+                self.overlay.put(key, to_json(document))
+        # Staged even when they are the live ones byte for byte: they say that the store was closed, and end a mark.
+        self.overlay.stage(".zattrs", to_json(documents[".zattrs"]))
         self.overlay.stage(METADATA, to_json(consolidated(documents)))
         self._known = json.loads(to_json(documents))
 

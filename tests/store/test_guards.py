@@ -199,6 +199,13 @@ def test_a_chunk_outside_the_grid_is_refused(root: Path) -> None:
         refused(root, stage, "return/5.0 belongs to no chunk")
 
 
+def test_a_staged_chunk_that_cannot_be_read_is_refused(root: Path) -> None:
+    with Stage.begin(root, "second", clock=clock) as stage:
+        stage_store(stage, PRICES, 7, symbols(4))
+        stage.overlay("ds_prices").stage("return/0.0", b"not a chunk at all")
+        refused(root, stage, r"return/0\.0 cannot be read: a chunk of return is damaged")
+
+
 def test_chunks_that_were_written_and_not_closed_are_refused(root: Path) -> None:
     with Stage.begin(root, "second", clock=clock) as stage:
         store = stage.create_or_open(PRICES)
