@@ -86,12 +86,11 @@ def evening(day: str) -> np.datetime64:
 
 
 def _with(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The frame with rows at its end; what they do not say is missing as it is in the frame."""
     rows = rows.reindex(columns=frame.columns)
-    for column in frame.columns:
-        missing = "" if frame[column].dtype == "str" else rows[column]
-        rows[column] = (rows[column].fillna(missing) if frame[column].dtype == "str" else rows[column]).astype(
-            frame[column].dtype
-        )
+    for column, dtype in frame.dtypes.items():
+        given = rows[column]
+        rows[column] = (given.astype(object).fillna("") if dtype == "str" else given).astype(dtype)
     return pd.concat([frame, rows], ignore_index=True)
 
 
