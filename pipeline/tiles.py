@@ -1,4 +1,4 @@
-"""Work on tiles of symbols, scheduled by dask: threads on this machine, or an existing cluster when one is configured."""
+"""Work on tiles of symbols, scheduled by dask: threads on this machine, or a cluster when one is configured."""
 
 from __future__ import annotations
 
