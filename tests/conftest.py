@@ -1,4 +1,4 @@
-"""What all rooms of the tests share: no settings from outside, one computation for all workers, real data or a reason."""
+"""Shared by all tests: no settings from outside, one computation for all workers, real data or a clear reason."""
 
 from __future__ import annotations
 
