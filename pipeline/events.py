@@ -25,8 +25,8 @@ Row = dict[str, Any]
 EVENT_FINDING_COLUMNS = ["table", "vendor_code", "ex_date", "rule", "observed", "expected", "evidence", "known_from"]
 
 DUPLICATE_DAYS = 7
-"""Equal splits, or equal dividends, with ex-dates closer than this are one event delivered twice. (Exactly seven days
-apart they are a weekly payer's.)"""
+"""Equal splits, or equal dividends, with ex-dates at most so far apart are one event delivered twice; exactly so far
+apart they are a weekly payer's two, if it paid a week before the first one as well."""
 
 LARGEST_SMALL_TERM = 5
 """A split's ratio in lowest terms has one term up to this (3:2, 5:4, 7:2, 1:20) ..."""
@@ -124,7 +124,7 @@ def _drop_repeated(
     findings: list[Row],
     describe: Callable[[Row], tuple[float, float, str]],
 ) -> pd.DataFrame:
-    """An event that comes again, the same but for an ex-date less than DUPLICATE_DAYS away, counts once.
+    """An event that comes again, the same but for an ex-date at most DUPLICATE_DAYS away, counts once.
 
     The row that was known first stays (of two known together, the one that goes ex first): when the second arrives, the
     first is already in force. The same ex-date known at another instant is a correction, which replaces by itself.
@@ -132,9 +132,11 @@ def _drop_repeated(
     rows = events.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
     ex = rows["ex_date"].to_numpy("datetime64[D]")
     follows = np.zeros(len(rows), bool)
-    follows[1:] = (np.diff(ex) < np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
+    follows[1:] = (np.diff(ex) <= np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
     near = follows | np.r_[follows[1:], False]
     run = np.cumsum(~follows)[near]
+    known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
+    week, never = pd.Timedelta(days=DUPLICATE_DAYS), pd.Timestamp.max
     dropped: list[int] = []
     for _, group in rows[near].groupby(run, sort=False):
         kept: list[Row] = []
@@ -143,8 +145,12 @@ def _drop_repeated(
             key=lambda row: (row["known_from"], row["ex_date"]),
         )
         for row in ordered:
-            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]).days < DUPLICATE_DAYS), None)
+            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= week), None)
             if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
+                kept.append(row)
+                continue
+            first, second = sorted((clash["ex_date"], row["ex_date"]))
+            if second - first == week and known.get((row["vendor_code"], first - week), never) <= row["known_from"]:
                 kept.append(row)
                 continue
             dropped.append(row["index"])

@@ -362,7 +362,8 @@ class _Walker:
         volume = _usual_volume_ratio(w.volume, u)
         known = isfinite(volume)
         ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
-        if self._moved_while_trading(step) or (w.volume[step.base] == 0 and abs(log(ratio)) < _STOCKS_DO_HALVE):
+        untraded = w.volume[step.base] == 0  # the close before is old: the move may be that of several days
+        if self._moved_while_trading(step) or (untraded and step.factor < rules.reverse):
             return None
         distance = abs(_log(step.factor * ratio))
         widest = min(rules.split_sigmas * step.scale, rules.split_widest) if known and u - step.base == 1 else 0.0

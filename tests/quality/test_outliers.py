@@ -143,11 +143,11 @@ def test_a_price_that_halves_while_it_trades_is_no_missing_split():
     assert (gapped.flag, traded.flag) == (ReturnFlag.MISSING_SPLIT, ReturnFlag.EXTREME_KEPT)
 
 
-def test_a_price_that_halves_after_a_day_without_trade_is_no_missing_split():
+def test_a_price_that_falls_after_a_day_without_trade_is_no_missing_split():
     halved = judge(window([100.0, 50.0], volume=[0.0, 2.0]), RULES, MAX_GAP)
     assert halved.flag == ReturnFlag.EXTREME_KEPT
-    tenth = judge(window([100.0, 10.0], volume=[0.0, 10.0]), RULES, MAX_GAP)
-    assert tenth.flag == ReturnFlag.MISSING_SPLIT
+    tenfold = judge(window([100.0, 1000.0], volume=[0.0, 0.1]), RULES, MAX_GAP)
+    assert tenfold.flag == ReturnFlag.MISSING_SPLIT
 
 
 def test_a_halved_price_after_a_halt_or_without_volume_must_be_nearer_to_a_split():
