@@ -63,11 +63,14 @@ class Publications(ABC):
         """Makes a plan live. Raises StoreError, after which readers see the publication before or the new one."""
 
     def prefix(self, publication: str) -> str | None:
-        """Where a complete publication lies; None when it is no longer there."""
-        if publication == self.current():
-            return self.live_prefix(publication)
+        """Where a complete publication lies; None when it is no longer there.
+
+        A copy of its own comes first: while the live one is being restated in a bucket, the copy is still whole.
+        """
         kept = f"{PUBLICATIONS}/{publication}"
-        return kept if self.objects.exists(f"{kept}/{MANIFEST}") else None
+        if self.objects.exists(f"{kept}/{MANIFEST}"):
+            return kept
+        return self.live_prefix(publication) if publication == self.current() else None
 
     def kept(self) -> list[str]:
         """Ids of the publications that are there complete, oldest first."""
