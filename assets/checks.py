@@ -68,9 +68,9 @@ WORST_SHOWN = 20
 
 
 def check_specs(spec: DatasetSpec) -> list[dg.AssetCheckSpec]:
-    """The checks of a store. They stop the publication from inside the asset, so they need not block by themselves."""
+    """The checks of a store. They block: the asset fails, before anything is published, when one of them does."""
     names = (*EVERY_STORE, *BY_DATASET[spec.dataset_id])
-    return [dg.AssetCheckSpec(name, asset=spec.name, description=_meaning(name)) for name in names]
+    return [dg.AssetCheckSpec(name, asset=spec.name, description=_meaning(name), blocking=True) for name in names]
 
 
 def _meaning(name: str) -> str:
@@ -99,7 +99,7 @@ def verdict(check: Check) -> str:
 def _metadata(check: Check) -> dict[str, Any]:
     figures = {
         "explanation": check.explanation,
-        "worst value": number(check.value),
+        "worst value": figure(check.value),
         "bound": number(check.bound),
         "cells seen": check.cells,
         **{name.replace("_", " "): number(value) for name, value in check.counts.items()},
@@ -120,13 +120,18 @@ def worst_table(check: Check) -> dg.TableMetadataValue:
 
 def _cell(value: Any) -> str | int | float | bool | None:
     if isinstance(value, float):
-        return number(value)
+        return figure(value)
     return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 def number(value: float) -> float | int | str:
     """A figure that JSON can carry: infinities and NaN as words."""
     return value if math.isfinite(value) else str(value)
+
+
+def figure(value: float) -> float | int | str:
+    """A figure to be read by a person, with three digits."""
+    return number(float(f"{value:.3g}"))
 
 
 def stop_on_failure(checks: Sequence[Check], staged_at: str) -> None:

@@ -13,6 +13,7 @@ from pipeline.settings import Settings
 from pipeline.sources import Source
 
 SOURCE_TABLES = "source_tables"
+MARKET_DATA = "market_data"
 
 
 def source_tables_asset(settings: Settings, deployment: Deployment, source: Source | None) -> dg.AssetsDefinition:
@@ -22,7 +23,7 @@ def source_tables_asset(settings: Settings, deployment: Deployment, source: Sour
         name=SOURCE_TABLES,
         description="The source's tables, typed and checked, under the permanent ids of the security master, which is "
         "built from them. Every step of the run reads what was landed here, so none asks the source again.",
-        group_name="inputs",
+        group_name=MARKET_DATA,
         kinds={"python", "sqlite"},
         owners=list(deployment.owners),
         metadata={"source": settings.source, **of_settings(settings)},

@@ -10,11 +10,12 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from assets.checks import number
+from assets.checks import figure, number
 from assets.figures import Series, by_session
 from assets.plots import plots
 from pipeline.audits import Check
 from pipeline.datasets import DatasetSpec
+from pipeline.datasets.spec import ArraySpec
 from pipeline.engine import code_version
 from pipeline.run import Run
 from pipeline.settings import Settings
@@ -61,7 +62,7 @@ def of_asset(spec: DatasetSpec, root: str) -> dict[str, Any]:
         dg.TableColumn(
             array.name,
             f"{array.dtype} ({', '.join(array.dims)})",
-            description=" ".join(filter(None, (f"[{array.units or '1'}]", f"{array.long_name}.", array.comment))),
+            description=_column(array),
             constraints=dg.TableColumnConstraints(array.dtype == "float32", array.dims == (array.name,)),
         )
         for array in spec.arrays
@@ -72,6 +73,13 @@ def of_asset(spec: DatasetSpec, root: str) -> dict[str, Any]:
         "axes": ", ".join(spec.axes),
         "contract": dict(spec.attributes),
     }
+
+
+def _column(array: ArraySpec) -> str:
+    """What an array holds, its unit, and what else a reader must know."""
+    unit = "" if array.dtype == "str" else f" [{array.units or '1'}]"
+    sentences = [f"{array.long_name}{unit}.", f"{array.comment}." * bool(array.comment)]
+    return " ".join(s[0].upper() + s[1:] for s in sentences if s)
 
 
 def location(root: str, name: str) -> dg.MetadataValue:
@@ -91,7 +99,7 @@ def describe(context: dg.AssetExecutionContext, run: Run, name: str, checks: Seq
         series, pictures = by_session(run, name), plots(run, name)
     attach_series(context, run, series)
     context.add_asset_metadata(
-        of_run(run, name, checks, phases) | pictures, partition_key=str(run.calendar.sessions[run.last])
+        pictures | of_run(run, name, checks, phases), partition_key=str(run.calendar.sessions[run.last])
     )
 
 
@@ -129,7 +137,7 @@ def of_run(run: Run, name: str, checks: Sequence[Check], phases: Phases) -> dict
             ],
         ),
         "worst errors": _table(
-            ("check", "worst", "bound", "cells"), [(c.name, number(c.value), number(c.bound), c.cells) for c in checks]
+            ("check", "worst", "bound", "cells"), [(c.name, figure(c.value), figure(c.bound), c.cells) for c in checks]
         ),
         "made from": _table(("input", "build"), [(k, v[:16]) for k, v in sorted(audit["inputs"].items())]),
         "code version": code_version(),

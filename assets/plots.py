@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import dagster as dg
 import numpy as np
+from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -42,16 +43,19 @@ def _lines(run: Run, name: str, keys: Mapping[str, str], label: str, percent: bo
     """Figures of the last year as lines. keys: figure -> its name in the legend."""
     first, last = _year(run, name)
     series, days = by_session(run, name, first, last), run.days(first, last)
-    figure = Figure(figsize=(7, 2.6))
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
-    for colour, (key, legend) in zip(COLOURS, keys.items(), strict=False):
-        axes.plot(days, series[key] * (100 if percent else 1), color=colour, label=legend, marker="." * (len(days) < 3))
+    for k, (key, legend) in enumerate(keys.items()):
+        values = series[key] * (100 if percent else 1)
+        # The first lines are the widest, so that later ones on top of them leave them visible.
+        width, marker = 1.2 + 1.2 * (len(keys) - 1 - k), "o" if len(days) < 3 else None
+        axes.plot(days, values, color=COLOURS[k], linewidth=width, marker=marker, label=legend)
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0, top=102 if percent else None)
+    axes.margins(y=0.15)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", fontsize=8, ncols=len(keys))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, ncols=len(keys), frameon=False)
     axes.tick_params(labelsize=8)
-    figure.autofmt_xdate()
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=1, maxticks=8))
     return figure
 
 
@@ -71,7 +75,7 @@ def _betas(run: Run, name: str) -> dict[str, Figure]:
 
 def _distribution(beta: NDArray) -> Figure:
     """Histograms of (stocks, levels) betas; those outside the range are counted in the titles."""
-    figure = Figure(figsize=(7, 2.2))
+    figure = Figure(figsize=(7, 2.2), layout="constrained")
     for k, axes in enumerate(figure.subplots(1, len(LEVELS), sharey=True)):
         values = beta[np.isfinite(beta[:, k]), k]
         outside = int(((values < BETA_RANGE[0]) | (values > BETA_RANGE[1])).sum())
@@ -86,7 +90,7 @@ def _distribution(beta: NDArray) -> Figure:
 def _adjusted(run: Run, name: str) -> dict[str, Figure]:
     raw = _last(run, name.replace("_adjusted", ""), "factor_beta")
     adjusted, weight = _last(run, name, "factor_beta"), _last(run, name, "shrinkage_weight")
-    figure = Figure(figsize=(7, 3.2))
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
     for k, axes in zip((1, 2), figure.subplots(1, 2, sharex=True, sharey=True), strict=True):
         dots = axes.scatter(raw[:, k], adjusted[:, k], c=weight[:, k], s=9, cmap="viridis", vmin=0, vmax=1)
         axes.plot(BETA_RANGE, BETA_RANGE, color="#9ca3af", linewidth=0.8)
@@ -112,7 +116,7 @@ def _industry(run: Run, name: str) -> dict[str, Figure]:
     if not len(widest):
         return {}
     industries = run.master.taxonomy().set_index("fs_industry_code")["industry"]
-    figure = Figure(figsize=(7, 1 + 0.22 * len(widest)))
+    figure = Figure(figsize=(7, 1 + 0.22 * len(widest)), layout="constrained")
     axes = figure.subplots()
     days = run.days(first, last)
     shown = axes.imshow(spread[:, widest].T, aspect="auto", interpolation="nearest", cmap="magma_r", vmin=0)

@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.checks import check_specs, results, stop_on_failure
 from assets.deployment import Deployment
-from assets.inputs import SOURCE_TABLES
+from assets.inputs import MARKET_DATA, SOURCE_TABLES
 from assets.metadata import Phases, describe, description, of_asset
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
@@ -26,7 +26,7 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
         name=name,
         description=description(spec, settings.root),
         deps=inputs_of(settings, spec),
-        group_name=dict(spec.attributes)["factor_set_id"] or "market_data",
+        group_name=dict(spec.attributes)["factor_set_id"] or MARKET_DATA,
         kinds={"zarr", "numpy"},
         owners=list(deployment.owners),
         metadata=of_asset(spec, settings.root),

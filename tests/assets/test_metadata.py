@@ -117,7 +117,8 @@ def test_the_table_schema_has_every_array_with_its_units():
         schema = of_asset(spec, "root")["dagster/column_schema"]
         assert [column.name for column in schema.columns] == [array.name for array in spec.arrays]
         for column, array in zip(schema.columns, spec.arrays, strict=True):
-            assert column.description.startswith(f"[{array.units or '1'}] "), (name, column.name)
+            unit = "" if array.dtype == "str" else f" [{array.units or '1'}]"
+            assert column.description.lower().startswith(f"{array.long_name}{unit}.".lower()), (name, column.name)
             assert column.type == f"{array.dtype} ({', '.join(array.dims)})"
 
 

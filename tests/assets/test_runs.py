@@ -177,7 +177,7 @@ def test_every_asset_has_a_description_an_owner_a_group_kinds_the_sessions_and_t
         (spec,) = asset.specs
         assert spec.description
         assert list(spec.owners) == ["team:data-ops", "a@example.com"]
-        assert spec.group_name in ("inputs", "market_data", "SPY_uni_mc_3000", "publication")
+        assert spec.group_name in ("market_data", "SPY_uni_mc_3000", "publication")
         assert spec.kinds
         assert asset.partitions_def == sessions()
         assert asset.backfill_policy == dg.BackfillPolicy.single_run()
