@@ -231,9 +231,10 @@ def _first_prices(prices: pd.DataFrame, roster: NDArray[np.object_]) -> NDArray[
     """Session of the first usable bar of each security that came with its session; a large number for none."""
     usable = ((prices["close"] > 0) | (prices["total_return_close"] > 0)) & (prices["visible"] <= prices["session"])
     at = np.flatnonzero(usable.to_numpy())
-    owners, where = np.unique(prices["sec_id"].cat.codes.to_numpy()[at], return_index=True)
+    owners = prices["sec_id"].cat.codes.to_numpy()[at]  # ascending
+    where = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]][: len(owners)])
     first = np.full(len(prices["sec_id"].cat.categories) + 1, np.iinfo(np.int32).max, np.int32)
-    first[owners] = prices["session"].to_numpy()[at[where]]
+    first[owners[where]] = prices["session"].to_numpy()[at[where]]
     return first[prices["sec_id"].cat.categories.get_indexer(pd.Index(roster))]
 
 

@@ -105,7 +105,7 @@ class Window(NamedTuple):
     close, vendor_close, volume: NaN for none (a rejected bar has neither close); volume 0 for no trade
     spread:   log of high over low, NaN unknown
     doubtful: the close lies far outside the bar's own range
-    scale:    robust size of the returns before each element, 0 where unknown
+    scale:    robust size of the returns before an element, 0 where unknown
     verdict:  decisions of people by element: "release" or "confirm"
     walk:     events with ex in (after, upto], elements; `upto` may lie beyond the window, as far as events are known
     """
@@ -115,7 +115,7 @@ class Window(NamedTuple):
     volume: list[float]
     spread: list[float]
     doubtful: list[bool]
-    scale: list[float]
+    scale: Callable[[int], float]
     verdict: dict[int, str]
     walk: Callable[[int, int], Walked]
 
@@ -137,11 +137,12 @@ class _Step(NamedTuple):
     walked: Walked
     factor: float
     without: float
-    scale: float
+    move: float
+    scale_of: Callable[[int], float]
 
     @property
-    def move(self) -> float:
-        return _log(self.factor)
+    def scale(self) -> float:
+        return self.scale_of(self.u)
 
     @property
     def effect(self) -> float:
@@ -193,7 +194,7 @@ class _Walker:
         w, rules = self.w, self.rules
         factor = w.vendor_close[u] / w.vendor_close[base]
         flag = ReturnFlag.VENDOR_RATIO if u - base == 1 else ReturnFlag.VENDOR_RATIO_OVER_GAP
-        bound = max(rules.jump, rules.sigmas * w.scale[u])
+        bound = max(rules.jump, rules.sigmas * w.scale(u))
         if abs(_log(factor)) <= bound or w.verdict.get(u) == "release":
             return self._accept(u, factor - 1.0, flag)
         if not 1 / rules.impossible < factor < rules.impossible:
@@ -206,9 +207,8 @@ class _Walker:
     def _from_closes(self, u: int, base: int) -> Judgement:
         w = self.w
         walked = w.walk(base, u)
-        step = _Step(
-            u, base, walked, _factor(w.close[base], w.close[u], walked), w.close[u] / w.close[base], w.scale[u]
-        )
+        factor = _factor(w.close[base], w.close[u], walked)
+        step = _Step(u, base, walked, factor, w.close[u] / w.close[base], _log(factor), w.scale)
         if walked.problem:
             return self._accept(u, nan, ReturnFlag(walked.problem))
         if w.verdict.get(u) == "release":
@@ -216,7 +216,7 @@ class _Walker:
         if walked.cash > w.close[base]:
             note = Noted(u, "dividend_above_price", walked.cash, w.close[base], f"cash {walked.cash:g} in one step")
             return self._accept(u, nan, ReturnFlag.EVENT_CONFLICT, note)
-        material = self._is_material(step.effect, step.scale)
+        material = self._is_material(step, step.effect)
         judgement = self._material_event(step) if material else self._neighbouring_event(step)
         if judgement is None and w.doubtful[u]:
             judgement = self._outside_own_range(step)
@@ -229,11 +229,12 @@ class _Walker:
             self.moves[u] = step.move
         return judgement
 
-    def _is_material(self, effect: float, scale: float) -> bool:
-        return abs(effect) >= max(self.rules.material, self.rules.material_sigmas * scale)
+    def _is_material(self, step: _Step, effect: float) -> bool:
+        rules = self.rules
+        return abs(effect) >= rules.material and abs(effect) >= rules.material_sigmas * step.scale
 
-    def _tolerance(self, effect: float, scale: float) -> float:
-        return max(self.rules.reversal, 3 * scale, (1 - self.rules.followed) / 2 * abs(effect))
+    def _tolerance(self, step: _Step, effect: float) -> float:
+        return max(self.rules.reversal, 3 * step.scale, (1 - self.rules.followed) / 2 * abs(effect))
 
     def _material_event(self, step: _Step) -> Judgement | None:
         """An event of this session that the close did not follow: misdated, or wrong."""
@@ -246,7 +247,7 @@ class _Walker:
         factor = step.factor / step.without
         for k in range(u - 1, max(u - self.rules.misdated, 0) - 1, -1):
             before = self.moves.get(k)
-            if before is not None and abs(before + effect) <= self._tolerance(effect, step.scale):
+            if before is not None and abs(before + effect) <= self._tolerance(step, effect):
                 evidence = f"the close followed the event (factor {factor:g}) {u - k} sessions before its ex-date"
                 note = Noted(k, "misdated_event", exp(before) - 1.0, exp(before + effect) - 1.0, evidence)
                 return self._accept(u, step.without - 1.0, ReturnFlag.EVENT_MOVED, note)
@@ -258,6 +259,8 @@ class _Walker:
     def _neighbouring_event(self, step: _Step) -> Judgement | None:
         """The move is an event that is dated a session or two before or after."""
         u, base, w = step.u, step.base, self.w
+        if abs(step.move) < self.rules.followed * self.rules.material:
+            return None
         near = [(k, walked) for k, walked in self.waiting if u - k <= self.rules.misdated]
         ahead = w.walk(u, u + self.rules.misdated)
         if ahead.events and not ahead.problem:
@@ -265,9 +268,9 @@ class _Walker:
         for k, walked in near:
             factor = _factor(w.close[base], w.close[u], walked)
             effect = _log(factor) - step.move
-            if not self._is_material(effect, step.scale) or abs(step.move) < self.rules.followed * abs(effect):
+            if not self._is_material(step, effect) or abs(step.move) < self.rules.followed * abs(effect):
                 continue
-            if abs(_log(factor)) > self._tolerance(effect, step.scale):
+            if abs(_log(factor)) > self._tolerance(step, effect):
                 continue
             if k > u:
                 self.used_early.append(u)
@@ -287,10 +290,12 @@ class _Walker:
         return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(step.u, "bad_print", close, before, evidence),))
 
     def _large_move(self, step: _Step, material: bool) -> Judgement | None:
-        rules, scale = self.rules, step.scale
+        rules, move = self.rules, abs(step.move)
+        if move <= min(rules.jump, rules.event_jump):
+            return None
+        scale = step.scale
         bound = max(rules.jump, rules.sigmas * scale)
         on_event = max(rules.event_jump, rules.event_sigmas * scale)
-        move = abs(step.move)
         if material and step.walked.splits and move > on_event and self._has_another_ratio(step):
             ratio = step.walked.num / step.walked.den
             evidence = f"with split {ratio:g} the move is {step.factor - 1:+.2%}, without {step.without - 1:+.2%}"

@@ -8,6 +8,7 @@ outlying move, a large event, a late row or a decision, and `delist` books delis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -238,16 +239,19 @@ class Block:
         width = self.close.shape[1]
         i, ex, factor, cash = self.roster.events.sizes()
         cells: set[Cell] = set()
+        priced_until = np.cumsum(self.priced, axis=1, dtype=np.int32)
         for ahead in range(-self.rules.misdated, self.reach + 1):
             t = ex - self.start + ahead
-            inside = (t >= 0) & (t < width)
+            inside = np.flatnonzero((t - max(ahead, 0) >= 0) & (t < width))
             at_i, at_t = i[inside], t[inside]
-            close = self._last_close(at_i, at_t - max(ahead, 0))
-            large = (factor[inside] >= self.rules.material) | (cash[inside] >= 0.8 * self.rules.material * close)
-            large &= self.priced[at_i, at_t]
+            before = np.maximum(at_t - max(ahead, 0), 0)
+            seen = self.priced[at_i, at_t]
             if ahead > 0:  # only the cells that see the event first, and those right after it
-                between = np.array([self.priced[a, b - ahead : b].sum() for a, b in zip(at_i, at_t, strict=True)])
-                large &= between <= self.rules.misdated
+                earlier = priced_until[at_i, at_t - 1] - np.where(before > 0, priced_until[at_i, before - 1], 0)
+                seen &= earlier <= self.rules.misdated
+            inside, at_i, at_t, before = inside[seen], at_i[seen], at_t[seen], before[seen]
+            large = factor[inside] >= self.rules.material
+            large |= cash[inside] >= 0.8 * self.rules.material * self._last_close(at_i, before)
             cells.update(zip(at_i[large].tolist(), at_t[large].tolist(), strict=True))
         return cells
 
@@ -289,13 +293,12 @@ class Block:
         if not (isfinite(fields["close"][-1]) or isfinite(fields["total_return_close"][-1])):
             return None
         decisions = self.roster.decisions.get(i, [])
-        events, counts = self.roster.events, self.events_until[i]
+        counts = self.events_until[i, lo : t + 1].tolist()
 
         def walk(after: int, upto: int) -> Walked:
-            beyond = lo + upto >= len(counts)
-            if not beyond and counts[lo + after] == counts[lo + upto]:
+            if upto < len(counts) and counts[after] == counts[upto]:
                 return Walked()
-            one = events.accrue(
+            one = self.roster.events.accrue(
                 np.array([i]),
                 np.array([lo + after + self.start]),
                 np.array([lo + upto + self.start]),
@@ -303,13 +306,17 @@ class Block:
             )
             return Walked(*(value[0].item() for value in one))
 
+        @cache
+        def scale(at: int) -> float:
+            return self._scale(i, lo + at)
+
         window = Window(
             close=fields["close"].tolist(),
             vendor_close=fields["total_return_close"].tolist(),
             volume=fields["volume"].tolist(),
             spread=fields["spread"].tolist(),
             doubtful=self.doubtful[i, lo : t + 1].tolist(),
-            scale=self._scales(i, lo, t),
+            scale=scale,
             verdict={
                 one.session - self.start - lo: one.verdict
                 for one in decisions
@@ -319,17 +326,14 @@ class Block:
         )
         return judge(window, self.rules, self.max_gap)
 
-    def _scales(self, i: int, lo: int, t: int) -> list[float]:
-        """Robust daily scale before each column: 1.4826 times the median size of the returns of the last
-        SCALE_SESSIONS, or of the last CALM_SESSIONS if that is larger (a crisis has its own scale)."""
-        scales = []
-        sizes = np.abs(self.plain[i, max(0, lo - SCALE_SESSIONS) : t])
-        for column in range(lo, t + 1):
-            before = sizes[max(0, column - SCALE_SESSIONS) - max(0, lo - SCALE_SESSIONS) : len(sizes) - (t - column)]
-            known = before[np.isfinite(before)]
-            long = _middle(known) if len(known) >= SCALE_MINIMUM else 0.0
-            scales.append(1.4826 * max(long, _middle(known[-CALM_SESSIONS:]) if long else 0.0))
-        return scales
+    def _scale(self, i: int, column: int) -> float:
+        """Robust daily scale before a column: 1.4826 times the median size of the returns of the last SCALE_SESSIONS,
+        or of the last CALM_SESSIONS if that is larger (a crisis has its own scale); 0 where too few are known."""
+        before = self.plain[i, max(0, column - SCALE_SESSIONS) : column]
+        sizes = np.abs(before[np.isfinite(before)])
+        if len(sizes) < SCALE_MINIMUM:
+            return 0.0
+        return 1.4826 * max(_middle(sizes), _middle(sizes[-CALM_SESSIONS:]))
 
     # ---------------------------------------------------------------------------------------------------- delistings
 

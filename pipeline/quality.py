@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.delistings import close_of
-from pipeline.findings import RULES, findings_frame, no_findings
+from pipeline.findings import RULES, concat_findings, findings_frame, no_findings
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,9 @@ class PanelRules:
 
 
 STOCK_TYPES = ("common", "adr", "reit")
+
+SESSIONS_AT_ONCE = 504
+"""Sessions whose bars are laid out side by side at a time, which bounds the memory."""
 
 SHARES_EXPECTED_AFTER = 126
 """Sessions after the first price by which a share count should be known."""
@@ -288,22 +291,30 @@ def batch_findings(
 ) -> pd.DataFrame:
     """Faults of whole sessions in [first, last]; each looks at its session and the one before, as first printed.
 
-    events: frames with `sec_id` and `ex` whose securities are left out of the comparison on that session.
+    events: frame with `sec_id` and `ex` whose securities are left out of the comparison of closes on that session.
     """
+    blocks = [
+        _faults_of_sessions(prices, events, begin, min(begin + SESSIONS_AT_ONCE - 1, last), rules)
+        for begin in range(first, last + 1, SESSIONS_AT_ONCE)
+    ]
+    return concat_findings(blocks)
+
+
+def _faults_of_sessions(
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules
+) -> pd.DataFrame:
     session = prices["session"].to_numpy()
     at = np.flatnonzero((session >= first - 1) & (session <= last) & (prices["visible"].to_numpy() <= session))
-    if not len(at):
-        return no_findings()
-    owner, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - (first - 1)
-    names, row = np.unique(owner, return_inverse=True)
+    names = prices["sec_id"].cat.categories
+    row, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - (first - 1)
     shape = len(names), last - first + 2
     close, vendor, volume = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
     for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
         array[row, column] = prices[name].to_numpy()[at]
     eventful = np.zeros(shape, bool)
-    position = pd.Index(prices["sec_id"].cat.categories[names]).get_indexer(pd.Index(events["sec_id"]))
-    inside = (position >= 0) & events["ex"].between(first - 1, last).to_numpy()
-    eventful[position[inside], events["ex"].to_numpy()[inside] - (first - 1)] = True
+    near = events[events["ex"].between(first - 1, last)]
+    position = names.get_indexer(pd.Index(near["sec_id"]))
+    eventful[position[position >= 0], near["ex"].to_numpy(np.int64)[position >= 0] - (first - 1)] = True
 
     level = np.where(np.isfinite(close), close, vendor)
     priced = np.isfinite(level)
@@ -469,7 +480,7 @@ def drift(before: pd.DataFrame, after: pd.DataFrame, sessions: int = 30) -> Drif
         rows = frame[(frame["session"] > end - sessions) & (frame["session"] <= end)]
         rows = rows.assign(sec_id=rows["sec_id"].astype("str")).drop_duplicates(["sec_id", "session"], keep="first")
         frames.append(rows.set_index(["sec_id", "session"])[["close", "volume"]])
-    merged = frames[0].join(frames[1], how="left", lsuffix="_before", rsuffix="_after")
+    merged = pd.merge(*frames, how="left", left_index=True, right_index=True, suffixes=("_before", "_after"))
     changes = []
     for name in ("close", "volume"):
         was, now = merged[f"{name}_before"], merged[f"{name}_after"]

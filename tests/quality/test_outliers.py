@@ -42,7 +42,7 @@ def window(
         volume=[1.0] * lead + (volume or [1.0] * len(closes)),
         spread=[nan] * lead + (spread or [nan] * len(closes)),
         doubtful=[False] * lead + (doubtful or [False] * len(closes)),
-        scale=[scale] * (lead + len(closes)),
+        scale=lambda at: scale,
         verdict={lead + k: word for k, word in (verdict or {}).items()},
         walk=walk,
     )
