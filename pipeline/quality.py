@@ -480,7 +480,9 @@ def drift(before: pd.DataFrame, after: pd.DataFrame, sessions: int = 30) -> Drif
         rows = frame[(frame["session"] > end - sessions) & (frame["session"] <= end)]
         rows = rows.assign(sec_id=rows["sec_id"].astype("str")).drop_duplicates(["sec_id", "session"], keep="first")
         frames.append(rows.set_index(["sec_id", "session"])[["close", "volume"]])
-    merged = pd.merge(*frames, how="left", left_index=True, right_index=True, suffixes=("_before", "_after"))
+    was_there, is_there = frames
+    sides = ("_before", "_after")
+    merged = was_there.merge(is_there, how="left", left_index=True, right_index=True, suffixes=sides)
     changes = []
     for name in ("close", "volume"):
         was, now = merged[f"{name}_before"], merged[f"{name}_after"]
