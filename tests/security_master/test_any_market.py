@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,9 +126,21 @@ def master_of(folder: Path, name: str, tables: dict[str, pd.DataFrame], **more: 
     return SecurityMaster.open(path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_any_market_replays_and_does_not_depend_on_order_or_packaging(seed: int) -> None:
+    check_market(seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_hundreds_of_markets_replay_and_do_not_depend_on_order_or_packaging(seed: int) -> None:
+    check_market(seed)
+
+
+def check_market(seed: int) -> None:
+    """Build one random market in several ways and ask the same of each."""
     rng = np.random.default_rng(seed)
     tables = market(rng)
     with tempfile.TemporaryDirectory() as place:
