@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.daily import WHOLE_SESSION, DailyPanel, daily_panel, delivery_faults
+from pipeline.decisions import Decision, decisions_frame
 from pipeline.events import clean_events
 from pipeline.facts import Facts, build_facts
 from pipeline.quality import STOCK_TYPES
@@ -36,8 +38,17 @@ class DryRun:
     ticker_of: dict[str, str]
 
 
-def dry_run(tables: SourceTables, rules: DataRules, types: Sequence[str] = STOCK_TYPES) -> DryRun:
-    """Cleaning, a fresh security master, facts, and the panel of all securities of `types`."""
+def dry_run(
+    tables: SourceTables,
+    rules: DataRules,
+    types: Sequence[str] = STOCK_TYPES,
+    restated_as_of: np.datetime64 | None = None,
+    decisions: Sequence[Decision] = (),
+) -> DryRun:
+    """Cleaning, a fresh security master, facts, and the panel of all securities of `types`.
+
+    restated_as_of: as in `build_facts`; the same roster and sessions come out with any instant.
+    """
     cleaned = clean_events(tables).tables
     frames = {name: frame for name, frame in cleaned.frames.items() if name not in NOT_FOR_THE_MASTER}
     frames["splits"] = cleaned.splits[cleaned.splits["kind"] == "split"]
@@ -47,7 +58,7 @@ def dry_run(tables: SourceTables, rules: DataRules, types: Sequence[str] = STOCK
         path = Path(directory) / MASTER_FILE
         build_master(path, frames, batch_id="dry run", first_bars=first_bars)
         with SecurityMaster.open(path) as master:
-            facts = build_facts(cleaned, master, xnys(), rules)
+            facts = build_facts(cleaned, master, xnys(), rules, restated_as_of)
             owners = _owners(cleaned, master)
             listed = facts.securities.loc[facts.securities["sec_type"].isin(types), "sec_id"].to_numpy(object)
             first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
@@ -55,7 +66,8 @@ def dry_run(tables: SourceTables, rules: DataRules, types: Sequence[str] = STOCK
     faults = delivery_faults(facts, first, last)
     released = pd.DataFrame({"sec_id": faults["sec_id"].replace("", WHOLE_SESSION), "session": faults["session"]})
     released = released.assign(decision="release", visible=0)
-    panel = daily_panel(facts, listed, first, last, rules, released)
+    decided = pd.concat([released, decisions_frame(list(decisions), xnys(), rules, restated_as_of)], ignore_index=True)
+    panel = daily_panel(facts, listed, first, last, rules, decided)
     return DryRun(tables, facts, panel, faults, owners, dict(zip(listed, tickers, strict=True)))
 
 

@@ -149,6 +149,38 @@ def report(
 
 @app.command()
 @explained()
+def late(
+    known_as_of: Annotated[
+        datetime,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"], help="UTC instant whose knowledge is compared."),
+    ],
+    root: Root = None,
+    source: Annotated[str | None, typer.Option(help="simulated or files.")] = None,
+    source_path: Annotated[str | None, typer.Option(help="Directory of the `files` source.")] = None,
+) -> None:
+    """Returns that facts learned late would change, with the sessions whose model values hold them in their window.
+
+    Publishes nothing; `erm3 restate` does.
+    """
+    from pipeline.dry_run import dry_run
+    from pipeline.restatement import late_changes
+    from pipeline.sources import open_source
+
+    given = {"root": root, "source": source, "source_path": source_path}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    instant = np.datetime64(known_as_of, "us")
+    tables = open_source(settings).load()
+    decided = recorded_decisions(settings.root)
+    first_print = dry_run(tables, settings.rules, decisions=decided)
+    restated = dry_run(tables, settings.rules, restated_as_of=instant, decisions=decided)
+    rows = late_changes(first_print.panel, restated.panel, settings.model.window)
+    shown = named(rows, restated.ticker_of, xnys().sessions)
+    out.print(shown.to_string(index=False, float_format=lambda x: f"{x:.6g}", na_rep="") if len(rows) else "nothing")
+    out.print(f"{len(rows):,} returns would change with what was known at {instant}")
+
+
+@app.command()
+@explained()
 def score(
     stocks: Annotated[int, typer.Option(help="Stocks of the simulated market.")] = 300,
     seed: Annotated[int, typer.Option(help="Which errors are planted.")] = 1,
@@ -205,7 +237,7 @@ def compare(
 def _odd_months(settings: Settings) -> pd.DataFrame:
     """Months of the published stores in which the market ETF and the cap-weighted stocks part."""
     daily, etf = (open_dataset(name, settings.root) for name in ("ds_daily", "ds_etf"))
-    market = etf["return"].values[:, etf["ticker"].values.astype(str) == settings.market][:, 0]
+    market = etf["return"].values[:, etf["ticker"].values == settings.market][:, 0]
     at = np.searchsorted(etf["teo"].values, daily["teo"].values)
     cap = daily["market_cap"].values.astype(float)
     before = np.vstack([np.full((1, cap.shape[1]), np.nan), cap[:-1]])

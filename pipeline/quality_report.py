@@ -72,7 +72,7 @@ def named(findings: pd.DataFrame, tickers: Mapping[str, str], sessions: NDArray[
     """Findings with tickers and dates instead of ordinals."""
     rows = findings.copy()
     rows.insert(0, "ticker", [tickers.get(sec_id, "") for sec_id in findings["sec_id"]])
-    for column in ("session", "detected_at", "first", "last"):
+    for column in ("session", "detected_at", "first", "last", "touched_first", "touched_last"):
         if column in rows:
             rows[column] = sessions[rows[column].to_numpy(int)].astype("datetime64[D]").astype(str)
     return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,17 +11,12 @@ from pipeline.second_source import agreement, disagreements, vendor_returns, wit
 from pipeline.settings import DataRules
 from pipeline.sources.files import FilesSource
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "us_equities"
-
-pytestmark = [
-    pytest.mark.real_data,
-    pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/us_equities beside the repository"),
-]
+pytestmark = pytest.mark.real_data
 
 
 @pytest.fixture(scope="module")
-def real() -> DryRun:
-    return dry_run(FilesSource(DATA).load(), DataRules(), ("common", "adr", "reit", "etf"))
+def real(real_data) -> DryRun:
+    return dry_run(FilesSource(real_data).load(), DataRules(), ("common", "adr", "reit", "etf"))
 
 
 def ordinal(day: str) -> int:
