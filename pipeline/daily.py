@@ -34,6 +34,7 @@ from pipeline.quality import (
     rejected_closes,
     shifted_codes,
 )
+from pipeline.return_flags import ReturnFlag
 from pipeline.returns import event_table
 from pipeline.settings import DataRules
 
@@ -161,9 +162,9 @@ def _bars_of(
 ) -> pd.DataFrame:
     """Bars of the roster in [start, last] by `row` (position in the roster) and `column`, with the bar rules applied.
 
-    rejected: the close is no price, and both closes are blank; delivered: the close as it came; doubtful: it lies far
-    outside the bar's own range; spread: log of high over low. Within a row the order is that of `facts.prices`: by
-    session, then `visible`.
+    why: ReturnFlag of a bar whose close is no price, and then both closes are blank; delivered: the close as it came;
+    doubtful: it lies far outside the bar's own range; spread: log of high over low. Within a row the order is that of
+    `facts.prices`: by session, then `visible`.
     """
     prices = facts.prices
     session = prices["session"].to_numpy()
@@ -179,15 +180,17 @@ def _bars_of(
     bars["row"] = row[order]
     bars["column"] = bars["session"].to_numpy() - start
     bars["delivered"] = bars["close"].to_numpy()
-    bars["rejected"] = rejected_closes(bars) | np.isin(bars["session"].to_numpy(), withheld)
+    bars["why"] = np.where(rejected_closes(bars), ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
+    bars.loc[np.isin(bars["session"].to_numpy(), withheld), "why"] = int(ReturnFlag.BATCH_FAULT)
     bars["doubtful"] = closes_outside_range(bars, OUTLIER_RULES.outside_range)
     bars["inconsistent"] = inconsistent_bars(bars)
+    bars["impossible"] = bars["why"] == ReturnFlag.REJECTED_PRICE
     bars["impossible_volume"] = impossible_volumes(bars)
     vendor = bars["total_return_close"].to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         bars["spread"] = np.log(bars["high"].to_numpy() / bars["low"].to_numpy())
         usable = (vendor > 0) & np.isfinite(vendor)
-    rejected = bars["rejected"].to_numpy()
+    rejected = bars["why"].to_numpy() != 0
     bars["close"] = np.where(rejected, np.nan, bars["close"].to_numpy())
     bars["total_return_close"] = np.where(usable & ~rejected, vendor, np.nan)
     bars["volume"] = bars["volume"].mask(bars["impossible_volume"])
@@ -204,7 +207,7 @@ def _bar_findings(bars: pd.DataFrame, roster: NDArray[np.object_], first: int) -
     fresh = seen >= first
     tables = []
     for rule, column, field, says in (
-        ("impossible_price", "rejected", "delivered", "close {:g} is not accepted as a price"),
+        ("impossible_price", "impossible", "delivered", "close {:g} is not accepted as a price"),
         ("ohlc_inconsistent", "inconsistent", "delivered", "close {:g}, outside of or at odds with open, high and low"),
         ("impossible_volume", "impossible_volume", "volume", "a volume that cannot be"),
     ):

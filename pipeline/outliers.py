@@ -359,7 +359,9 @@ class _Walker:
             ret = _factor(w.close[before], w.close[u], w.walk(before, u)) - 1.0
             return self._accept(u, ret, ReturnFlag.ORDINARY if u - before == 1 else ReturnFlag.OVER_GAP, note)
         evidence = f"close {w.close[u]:g} after {w.close[base]:g}, a factor of {step.factor:.4g} in one step"
-        return Judgement(nan, ReturnFlag.BAD_PRINT, (Noted(u, "bad_print", w.close[u], w.close[base], evidence),))
+        again = len(levels) > 1 and abs(_log(levels[-1] / levels[-2])) <= bound
+        flag = ReturnFlag.LEVEL_BREAK if again else ReturnFlag.BAD_PRINT
+        return Judgement(nan, flag, (Noted(u, "bad_print", w.close[u], w.close[base], evidence),))
 
     def _missing_split(self, step: _Step) -> Judgement | None:
         """The outlying move is a split ratio, the volume fits one better than a genuine move, and no event says so."""

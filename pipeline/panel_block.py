@@ -29,7 +29,7 @@ SCALE_SESSIONS = 60
 SCALE_MINIMUM = 20
 CALM_SESSIONS = 10
 
-NOT_A_BASE = (ReturnFlag.BAD_PRINT, ReturnFlag.WITHHELD)
+NOT_A_BASE = (ReturnFlag.BAD_PRINT, ReturnFlag.LEVEL_BREAK, ReturnFlag.WITHHELD)
 
 Cell = tuple[int, int]
 
@@ -94,7 +94,7 @@ class Block:
         at = row[use], column[use]
         for name, array in self._fields():
             array[at] = bars[name].to_numpy()[use]
-        self.why[at] = np.where(bars["rejected"].to_numpy()[use], ReturnFlag.REJECTED_PRICE, 0)
+        self.why[at] = bars["why"].to_numpy()[use]
         self.doubtful[at] = bars["doubtful"].to_numpy()[use]
         self.late = bars[~on_time & (bars["visible"] <= self.last).to_numpy()]
 

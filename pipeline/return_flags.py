@@ -66,7 +66,7 @@ MEANINGS: dict[ReturnFlag, str] = {
     ReturnFlag.STALE_PRICE: "the price is a repetition without trading (stale tail)",
     ReturnFlag.MISSING_SPLIT: "the move looks like a split that the events do not have",
     ReturnFlag.EVENT_CONFLICT: "the move contradicts the event of the session (applied twice, wrong ratio or date)",
-    ReturnFlag.LEVEL_BREAK: "the price level broke without explanation; quarantined",
+    ReturnFlag.LEVEL_BREAK: "the price stays at an impossible level, not long enough yet to be believed",
     ReturnFlag.BATCH_FAULT: "the session's delivery is quarantined as a whole",
     ReturnFlag.WITHHELD: "withheld by a person",
 }

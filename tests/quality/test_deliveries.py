@@ -88,7 +88,7 @@ def test_a_person_can_accept_a_delivery_or_withhold_it():
     released = market.panel(15, codes=NAMES, decisions=decided)
     assert (released.ret[:, 7] == 0).all()
     withheld = market.panel(15, codes=NAMES, decisions=decided.assign(decision="confirm"))
-    assert (withheld.flag[:, 7] == ReturnFlag.REJECTED_PRICE).all()
+    assert (withheld.flag[:, 7] == ReturnFlag.BATCH_FAULT).all()
     assert np.isnan(withheld.ret[:, 7]).all()
     assert np.isfinite(withheld.ret[:, 8]).all()
 
