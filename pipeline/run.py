@@ -194,8 +194,9 @@ class Run:
         return store.axis(dim)
 
     def label(self, store: StagedStore) -> None:
-        """Write the tickers of the symbols as they are at the store's last session."""
-        ticker, unique = self.master.labels(store.symbol, store.teo[-1])
+        """Write the tickers of the symbols as they are, and are known to be, at the store's last session."""
+        last = self.calendar.ordinal(store.teo[-1])
+        ticker, unique = self.master.labels(store.symbol, store.teo[-1], known_as_of=self.instants(last, last)[0])
         store.set_coord("ticker", ticker)
         store.set_coord("unique_ticker", unique)
 

@@ -174,7 +174,11 @@ def _master_differences(part: Publication, full: Publication, session: str) -> l
                 for name in ("uni_mc_50", "uni_mc_3000")
                 for snapshot in master.snapshots(name, known_as_of=known)
             }
-            answers.append({"tickers": list(tickers), "unique tickers": list(unique), **universes})
+            answers.append({"ticker": list(tickers), "unique_ticker": list(unique), **universes})
+    # What is stored as ticker is that of the last session, here the one at which the world ends.
+    stored = {f"stored {name}": part.stores["ds_daily"][name].tolist() for name in ("ticker", "unique_ticker")}
+    answers[0] |= stored
+    answers[1] |= {name: answers[1][name.removeprefix("stored ")] for name in stored}
     names = answers[0].keys() | answers[1].keys()
     return [f"master: {name}" for name in sorted(names) if answers[0].get(name) != answers[1].get(name)]
 
