@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.names import key_of
 from pipeline.audits import Check, failures
 from pipeline.datasets import DatasetSpec
 
@@ -70,7 +71,7 @@ WORST_SHOWN = 20
 def check_specs(spec: DatasetSpec) -> list[dg.AssetCheckSpec]:
     """The checks of a store. They block: the asset fails, before anything is published, when one of them does."""
     names = (*EVERY_STORE, *BY_DATASET[spec.dataset_id])
-    return [dg.AssetCheckSpec(name, asset=spec.name, description=_meaning(name), blocking=True) for name in names]
+    return [dg.AssetCheckSpec(name, asset=key_of(spec), description=_meaning(name), blocking=True) for name in names]
 
 
 def _meaning(name: str) -> str:
@@ -78,13 +79,13 @@ def _meaning(name: str) -> str:
     return f"{MEANINGS[kind]} At L{level}." if kind in MEANINGS else MEANINGS[name]
 
 
-def results(checks: Sequence[Check]) -> Iterator[dg.AssetCheckResult]:
-    """Every check as Dagster records it."""
+def results(spec: DatasetSpec, checks: Sequence[Check]) -> Iterator[dg.AssetCheckResult]:
+    """Every check of a store as Dagster records it."""
     for check in checks:
         yield dg.AssetCheckResult(
             passed=check.passed,
             check_name=check.name,
-            asset_key=check.store,
+            asset_key=key_of(spec),
             description=verdict(check),
             metadata=_metadata(check),
         )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from assets.deployment import NEW_YORK, Deployment, cron
-from assets.publication import PUBLICATION
+from assets.names import PUBLICATION
 from assets.schedules import NotReady, due_at
 from pipeline import engine
 from pipeline.calendar import xnys

@@ -6,21 +6,19 @@ import dagster as dg
 
 from assets.deployment import Deployment
 from assets.metadata import Phases, of_inputs, of_settings
+from assets.names import MARKET_DATA, SOURCE_TABLES
 from assets.partitions import sessions
 from assets.staging import begun, pool_of
 from pipeline import engine
 from pipeline.settings import Settings
 from pipeline.sources import Source
 
-SOURCE_TABLES = "source_tables"
-MARKET_DATA = "market_data"
-
 
 def source_tables_asset(settings: Settings, deployment: Deployment, source: Source | None) -> dg.AssetsDefinition:
     """Begins the staging run, reads the source, builds the security master and lands the facts."""
 
     @dg.asset(
-        name=SOURCE_TABLES,
+        key=SOURCE_TABLES,
         description="The source's tables, typed and checked, under the permanent ids of the security master, which is "
         "built from them. Every step of the run reads what was landed here, so none asks the source again.",
         group_name=MARKET_DATA,

@@ -8,25 +8,24 @@ import dagster as dg
 
 from assets.deployment import Deployment
 from assets.metadata import Phases, location
+from assets.names import PUBLICATION, last_stores
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from pipeline import engine
 from pipeline.settings import Settings
 from pipeline.store import Publication
 
-PUBLICATION = "publication"
-
 
 def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDefinition:
     """Promotes every staged store of the run, after seeing in the staging area that each one passed its audit."""
 
     @dg.asset(
-        name=PUBLICATION,
+        key=PUBLICATION,
         description="What readers see. All stores of the run and the manifest are switched at once, after the guards "
         "(structure, retraction, unchanged history) and after reading in the staging area itself that every store "
         "passed its audit with these inputs. A session is published when it is materialised here.",
-        deps=list(engine.stores(settings)),
-        group_name="publication",
+        deps=last_stores(settings),
+        group_name=PUBLICATION.to_user_string(),
         kinds={"zarr"},
         owners=list(deployment.owners),
         metadata={"manifest": location(settings.root, "manifest.json")},

@@ -8,12 +8,11 @@ import dagster as dg
 
 from assets.checks import check_specs, results, stop_on_failure
 from assets.deployment import Deployment
-from assets.inputs import MARKET_DATA, SOURCE_TABLES
 from assets.metadata import Phases, describe, description, of_asset
+from assets.names import MARKET_DATA, factor_set_of, inputs_of, key_of
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from pipeline import engine
-from pipeline.datasets import DatasetSpec
 from pipeline.run import specs
 from pipeline.settings import Settings
 
@@ -23,10 +22,10 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
     spec = specs(settings)[name]
 
     @dg.asset(
-        name=name,
+        key=key_of(spec),
         description=description(spec, settings.root),
         deps=inputs_of(settings, spec),
-        group_name=dict(spec.attributes)["factor_set_id"] or MARKET_DATA,
+        group_name=factor_set_of(spec) or MARKET_DATA,
         kinds={"zarr", "numpy"},
         owners=list(deployment.owners),
         metadata=of_asset(spec, settings.root),
@@ -42,21 +41,9 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
                 engine.step(settings, name)(run)
             with phases("audit"):
                 checks = engine.audit_store(run, name)
-            yield from results(checks)
+            yield from results(spec, checks)
             stop_on_failure(checks, run.stage.directory)
             describe(context, run, name, checks, phases)
         yield dg.MaterializeResult()
 
     return store
-
-
-def inputs_of(settings: Settings, spec: DatasetSpec) -> list[str]:
-    """Names of the assets that a store is computed from."""
-    everything = specs(settings)
-    own = {dict(spec.attributes)["factor_set_id"], ""}
-    stores = [
-        name
-        for name, other in everything.items()
-        if other.dataset_id in spec.lineage and dict(other.attributes)["factor_set_id"] in own
-    ]
-    return stores if own != {""} else [SOURCE_TABLES, *stores]

@@ -13,7 +13,9 @@ import pytest
 
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
+from assets.names import key_of
 from assets.partitions import range_tags
+from pipeline.run import specs
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from tests.engine.conftest import EVE, NIGHT, eve, published_eve, tables  # noqa: F401 (fixtures)
@@ -23,9 +25,24 @@ NEXT_NIGHT = "2019-01-15"
 IMPATIENT = Deployment(retry_seconds=0.0)
 
 
+BOTH_SETS = ("SPY_uni_mc_3000", "SPY_uni_mc_1000")
+ASSET_OF = {name: key_of(spec) for name, spec in specs(settings_for("unused", factor_sets=BOTH_SETS)).items()}
+STORE_OF = {key.to_python_identifier(): name for name, key in ASSET_OF.items()}
+
+
+def asset_of(name: str) -> dg.AssetKey:
+    """The asset of a store, or the one of that name."""
+    return ASSET_OF.get(name, dg.AssetKey(name))
+
+
+def name_of(key: dg.AssetKey) -> str:
+    """The store of an asset, or the asset's name."""
+    return STORE_OF.get(key.to_python_identifier(), key.to_user_string())
+
+
 @dataclass(frozen=True)
 class Done:
-    """A Dagster run that has ended, and the instance that recorded it."""
+    """A Dagster run that has ended, and the instance that recorded it. Assets and steps are named by their stores."""
 
     result: dg.ExecuteInProcessResult
     instance: dg.DagsterInstance
@@ -36,20 +53,21 @@ class Done:
 
     def materialized(self, name: str) -> dict[str, dg.AssetMaterialization]:
         """Materialisations of an asset by partition."""
-        found = [e for e in self.result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(name)]
+        found = [e for e in self.result.get_asset_materialization_events() if e.asset_key == asset_of(name)]
         return {str(e.partition): e.step_materialization_data.materialization for e in found}
 
     def checks(self) -> dict[tuple[str, str], Any]:
         """Recorded check evaluations by asset and name."""
-        return {(c.asset_key.to_user_string(), c.check_name): c for c in self.result.get_asset_check_evaluations()}
+        return {(name_of(c.asset_key), c.check_name): c for c in self.result.get_asset_check_evaluations()}
 
     def steps(self, kind: str) -> list[str]:
         """Names of the steps with an event of a kind."""
-        return [str(e.step_key) for e in self.result.all_events if e.event_type_value == kind]
+        found = [str(e.step_key) for e in self.result.all_events if e.event_type_value == kind]
+        return [STORE_OF.get(step, step) for step in found]
 
     def failure(self, step: str) -> dg.Failure:
         """What a step failed with."""
-        data = self.result.failure_data_for_node(step)
+        data = self.result.failure_data_for_node(asset_of(step).to_python_identifier())
         assert data is not None, f"{step} did not fail"
         assert data.user_failure_data is not None, str(data.error)
         return dg.Failure(data.user_failure_data.description, metadata=dict(data.user_failure_data.metadata))
@@ -81,7 +99,7 @@ def launch(instance: dg.DagsterInstance) -> Launch:
         result = definitions.resolve_job_def(job).execute_in_process(
             instance=instance,
             tags=range_tags(first, last or first),
-            asset_selection=selection and [dg.AssetKey(name) for name in selection],
+            asset_selection=selection and [asset_of(name) for name in selection],
             raise_on_error=False,
         )
         return Done(result, instance)

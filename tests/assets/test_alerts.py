@@ -75,7 +75,7 @@ def test_the_alert_of_a_failed_audit_names_the_check_the_worst_cells_and_the_sta
     (document,) = webhook.got
     assert document["title"] == f"ERM3: nightly failed for {NIGHT}"
     (step,) = document["steps"]
-    assert step["step"] == f"ds_erm3_hedge_weights_{FACTOR_SET}"
+    assert step["figures"]["store"] == f"ds_erm3_hedge_weights_{FACTOR_SET}"
     assert step["figures"]["failed checks"] == "net_market_beta"
     assert step["figures"]["staged data"].startswith(str(eve / ".staging"))
     cells = step["figures"]["worst cells of net_market_beta"]

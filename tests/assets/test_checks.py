@@ -16,6 +16,7 @@ from assets.partitions import sessions
 from pipeline import engine
 from pipeline.audits import Check
 from pipeline.run import specs
+from tests.assets.conftest import asset_of
 from tests.engine import faults
 from tests.engine.conftest import NIGHT, STAGED_TO
 from tests.engine.faults import in_one_cell, tampered
@@ -54,7 +55,7 @@ def test_what_is_recorded_is_plain_json_even_for_infinite_errors():
         "net_market_beta", HEDGE, False, math.inf, 1e-5, 10, "left", ({"teo": "2020-01-02", "error": math.inf},),
         {"share": math.nan},
     )  # fmt: skip
-    (result,) = results([check])
+    (result,) = results(specs(settings_for("x"))[HEDGE], [check])
     for value in result.metadata.values():
         plain = [dict(r.data) for r in value.records] if isinstance(value, dg.TableMetadataValue) else value.value
         json.dumps(plain, allow_nan=False)
@@ -62,7 +63,9 @@ def test_what_is_recorded_is_plain_json_even_for_infinite_errors():
 
 def test_worst_cells_with_different_labels_share_one_table():
     rows = ({"teo": "2020-01-02", "error": 0.5}, {"symbol": "X", "error": 0.25, "level": 2})
-    (result,) = results([Check("levels_add_up", RETURNS, False, 0.5, 0.1, 4, "sum", rows)])
+    (result,) = results(
+        specs(settings_for("x"))[RETURNS], [Check("levels_add_up", RETURNS, False, 0.5, 0.1, 4, "sum", rows)]
+    )
     table = result.metadata["worst cells"]
     assert [column.name for column in table.schema.columns] == ["teo", "error", "symbol", "level"]
     assert dict(table.records[1].data) == {"teo": None, "error": 0.25, "symbol": "X", "level": 2}
@@ -118,7 +121,7 @@ def assert_stopped(done, eve, before: dict[str, str], store: str, caught_by: set
     assert (eve / ".staging" / f"dagster-{done.result.run_id}" / "stores" / f"{store}.zarr").is_dir()
     assert not set(done.steps("STEP_START")) & ({RETURNS, "publication"} - {store})
     for name in (store, "publication"):
-        status = done.instance.get_status_by_partition(dg.AssetKey(name), [NIGHT], sessions())
+        status = done.instance.get_status_by_partition(asset_of(name), [NIGHT], sessions())
         assert status == {NIGHT: AssetPartitionStatus.FAILED}, name
         assert NIGHT not in done.materialized(name)
     assert "STEP_UP_FOR_RETRY" not in {e.event_type_value for e in done.result.all_events}
@@ -150,7 +153,7 @@ def test_a_return_that_changes_after_its_audit_is_not_published(launch, eve, tab
     monkeypatch.setattr(engine, "audit_store", then_changed)
     done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
     assert not done.success
-    assert "publication" not in [e.asset_key.to_user_string() for e in done.result.get_asset_materialization_events()]
+    assert not done.materialized("publication")
     assert seen_by_readers(eve) == before
 
 

@@ -15,7 +15,7 @@ from assets.event_log import BatchedSqliteEventLog
 from assets.partitions import range_tags, sessions
 from pipeline.calendar import xnys
 
-FIRST, LAST = "2019-01-02", "2019-02-15"
+FIRST, LAST = "2019-01-02", "2019-01-11"
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -76,7 +76,7 @@ def recorded(home: Path, storage: dict) -> dict[str, list]:
 
 @pytest.fixture
 def batched(monkeypatch) -> None:
-    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "7")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "3")
 
 
 def ours(home: Path) -> dict:

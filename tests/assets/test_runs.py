@@ -18,7 +18,7 @@ from pipeline import engine
 from pipeline.read import history, open_dataset, read_manifest
 from pipeline.sources import SourceTables
 from pipeline.store import Stage
-from tests.assets.conftest import IMPATIENT, NEXT_NIGHT
+from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, name_of
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.market import known_at, seen_by_readers, settings_for, stored_values, tables_of
 
@@ -158,16 +158,15 @@ def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
 
 def test_lineage_leads_from_the_source_to_the_publication():
     graph = build_definitions(settings_for("unused"), IMPATIENT).resolve_asset_graph()
-    parents = {
-        key.to_user_string(): {p.to_user_string() for p in graph.get(key).parent_keys}
-        for key in graph.get_all_asset_keys()
-    }
+    parents = {name_of(key): {name_of(p) for p in graph.get(key).parent_keys} for key in graph.get_all_asset_keys()}
     assert parents["ds_daily"] == {"source_tables"}
     assert parents["ds_erm3_link_betas_SPY"] == {"source_tables", "ds_etf"}
     betas = "ds_erm3_betas_SPY_uni_mc_3000"
     assert parents[betas] == {"ds_daily", "ds_etf", "ds_masks", "ds_erm3_link_betas_SPY"}
     assert parents["ds_erm3_industry_SPY_uni_mc_3000"] == {"ds_daily", "ds_masks", betas}
-    assert parents["publication"] == set(ASSETS[1:-1])
+    assert parents["publication"] == {"ds_erm3_industry_SPY_uni_mc_3000", "ds_erm3_returns_SPY_uni_mc_3000"}
+    read = set().union(*(parents[name] for name in ASSETS[:-1]))
+    assert read | parents["publication"] == set(ASSETS[:-1]), "every store leads to the publication"
 
 
 def test_every_asset_has_a_description_an_owner_a_group_kinds_the_sessions_and_the_pool_of_its_root():
@@ -189,7 +188,7 @@ def test_two_roots_have_two_pools():
 
 
 def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its_own(launch, eve, tables):
-    both = settings_for(eve, factor_sets=("SPY_uni_mc_3000", "SPY_uni_mc_1000"))
+    both = settings_for(eve, factor_sets=BOTH_SETS)
     done = launch(both, known_at(tables, NIGHT), NIGHT)
     assert done.success
     second = [name for name in engine.stores(both) if name.endswith("_uni_mc_1000")]

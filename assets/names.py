@@ -1,0 +1,43 @@
+"""Asset keys: the store's name, but for a factor set's stores `FACTOR_SET/DATASET`, which the lineage page can show."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipeline import engine
+from pipeline.datasets import DatasetSpec
+from pipeline.run import specs
+from pipeline.settings import Settings
+
+SOURCE_TABLES = dg.AssetKey("source_tables")
+PUBLICATION = dg.AssetKey("publication")
+MARKET_DATA = "market_data"
+
+
+def factor_set_of(spec: DatasetSpec) -> str:
+    """Factor set of a store, "" for one that all factor sets share."""
+    return dict(spec.attributes)["factor_set_id"]
+
+
+def key_of(spec: DatasetSpec) -> dg.AssetKey:
+    """The asset of a store. The page shortens `ds_erm3_betas_SPY_uni_mc_3000` beyond recognition."""
+    factor_set = factor_set_of(spec)
+    return dg.AssetKey([factor_set, spec.dataset_id] if factor_set else [spec.name])
+
+
+def inputs_of(settings: Settings, spec: DatasetSpec) -> list[dg.AssetKey]:
+    """The assets that a store is computed from; shared stores are computed from the source's tables too."""
+    own = {factor_set_of(spec), ""}
+    stores = [
+        key_of(other)
+        for other in specs(settings).values()
+        if other.dataset_id in spec.lineage and factor_set_of(other) in own
+    ]
+    return stores if factor_set_of(spec) else [SOURCE_TABLES, *stores]
+
+
+def last_stores(settings: Settings) -> list[dg.AssetKey]:
+    """The stores that no other one is computed from: when they are staged, all are."""
+    everything = specs(settings)
+    read = {key for spec in everything.values() for key in inputs_of(settings, spec)}
+    return [key_of(everything[name]) for name in engine.stores(settings) if key_of(everything[name]) not in read]

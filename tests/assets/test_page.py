@@ -1,0 +1,201 @@
+"""A walk through Dagster's pages in a real browser, as a person of the data team would do it.
+
+apt-get install chromium chromium-driver
+pytest -m browser tests/assets/test_page.py            # screenshots are left in the test's directory
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.deployment import Deployment
+from assets.partitions import range_tags
+from pipeline.calendar import xnys
+from pipeline.read import history, read_manifest
+from tests.assets.browser import Browser, browser, free_port, wait_until_it_answers
+from tests.engine import faults
+from tests.engine.conftest import EVE, NIGHT
+from tests.engine.market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, settings_for
+
+REPOSITORY = Path(__file__).parents[2]
+BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]
+HEDGE, BETAS = f"{FACTOR_SET}/ds_erm3_hedge_weights", f"{FACTOR_SET}/ds_erm3_betas"
+
+pytestmark = pytest.mark.browser
+
+
+@dataclass(frozen=True)
+class Server:
+    """`dagster dev` on a root that is published through EVE and on which one night has failed."""
+
+    address: str
+    root: Path
+
+    def ask(self, query: str) -> Any:
+        """An answer of the page's own interface."""
+        body = json.dumps({"query": query}).encode()
+        request = urllib.request.Request(f"{self.address}/graphql", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["data"]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Runs, the newest first."""
+        query = "{runsOrError{... on Runs{results{runId status tags{key value}}}}}"
+        return list(self.ask(query)["runsOrError"]["results"])
+
+
+@pytest.fixture(scope="module")
+def server(published_eve, tables, tmp_path_factory) -> Iterator[Server]:
+    work = tmp_path_factory.mktemp("dagster")
+    home, root = work / "home", Path(shutil.copytree(published_eve, work / "root", symlinks=True))
+    home.mkdir()
+    shutil.copy(REPOSITORY / "dagster.yaml", home)
+    environment = os.environ | {
+        "DAGSTER_HOME": str(home),
+        "ERM3_ROOT": str(root),
+        "ERM3_SIMULATED": MARKET.model_dump_json(),
+        "ERM3_MODEL": MODEL.model_dump_json(),
+        "ERM3_AUDIT": AUDIT.model_dump_json(),
+    }
+    fail_a_night(home, root, tables)
+    port = free_port()
+    with open(work / "dagster.log", "w") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("dagster"), "dev", "--port", str(port)],
+            cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until_it_answers(f"{address}/server_info", process)
+        yield Server(address, root)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def fail_a_night(home: Path, root: Path, tables) -> None:
+    """A nightly run with the fault of a lost cross term, recorded on the server's instance."""
+    with pytest.MonkeyPatch.context() as planted:
+        planted.setenv("DAGSTER_HOME", str(home))
+        faults.no_cross_term(planted)
+        definitions = build_definitions(settings_for(root), Deployment(), known_at(tables, NIGHT))
+        with dg.DagsterInstance.get() as instance:
+            done = definitions.resolve_job_def("nightly").execute_in_process(
+                instance=instance, tags=range_tags(NIGHT, NIGHT), raise_on_error=False
+            )
+    assert not done.success
+
+
+@pytest.fixture(scope="module")
+def page(server, tmp_path_factory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+        print(f"screenshots: {opened.pictures}")
+
+
+def test_the_lineage_page_shows_the_way_from_the_source_to_the_publication(server, page):
+    page.open(f"{server.address}/asset-groups")
+    for group in ("market_data", FACTOR_SET, "publication"):
+        page.wait_for(group)
+    page.picture("lineage")
+    groups = "%2C".join(f"global%40global%3A{group}" for group in ("market_data", FACTOR_SET, "publication"))
+    page.resize(2400, 1600)
+    page.open(f"{server.address}/asset-groups?expanded={groups}")
+    for asset in ("source_tables", "ds_daily", "ds_masks", "ds_erm3_betas", "ds_erm3_hedge_weights", "ds_erm3_returns"):
+        page.wait_for(asset)
+    page.picture("lineage_of_all_assets")
+    page.resize()
+
+
+def test_the_page_of_a_failed_check_says_by_how_much_and_where(server, page):
+    page.open(f"{server.address}/assets/{HEDGE}?view=checks&checkDetail=net_market_beta")
+    page.wait_for("Latest execution")
+    for said in ("Failed", "market beta left by the L3 hedge", "worst value", "bound", "worst cells"):
+        page.wait_for(said)
+    page.wait_for(NIGHT)
+    page.picture("failed_check")
+
+
+def test_the_page_of_the_failed_run_says_what_now(server, page):
+    (failed,) = server.runs()
+    page.open(f"{server.address}/runs/{failed['runId']}")
+    page.wait_for("net_market_beta")
+    page.wait_for("nothing is published")
+    page.picture("failed_run")
+    assert read_manifest(server.root)["complete_through"] == EVE
+
+
+def test_a_backfill_of_forty_sessions_from_the_page_ends_as_one_run(server, page):
+    page.open(f"{server.address}/asset-groups")
+    page.click("//button[contains(., 'Materialize all')]")
+    page.click("//*[normalize-space(text())='Show all partitions']")
+    page.write("//input[starts-with(@placeholder, 'ex: ')]", f"[{BACKFILL[0]}...{BACKFILL[-1]}]")
+    page.click("//*[normalize-space(text())='Partition selection']")  # leaves the field, which then is read
+    page.wait_for("40 partitions")
+    page.picture("backfill")
+    page.click("//button[normalize-space(.)='Launch backfill']")
+    page.wait_for("Created backfill")
+    run = wait_for_the_end(server)
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert run["status"] == "SUCCESS"
+    assert tags["dagster/backfill"]
+    assert len([r for r in server.runs() if "dagster/backfill" in {t["key"] for t in r["tags"]}]) == 1
+    assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == (
+        BACKFILL[0],
+        BACKFILL[-1],
+    )
+    assert read_manifest(server.root)["complete_through"] == BACKFILL[-1]
+    assert len(history(server.root)) == 2
+    page.open(f"{server.address}/runs/{run['runId']}")
+    page.wait_for("RUN_SUCCESS")
+    page.picture("backfill_run")
+
+
+def wait_for_the_end(server: Server, patience: float = 300.0) -> dict[str, Any]:
+    """The newest run, once it has ended."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        newest = server.runs()[0]
+        if newest["status"] in ("SUCCESS", "FAILURE", "CANCELED") and len(server.runs()) > 1:
+            return newest
+        time.sleep(2)
+    raise AssertionError(f"no run ended within {patience:.0f} s: {server.runs()}")
+
+
+def test_the_page_of_a_materialisation_shows_figures_tables_and_plots(server, page):
+    page.resize(height=2600)
+    page.open(f"{server.address}/assets/{BETAS}?view=partitions&partition={BACKFILL[-1]}")
+    for said in ("coverage of subsector", "share of NaN by variable", "worst errors", "betas_recomputed", "made from"):
+        page.wait_for(said)
+    page.picture("materialisation")
+    for title in ("coverage over the last year", "betas by level at the last session"):
+        page.click(f"//tr[contains(., '{title}')]//*[normalize-space(text())='[Show Markdown]']")
+        picture = f"//img[@alt='{title}']"
+        page.find(picture)
+        width = "return document.evaluate(arguments[0], document, null, 9, null).singleNodeValue.naturalWidth"
+        assert page.script(width, picture) > 300, "the picture is there and was drawn"
+        page.picture(title.replace(" ", "_"))
+        page.click("//button[normalize-space(.)='Close']")
+
+
+def test_the_page_of_an_asset_shows_units_owners_and_how_to_open_it(server, page):
+    page.resize()
+    page.open(f"{server.address}/assets/ds_daily")
+    for said in ("open_dataset", "Closing price as traded [USD].", "erm3", "market_data", "float32 (teo, symbol)"):
+        page.wait_for(said)
+    page.picture("asset")
