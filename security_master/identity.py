@@ -279,36 +279,46 @@ class _Resolver:
         numbers = [a for a in version.anchors if not a.type.endswith("figi")]
         by_figi = self._same_kind(self.registry.holders(figis), version)
         by_number = self._same_kind(self.registry.holders(numbers), version)
+        linked = [
+            s for s in self._linked_by_ticker_change(episode, instant) if not self._figis_differ(s, version, instant)
+        ]
         if by_figi:
             named = list(dict.fromkeys(by_figi + by_number))
             if len(named) > 1:
                 return _Open("identifiers_disagree", tuple(named), "its identifiers belong to different securities")
-            return _Same(by_figi[0], "figi")
+            return self._identified(episode, by_figi[0], "figi", linked, instant)
         by_number = [s for s in by_number if not self._figis_differ(s, version, instant)]
         if len(by_number) > 1:
             return _Open("identifiers_disagree", tuple(by_number), "its ISIN or CUSIP belongs to several securities")
-        linked = [
-            s for s in self._linked_by_ticker_change(episode, instant) if not self._figis_differ(s, version, instant)
-        ]
         if by_number:
-            return self._same_number(episode, by_number[0], linked, instant)
+            return self._identified(episode, by_number[0], "isin_or_cusip", linked, instant)
         if len(linked) > 1:
             return _Open("ticker_change_unclear", tuple(linked), "the ticker change fits several securities")
         if linked:
             return _Same(linked[0], "ticker_change")
         return self._same_code(episode, instant) or self._same_issuer(episode, instant) or _New()
 
-    def _same_number(self, episode: Episode, sec_id: str, linked: list[str], instant: str) -> _Outcome:
-        """An ISIN or CUSIP that one security has carried. Vendors repeat them, so two lines at once are a question."""
+    def _identified(self, episode: Episode, sec_id: str, rule: str, linked: list[str], instant: str) -> _Outcome:
+        """An identifier that one security has carried: the same one, unless it is listed elsewhere at the same time.
+
+        Vendors repeat identifiers, so two codes at once are a question. It is a move, and no question, when a ticker
+        change says so, or when a FIGI's whole history is delivered anew under another code.
+        """
         meeting = [
             other
             for other in self.of_security[sec_id]
-            if other.vendor_code != episode.vendor_code and self._overlap(other, episode, instant)
+            if other.vendor_code != episode.vendor_code
+            and self._overlap(other, episode, instant)
+            and not (rule == "figi" and self._moved_with_history(other, episode, instant))
         ]
         if meeting and sec_id not in linked:
-            detail = f"same ISIN or CUSIP as {meeting[0].key}, which is listed at the same time"
-            return _Open("two_codes_one_number", (sec_id,), detail)
-        return _Same(sec_id, "isin_or_cusip")
+            detail = f"carries an identifier of {meeting[0].key}, which is listed at the same time"
+            return _Open("two_codes_one_identifier", (sec_id,), detail)
+        return _Same(sec_id, rule)
+
+    def _moved_with_history(self, before: Episode, after: Episode, instant: str) -> bool:
+        """Whether a listing was delivered later than another with the same start."""
+        return before.start(instant) == after.start(instant) and before.known_from < after.known_from
 
     def _linked_by_ticker_change(self, episode: Episode, instant: str) -> list[str]:
         """Securities that, by a ticker change, go on as this episode under another vendor code."""

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from security_master import labels, lineage, panels, resolution, schema
-from security_master.build import FACT_TABLES
 from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
+from security_master.derive import FACT_TABLES
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker

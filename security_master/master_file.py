@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ Contents = dict[str, pd.DataFrame]
 def columns_of(table: str) -> list[str]:
     """The columns of a table but for the row number, which follows from the order."""
     return [name for name in schema.column_types(table) if name != "row_id"]
+
+
+def frame_of_rows(table: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Rows of a table, in the order of its columns, as a frame."""
+    names = columns_of(table)
+    values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return schema.typed_frame(dict(zip(names, values, strict=True)), table)
 
 
 def read_contents(connection: sqlite3.Connection) -> Contents:

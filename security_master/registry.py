@@ -35,6 +35,12 @@ class Entry:
     known_from: str
     batch_id: str
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The row of `id_registry`."""
+        anchor = (self.anchor.type, self.anchor.value, self.since)
+        return (*anchor, self.sec_id, self.rule, self.known_from, self.batch_id)
+
 
 @dataclass(frozen=True)
 class Minted:
@@ -95,6 +101,10 @@ class Registry:
     def holders(self, anchors: Iterable[Anchor]) -> list[str]:
         """Ids that any of the anchors stands for, each once, in the order recorded."""
         return list(dict.fromkeys(sec_id for anchor in anchors for sec_id in self._by_anchor.get(anchor, ())))
+
+    def in_order(self) -> list[Entry]:
+        """All entries by instant, then anchor."""
+        return sorted(self.entries.values(), key=lambda e: (e.known_from, e.anchor.type, e.anchor.value, e.since))
 
     def listing(self, value: str) -> Entry | None:
         """The entry of a listing, `vendor_code|first_session`."""

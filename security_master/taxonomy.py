@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from security_master import schema
+from security_master.dates import date_text
 
 UNCLASSIFIED = "0"
 """Code of a stock whose industry is not known. It is never the nearest other code."""
@@ -77,6 +80,53 @@ def checked(taxonomy: pd.DataFrame, factor_etfs: pd.DataFrame) -> None:
                     f"factor_etfs: the proxies of {etf} go round in a circle: {' -> '.join([*seen, proxy])}"
                 )
             seen.append(proxy)
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The taxonomy and factor ETFs in force, and all versions that there have been."""
+
+    version: str
+    taxonomy: pd.DataFrame
+    factor_etfs: pd.DataFrame
+    earlier: list[tuple[str, pd.DataFrame, pd.DataFrame]]
+
+
+def configuration_of(
+    tables: Mapping[str, pd.DataFrame], versions: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]]
+) -> Configuration:
+    """The delivered tables, else those of the last version there has been, else the shipped ones.
+
+    Raises TaxonomyError for tables that contradict themselves.
+    """
+    last = versions[-1] if versions else ("", None, None)
+    taxonomy = _delivered(tables.get("taxonomy"), TAXONOMY_COLUMNS)
+    factor_etfs = _delivered(tables.get("factor_etfs"), FACTOR_ETF_COLUMNS)
+    if taxonomy is None:
+        taxonomy = last[1] if last[1] is not None else _delivered(shipped("taxonomy"), TAXONOMY_COLUMNS)
+    if factor_etfs is None:
+        usual = _delivered(shipped("factor_etfs"), FACTOR_ETF_COLUMNS)
+        factor_etfs = last[2] if last[2] is not None else usual
+    assert taxonomy is not None
+    assert factor_etfs is not None
+    checked(taxonomy, factor_etfs)
+    version = taxonomy_version(taxonomy, factor_etfs)
+    earlier = [row for row in versions if row[0] != version]
+    return Configuration(version, taxonomy, factor_etfs, earlier)
+
+
+def _delivered(frame: pd.DataFrame | None, columns: Sequence[str]) -> pd.DataFrame | None:
+    if frame is None or frame.empty:
+        return None
+    data: dict[str, list[str]] = {}
+    for name in columns:
+        if name not in frame.columns:
+            data[name] = [""] * len(frame)
+        elif name == "first_session":
+            data[name] = [date_text(value) for value in frame[name]]
+        else:
+            data[name] = [str(value).strip() for value in frame[name].fillna("")]
+    return pd.DataFrame(data, columns=list(columns), dtype=object)
 
 
 def read_configurations(connection: sqlite3.Connection) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:

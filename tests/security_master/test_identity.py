@@ -16,6 +16,7 @@ from security_master import (
     UnknownTicker,
     decide,
 )
+from security_master.identity import resolve_identities
 from security_master.registry import Anchor, Registry, opaque_id
 from tests.security_master.tables import build, change, delisting, evening, listing, table
 
@@ -71,9 +72,14 @@ AMBIGUOUS: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
         listing("C", "2010-04-01", isin=ISIN, cusip="999999999"),
     ),
     (
-        "two_codes_one_number",
+        "two_codes_one_identifier",
         [listing("GOOGL", "2004-08-19", isin=ISIN)],
         listing("GOOG", "2014-04-03", isin=ISIN),
+    ),
+    (
+        "two_codes_one_identifier",  # one FIGI on two lines that trade side by side
+        [listing("GOOGL", "2004-08-19", share_class_figi=FIGI)],
+        listing("GOOG", "2014-04-03", share_class_figi=FIGI),
     ),
     (
         "same_claim",  # same code and issuer, after years away
@@ -222,7 +228,7 @@ def test_later_evidence_settles_an_open_question(tmp_path: Path) -> None:
     assert old == new
     with pytest.raises(UnknownTicker):
         master.resolve("NEW", "2010-04-05", known_as_of="2010-04-06T00:00:00Z")
-    assert master.queue(known_as_of="2010-04-06T00:00:00Z")["kind"].tolist() == ["two_codes_one_number"]
+    assert master.queue(known_as_of="2010-04-06T00:00:00Z")["kind"].tolist() == ["two_codes_one_identifier"]
 
 
 def test_a_ticker_change_known_too_late_leaves_both_ids_and_asks(tmp_path: Path) -> None:
@@ -352,6 +358,20 @@ def test_swapped_identifiers_stop_also_when_the_rows_are_revised_in_place(tmp_pa
     ]
     with pytest.raises(IdentityGuard, match="would change 2 known ids"):
         build(path, batch_id="next", previous=path, securities=swapped)
+
+
+def test_a_build_that_forgets_the_registry_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault: ids made anew from the evidence of today, as a change of the id scheme would make them."""
+    path = tmp_path / "m.sqlite"
+    build(path, securities=[listing("A", "2006-01-03")])[0].close()
+    monkeypatch.setattr(
+        "security_master.build.resolve_identities",
+        lambda listings, decisions, prior: resolve_identities(listings, decisions, None),
+    )
+    enriched = [listing("A", "2006-01-03", share_class_figi=FIGI)]
+    with pytest.raises(IdentityGuard, match="would get another id") as caught:
+        build(path, batch_id="next", previous=path, securities=enriched)
+    assert caught.value.report.changed == ("A|2006-01-03",)
 
 
 def test_with_keep_ids_the_registry_stands_and_the_contradiction_is_queued(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from security_master import SecurityMaster, schema
-from security_master.build import FACT_TABLES
+from security_master.derive import FACT_TABLES
 from security_master.evidence import ROW_TABLES
 
 A, B = "SAAAAAAAA", "SBBBBBBBB"

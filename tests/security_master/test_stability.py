@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from security_master import SecurityMaster, build_master
-from security_master.build import FACT_TABLES
+from security_master.derive import FACT_TABLES
 from tests.security_master.tables import build, change, evening, listing, table
 
 FULL = ("securities", "ticker_changes", "classification", "shares", "splits", "spin_offs", "delistings")
@@ -194,7 +194,7 @@ def test_another_vendor_with_other_codes_finds_the_ids_by_identifier(tmp_path: P
     assert report.minted == ()
     figis = other["share_class_figi"] != ""
     kinds = {q.kind for q in report.open_questions}
-    assert kinds == {"two_codes_one_number"}
+    assert kinds == {"two_codes_one_identifier"}
     assert len(report.open_questions) == int((~figis).sum())
 
 
