@@ -22,15 +22,17 @@ from pipeline.model.link_betas import (
     MS,
     MU,
     SECTOR_ON_MARKET,
+    SPARE,
     SS,
     SU,
     SUB_ON_MARKET,
     SUB_ON_SECTOR,
     UU,
-    factor_products,
+    W,
+    factor_sums,
 )
 from pipeline.model.reasons import DegenerateReason
-from pipeline.model.window import LANES, copy_row, count_missing, next_run, split_missing, stock_sums, window_sums
+from pipeline.model.window import LANES, next_run, split_missing, window_sums
 
 _TOO_FEW_OBS = int(DegenerateReason.TOO_FEW_OBS)
 _ZERO_VARIANCE = int(DegenerateReason.ZERO_VARIANCE)
@@ -323,25 +325,16 @@ _STAR_M2, _STAR_M3, _STAR_S3, _UM = range(9, 13)
 CLEANED = 13
 
 
-@kernel("void(f8[:,::1], i8, f8[:,::1], i8, f8[:,::1], i8, i8, f8, f8[:,::1])")
+@kernel("void(f8[:,::1], f8[::1], f8[:,::1], i8, i8, f8, f8[:,::1])")
 def clean_factors(
-    gram: Floats,
-    gram_at: int,
-    weight: Floats,
-    weight_at: int,
-    link: Floats,
-    link_at: int,
-    count: int,
-    alpha: float,
-    out: Floats,
+    gram: Floats, weight2: Floats, link: Floats, link_at: int, count: int, alpha: float, out: Floats
 ) -> None:
-    """out (CLEANED, >= count) from window sums of raw factors; each input is read from its own first column on.
+    """out (CLEANED, >= count) from window sums of raw factors, (GRAM, >= count); link is read from column link_at on.
 
     Inverses are NaN where cancellation has eaten the digits of a cleaned factor, and then so is all that uses them.
     """
-    g = slice(gram_at, gram_at + count)
-    mm, ms, mu, ss, su, uu = gram[MM, g], gram[MS, g], gram[MU, g], gram[SS, g], gram[SU, g], gram[UU, g]
-    sw, sw2 = weight[0, weight_at : weight_at + count], weight[1, weight_at : weight_at + count]
+    mm, ms, mu, ss, su, uu = gram[MM], gram[MS], gram[MU], gram[SS], gram[SU], gram[UU]
+    sw, sw2 = gram[W], weight2
     at = slice(link_at, link_at + count)
     sm, um, us = link[SECTOR_ON_MARKET, at], link[SUB_ON_MARKET, at], link[SUB_ON_SECTOR, at]
     for j in range(count):
@@ -495,7 +488,7 @@ def _blank(beta: Floats, se: Floats, n_obs: Codes, reason: Bytes, level: int, i:
 
 @kernel(
     "void(f8[:,::1], f8[:,::1], f8[:,::1], i8, i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1], f8[:,:,::1], f8[:,:,::1],"
-    "u1[:,::1], i8, i8, i8, f8[::1], f8[::1], f8[::1], b1, i8, f8, f8, f8,"
+    "u1[:,::1], i8, i8, i8, f8[::1], f8[::1], f8[::1], f8[::1], b1, i8, f8, f8, f8,"
     "f8[:,:,::1], f8[:,:,::1], i2[:,:,::1], u1[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], i8[::1], u1[::1])"
 )
 def cascade_tile(
@@ -514,8 +507,9 @@ def cascade_tile(
     start: int,
     stop: int,
     weights: Floats,
-    weights2: Floats,
     ages: Floats,
+    weights2: Floats,
+    ages2: Floats,
     huber: bool,
     min_obs: int,
     epsilon: float,
@@ -534,7 +528,7 @@ def cascade_tile(
     """Sessions [start, stop) of every stock of r (n, T).
 
     cleaned: (P, CLEANED, C) of each pair, not read by `huber`; link, complete: of the `FactorPanel` of these sessions
-    weights, weights2: (window + 1,) by age, and their squares; ages: of `oldest_first`
+    weights: (window + 1,) by age; ages: the same `oldest_first`; weights2, ages2: their squares
     Outputs (3, n, T'); the columns of [start, stop) are overwritten: NaN (0) where not wanted. Scratch: `scratch`.
     """
     window = weights.size - 1
@@ -542,21 +536,21 @@ def cascade_tile(
     columns = count + window - 1
     none = filled.shape[0] - 1
     here = slice(start, start + columns + LANES)
-    rows, x, sums = columns_of[:2], columns_of[2:11], columns_of[11:16]
-    own_gram, own_weight, own = columns_of[16:25], columns_of[25:27], columns_of[27:40]
-    rss, row, ok = columns_of[40], rows[0], rows[1]
+    rows, x, sums = columns_of[:2], columns_of[2:8], columns_of[8:13]
+    own_gram, own = columns_of[13:24], columns_of[24:37]
+    own_weight2, rss, row, ok = columns_of[37], columns_of[38], rows[0], rows[1]
     rows[:, columns:] = 0.0
     lanes[:, :] = 0.0
     w_ok, w, y, x_, wx, wy = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
     sw, sw2 = total_weights(ages)
     m = filled[market, here]
 
+    gaps = -1
     for i in range(r.shape[0]):
         done = start
         begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], start, stop)
         if begin < stop:
-            split_missing(r[i, start : start + columns], row, ok)
-            count_missing(ok, missing)
+            gaps = split_missing(r[i, start : start + columns], row, ok, missing, gaps)
         while begin < stop:
             depth, reason2, reason3 = ladder(market, s_etf, u_etf)
             for level in range(3):
@@ -581,29 +575,18 @@ def cascade_tile(
                 run = slice(c, c + length + window - 1)
                 cells = slice(c, c + length)
                 phase = (first + begin) % window
-                stock_sums(
-                    row[run],
-                    m[run],
-                    s[run],
-                    u[run],
-                    length,
-                    phase,
-                    weights,
-                    ages,
-                    sums[RR],
-                    sums[RM],
-                    sums[RS],
-                    sums[RU],
-                    sums[R],
+                window_sums(
+                    *(row[run], row[run], m[run], s[run], u[run], length, phase, weights, ages),
+                    *(sums[RR], sums[RM], sums[RS], sums[RU], sums[R]),
                 )
                 factors, at = cleaned[p], c
                 if missing[c + length + window - 1] != missing[c]:
-                    factor_products(ok[run], m[run], s[run], u[run], x)
-                    window_sums(x, 6, length, phase, weights, own_gram)
-                    copy_row(ok[run], x[0])
-                    window_sums(x, 1, length, phase, weights, own_weight)
-                    window_sums(x, 1, length, phase, weights2, own_weight[1:])
-                    clean_factors(own_gram, 0, own_weight, 0, link[p], c, length, alpha, own)
+                    factor_sums(ok[run], m[run], s[run], u[run], length, phase, weights, ages, False, x, own_gram)
+                    window_sums(
+                        *(ok[run], m[run], m[run], m[run], m[run], length, phase, weights2, ages2),
+                        *(own_gram[SPARE], own_gram[SPARE], own_gram[SPARE], own_gram[SPARE], own_weight2),
+                    )
+                    clean_factors(own_gram, own_weight2, link[p], c, length, alpha, own)
                     factors, at = own, 0
                 rr, rm, rs, ru = sums[RR, :length], sums[RM, :length], sums[RS, :length], sums[RU, :length]
                 sm, us = link[p, SECTOR_ON_MARKET, cells], link[p, SUB_ON_SECTOR, cells]
@@ -692,7 +675,7 @@ def scratch(count: int, ages: Floats, window: int) -> tuple[Floats, Floats, Floa
     """The last arguments of `cascade_tile` for up to `count` sessions; one set per worker."""
     columns = count + window - 1
     return (
-        np.empty((41, columns + LANES)),
+        np.empty((39, columns + LANES)),
         np.empty((6, ages.size)),
         np.empty((3, STATE)),
         np.empty(columns + 1, np.int64),
@@ -708,9 +691,12 @@ def count_reasons(reason: Bytes, wanted: Bools, counts: Ints) -> None:
         for t in range(wanted.shape[1]):
             cells += wanted[i, t]
         for level in range(reason.shape[0]):
-            plain = cells
+            any_reason = 0
             for t in range(reason.shape[2]):
-                if reason[level, i, t] != 0:
-                    counts[level, reason[level, i, t]] += 1
-                    plain -= 1
-            counts[level, 0] += plain
+                any_reason |= reason[level, i, t]
+            counts[level, 0] += cells
+            if any_reason:
+                for t in range(reason.shape[2]):
+                    if reason[level, i, t] != 0:
+                        counts[level, reason[level, i, t]] += 1
+                        counts[level, 0] -= 1

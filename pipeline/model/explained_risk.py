@@ -28,9 +28,10 @@ from pipeline.model.link_betas import (
     M,
     S,
     U,
-    factor_products,
+    W,
+    factor_sums,
 )
-from pipeline.model.window import LANES, copy_row, count_missing, next_run, split_missing, stock_sums, window_sums
+from pipeline.model.window import LANES, next_run, split_missing, window_sums
 
 SHARES = (
     "L1_market_ER",
@@ -153,12 +154,11 @@ _UNIT, _MEAN_M, _MEAN_S, _MEAN_U, _VAR1, _VAR2, _VAR3, _STAR_M2, _STAR_M3, _STAR
 CENTRED = 13
 
 
-@kernel("void(f8[:,::1], i8, f8[::1], f8[:,::1], i8, i8, f8[:,::1])")
-def centre_factors(gram: Floats, gram_at: int, sw: Floats, link: Floats, link_at: int, count: int, out: Floats) -> None:
-    """out (CENTRED, >= count) from window sums of raw factors; gram and link are read from their own columns on."""
-    g = slice(gram_at, gram_at + count)
-    mm, ms, mu, ss, su, uu = gram[MM, g], gram[MS, g], gram[MU, g], gram[SS, g], gram[SU, g], gram[UU, g]
-    m1, s1, u1 = gram[M, g], gram[S, g], gram[U, g]
+@kernel("void(f8[:,::1], f8[:,::1], i8, i8, f8[:,::1])")
+def centre_factors(gram: Floats, link: Floats, link_at: int, count: int, out: Floats) -> None:
+    """out (CENTRED, >= count) from window sums of raw factors, (GRAM, >= count); link is read from link_at on."""
+    mm, ms, mu, ss, su, uu = gram[MM], gram[MS], gram[MU], gram[SS], gram[SU], gram[UU]
+    sw, m1, s1, u1 = gram[W], gram[M], gram[S], gram[U]
     at = slice(link_at, link_at + count)
     sm, um, us = link[SECTOR_ON_MARKET, at], link[SUB_ON_MARKET, at], link[SUB_ON_SECTOR, at]
     for j in range(count):
@@ -243,7 +243,7 @@ def _market_shares(
 
 @kernel(
     "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1],"
-    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
 def _sector_shares(
     rm: Floats,
@@ -258,10 +258,12 @@ def _sector_shares(
     total: Floats,
     left: Floats,
     terms: Floats,
+    market1: Floats,
+    market: Floats,
     sector: Floats,
     residual: Floats,
 ) -> None:
-    """Sector and residual share of L2, in the manner of `_market_shares`."""
+    """L2, in the manner of `_market_shares`. Without gaps in the legs, a factor has one share at all its levels."""
     here = slice(at, at + beta2.size)
     unit, mean_m, mean_s = factors[_UNIT, here], factors[_MEAN_M, here], factors[_MEAN_S, here]
     star_m, var, size = factors[_STAR_M2, here], factors[_VAR2, here], factors[_TERMS2, here]
@@ -277,13 +279,15 @@ def _sector_shares(
         inverse = 1.0 / v0
         verdict[j] = found
         left[j], terms[j] = v2, sizes
-        sector[j] = (v1 - v2) * inverse if found == FITTED else np.nan
-        residual[j] = v2 * inverse if found == FITTED else np.nan
+        known = found == FITTED and v2 == v2
+        market[j] = market1[j] if known else np.nan
+        sector[j] = (v1 - v2) * inverse if known else np.nan
+        residual[j] = v2 * inverse if known else np.nan
 
 
 @kernel(
     "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1], f8[::1],"
-    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+    "u1[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
 def _subsector_shares(
     rm: Floats,
@@ -301,10 +305,14 @@ def _subsector_shares(
     total: Floats,
     left: Floats,
     terms: Floats,
+    market1: Floats,
+    sector2: Floats,
+    market: Floats,
+    sector: Floats,
     subsector: Floats,
     residual: Floats,
 ) -> None:
-    """Subsector and residual share of L3, in the manner of `_market_shares`."""
+    """L3, in the manner of `_sector_shares`."""
     here = slice(at, at + beta3.size)
     unit, mean_m, mean_s, mean_u = (
         factors[_UNIT, here],
@@ -328,15 +336,11 @@ def _subsector_shares(
         found = THROUGH_RESIDUALS if verdict[j] == FITTED and sizes * CANCELLATION >= v0 else verdict[j]
         inverse = 1.0 / v0
         verdict[j] = found
-        subsector[j] = (v2 - v3) * inverse if found == FITTED else np.nan
-        residual[j] = v3 * inverse if found == FITTED else np.nan
-
-
-@kernel("void(f8[::1], f8[::1], f8[::1])")
-def _where_known(share: Floats, residual: Floats, out: Floats) -> None:
-    """A share of the level above that holds at this level too, where this level has a residual."""
-    for j in range(out.size):
-        out[j] = share[j] if residual[j] == residual[j] else np.nan
+        known = found == FITTED and v3 == v3
+        market[j] = market1[j] if known else np.nan
+        sector[j] = sector2[j] if known else np.nan
+        subsector[j] = (v2 - v3) * inverse if known else np.nan
+        residual[j] = v3 * inverse if known else np.nan
 
 
 @kernel(
@@ -379,17 +383,17 @@ def explained_risk_tile(
     columns = count + window - 1
     none = filled.shape[0] - 1
     here = slice(start, start + columns + LANES)
-    row, ok, x, sums = columns_of[0], columns_of[1], columns_of[2:11], columns_of[11:16]
-    own_gram, own_weight, own = columns_of[16:25], columns_of[25:26], columns_of[26:39]
-    total, left, terms, work = columns_of[39], columns_of[40], columns_of[41], columns_of[42:46]
+    row, ok, x, sums = columns_of[0], columns_of[1], columns_of[2:8], columns_of[8:13]
+    own_gram, own = columns_of[13:24], columns_of[24:37]
+    total, left, terms, work = columns_of[37], columns_of[38], columns_of[39], columns_of[40:44]
     m, vm = filled[market, here], valid[market, here]
 
+    gaps = -1
     for i in range(r.shape[0]):
         done = start
         begin, end, s_etf, u_etf = next_run(sector[i], subsector[i], wanted[i], start, stop)
         if begin < stop:
-            split_missing(r[i, start : start + columns], row, ok)
-            count_missing(ok, missing)
+            gaps = split_missing(r[i, start : start + columns], row, ok, missing, gaps)
         while begin < stop:
             depth, _, _ = ladder(market, s_etf, u_etf)
             if done < begin:
@@ -404,28 +408,14 @@ def explained_risk_tile(
             u, vu = filled[u_row, here], valid[u_row, here]
             c, length = begin - start, end - begin
             run, cells, phase = slice(c, c + length + window - 1), slice(c, c + length), (first + begin) % window
-            stock_sums(
-                row[run],
-                m[run],
-                s[run],
-                u[run],
-                length,
-                phase,
-                weights,
-                ages,
-                sums[RR],
-                sums[RM],
-                sums[RS],
-                sums[RU],
-                sums[R],
+            window_sums(
+                *(row[run], row[run], m[run], s[run], u[run], length, phase, weights, ages),
+                *(sums[RR], sums[RM], sums[RS], sums[RU], sums[R]),
             )
             factors, at = centred[p], c
             if missing[c + length + window - 1] != missing[c]:
-                factor_products(ok[run], m[run], s[run], u[run], x)
-                window_sums(x, 9, length, phase, weights, own_gram)
-                copy_row(ok[run], x[0])
-                window_sums(x, 1, length, phase, weights, own_weight)
-                centre_factors(own_gram, 0, own_weight[0], link[p], c, length, own)
+                factor_sums(ok[run], m[run], s[run], u[run], length, phase, weights, ages, True, x, own_gram)
+                centre_factors(own_gram, link[p], c, length, own)
                 factors, at = own, 0
             rr, rm, rs, ru = sums[RR, :length], sums[RM, :length], sums[RS, :length], sums[RU, :length]
             r1, sm, us = sums[R, :length], link[p, SECTOR_ON_MARKET, cells], link[p, SUB_ON_SECTOR, cells]
@@ -452,35 +442,18 @@ def explained_risk_tile(
                 market1,
                 shares[1, i, begin:end],
             )
+            b2, b3, sector2 = beta[1, i, begin:end], beta[2, i, begin:end], shares[3, i, begin:end]
             if depth >= 2:
-                # Without gaps in the legs, the share of a factor is the same at every level that has it.
-                b2, sector2, residual = beta[1, i, begin:end], shares[3, i, begin:end], shares[4, i, begin:end]
-                _sector_shares(rm, rs, r1, sm, factors, at, b1, b2, verdict, total, left, terms, sector2, residual)
-                _where_known(market1, residual, shares[2, i, begin:end])
-                if depth >= 3:
-                    b3, residual = beta[2, i, begin:end], shares[8, i, begin:end]
-                    subsector3 = shares[7, i, begin:end]
-                    _subsector_shares(
-                        rm,
-                        rs,
-                        ru,
-                        r1,
-                        sm,
-                        us,
-                        factors,
-                        at,
-                        b1,
-                        b2,
-                        b3,
-                        verdict,
-                        total,
-                        left,
-                        terms,
-                        subsector3,
-                        residual,
-                    )
-                    _where_known(market1, residual, shares[5, i, begin:end])
-                    _where_known(sector2, residual, shares[6, i, begin:end])
+                _sector_shares(
+                    *(rm, rs, r1, sm, factors, at, b1, b2, verdict, total, left, terms),
+                    *(market1, shares[2, i, begin:end], sector2, shares[4, i, begin:end]),
+                )
+            if depth >= 3:
+                _subsector_shares(
+                    *(rm, rs, ru, r1, sm, us, factors, at, b1, b2, b3, verdict, total, left, terms),
+                    *(market1, sector2, shares[5, i, begin:end], shares[6, i, begin:end]),
+                    *(shares[7, i, begin:end], shares[8, i, begin:end]),
+                )
             for t in range(begin, end):
                 if verdict[t - begin] == THROUGH_RESIDUALS:
                     deep = 0
@@ -520,4 +493,4 @@ def explained_risk_tile(
 def scratch(count: int, window: int) -> tuple[Floats, Ints, Bytes]:
     """The last arguments of `explained_risk_tile` for up to `count` sessions; one set per worker."""
     columns = count + window - 1
-    return np.empty((46, columns + LANES)), np.empty(columns + 1, np.int64), np.empty(count, np.uint8)
+    return np.empty((44, columns + LANES)), np.empty(columns + 1, np.int64), np.empty(count, np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.model.compiled import Bytes, Codes, Floats, Ints, as_input, kernel
 from pipeline.model.link_betas import LinkBetas
+from pipeline.model.window import copy_row, one_assignment
 
 HEDGE_RATIOS = ("L1_market_HR", "L2_market_HR", "L2_sector_HR", "L3_market_HR", "L3_sector_HR", "L3_subsector_HR")
 """Order of the first axis of the hedge ratios."""
@@ -54,6 +55,14 @@ def _links_of_stocks(
     us: Floats,
 ) -> None:
     for i in range(sector.shape[0]):
+        if sector.shape[1] > 0 and one_assignment(sector[i], subsector[i]):
+            s, u = sector[i, 0], subsector[i, 0]
+            pair = pair_of[s + 1, u + 1]
+            if s >= 0 and u >= 0 and pair >= 0:
+                copy_row(on_market[s], sm[i])
+                copy_row(on_market[u], um[i])
+                copy_row(sub_on_sector[pair], us[i])
+                continue
         for t in range(sector.shape[1]):
             s, u = sector[i, t], subsector[i, t]
             pair = pair_of[s + 1, u + 1]

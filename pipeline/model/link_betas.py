@@ -17,7 +17,16 @@ import numpy as np
 
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.params import KernelParams
-from pipeline.model.window import LANES, copy_row, count_missing, decay, split_missing, window_sums
+from pipeline.model.window import (
+    LANES,
+    copy_row,
+    count_missing,
+    decay,
+    next_run,
+    oldest_first,
+    split_missing,
+    window_sums,
+)
 
 # A cleaned factor with less than this share of the raw factor's square sum has no information of its own.
 COLLINEAR = 1e-12
@@ -25,7 +34,8 @@ COLLINEAR = 1e-12
 CANCELLATION = 1e-3
 
 # Rows of FactorPanel.gram.
-MM, MS, MU, SS, SU, UU, M, S, U = range(9)
+MM, MS, MU, SS, SU, UU, W, M, S, U, SPARE = range(11)
+GRAM = 11
 # Rows of FactorPanel.link.
 SECTOR_ON_MARKET, SUB_ON_MARKET, SUB_ON_SECTOR = range(3)
 
@@ -49,10 +59,10 @@ class FactorPanel:
     filled, valid: (E + 1, T + LANES) returns with 0 for missing, and 1/0; the last row is "no ETF" (0, valid); the last
                    columns are there to be read by full vectors, not to be used
     on_market:     (E + 1, C)
-    gram:          (P, 9, C) weighted sums of mm ms mu ss su uu m s u where all legs of the pair are valid
+    gram:          (P, GRAM, C) weighted sums of mm ms mu ss su uu 1 m s u where all legs of the pair are valid
     link:          (P, 3, C) lambda_sm, lambda_um, lambda_us
     complete:      (P, C) 1 where the legs are valid in every session of the window
-    weight:        (2, C) sums of the weights and of their squares over a window without gaps
+    weight2:       (C,) sum of the squared weights of a window without gaps
     """
 
     filled: Floats
@@ -61,7 +71,7 @@ class FactorPanel:
     gram: Floats
     link: Floats
     complete: Bytes
-    weight: Floats
+    weight2: Floats
 
 
 @kernel("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8[::1])")
@@ -87,24 +97,35 @@ def _sub_on_sector_by_residuals(
     return slope + left / square
 
 
-@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1])")
-def factor_products(ok: Floats, m: Floats, s: Floats, u: Floats, x: Floats) -> None:
-    """Rows mm ms mu ss su uu m s u of the sessions where ok is 1, and zeros elsewhere."""
-    for c in range(ok.size):
-        x[MM, c] = ok[c] * m[c] * m[c]
-        x[MS, c] = ok[c] * m[c] * s[c]
-        x[MU, c] = ok[c] * m[c] * u[c]
-        x[SS, c] = ok[c] * s[c] * s[c]
-        x[SU, c] = ok[c] * s[c] * u[c]
-        x[UU, c] = ok[c] * u[c] * u[c]
-        x[M, c] = ok[c] * m[c]
-        x[S, c] = ok[c] * s[c]
-        x[U, c] = ok[c] * u[c]
+@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1], b1, f8[:,::1], f8[:,::1])")
+def factor_sums(
+    ok: Floats,
+    m: Floats,
+    s: Floats,
+    u: Floats,
+    count: int,
+    phase: int,
+    weights: Floats,
+    ages: Floats,
+    means: bool,
+    x: Floats,
+    out: Floats,
+) -> None:
+    """Rows of `FactorPanel.gram` over the sessions where ok is 1; the last three only if `means`. x: (6, *) scratch."""
+    for k in range(ok.size):
+        x[0, k], x[1, k], x[2, k] = m[k] * m[k], m[k] * s[k], m[k] * u[k]
+        x[3, k], x[4, k], x[5, k] = s[k] * s[k], s[k] * u[k], u[k] * u[k]
+    window_sums(*(ok, x[0], x[1], x[2], x[3], count, phase, weights, ages, out[MM], out[MS], out[MU], out[SS], out[W]))
+    window_sums(*(ok, x[4], x[5], m, s, count, phase, weights, ages, out[SU], out[UU], out[M], out[S], out[SPARE]))
+    if means:
+        window_sums(
+            *(ok, u, u, u, u, count, phase, weights, ages, out[U], out[SPARE], out[SPARE], out[SPARE], out[SPARE])
+        )
 
 
 @kernel(
-    "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1],"
-    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[:,::1], f8[:,::1], i8[::1], f8[:,:,::1], i8[::1])"
+    "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1], f8[::1], f8[::1],"
+    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[::1], f8[:,::1], i8[::1], f8[:,:,::1], i8[::1])"
 )
 def _factor_panel(
     filled: Floats,
@@ -117,12 +138,14 @@ def _factor_panel(
     stop: int,
     min_obs: int,
     weights: Floats,
+    ages: Floats,
     weights2: Floats,
+    ages2: Floats,
     on_market: Floats,
     gram: Floats,
     link: Floats,
     complete: Bytes,
-    weight: Floats,
+    weight2: Floats,
     work: Floats,
     missing: Ints,
     own: Floats,
@@ -130,68 +153,69 @@ def _factor_panel(
 ) -> None:
     """Fill the arrays of a `FactorPanel`.
 
-    work, missing, own, gaps_of: scratch, (10, columns), (columns + 1,), (E + 1, 5, C), (E + 1,), the last two zero
-    own: sums of each ETF over the sessions that it shares with the market, in rows em mm ee e m.
+    work, missing: scratch, (8, columns), (columns + 1,)
+    own, gaps_of: scratch, zero, (E + 1, 6, C), (E + 1,): sums of each ETF e over the sessions that it shares with the
+    market, in rows em mm ee e m 1, and how many sessions it does not share.
     """
     window = weights.size - 1
     count = stop - start
     columns = count + window - 1
     phase = (first + start) % window
     none = filled.shape[0] - 1
-    x, joint = work[:9], work[9]
+    x, joint, spare = work[:6], work[6], work[7]
     m = filled[market, start : start + columns]
     vm = valid[market, start : start + columns]
 
-    x[0, :] = 1.0
-    window_sums(x, 1, count, phase, weights, weight)
-    window_sums(x, 1, count, phase, weights2, weight[1:])
+    joint[:] = 1.0
+    window_sums(joint, m, m, m, m, count, phase, weights2, ages2, spare, spare, spare, spare, weight2)
 
     on_market[:, :] = np.nan
-    for e in range(none + 1):
+    for e in range(none, -1, -1):
         if e < none and not used[e]:
             continue
         s = filled[e, start : start + columns]
         vs = valid[e, start : start + columns]
         for c in range(columns):
             joint[c] = vm[c] * vs[c]
-            x[0, c] = joint[c] * m[c] * s[c]
-            x[1, c] = joint[c] * m[c] * m[c]
-            x[2, c] = joint[c] * s[c] * s[c]
-            x[3, c] = joint[c] * s[c]
-            x[4, c] = joint[c] * m[c]
+            x[0, c], x[1, c], x[2, c] = m[c] * s[c], m[c] * m[c], s[c] * s[c]
         count_missing(joint, missing)
         gaps_of[e] = missing[columns]
-        window_sums(x, 5, count, phase, weights, own[e])
-        if e < none:
-            for j in range(count):
-                if window - (missing[j + window] - missing[j]) >= min_obs and own[e, 1, j] > 0.0:
-                    on_market[e, j] = own[e, 0, j] / own[e, 1, j]
+        window_sums(
+            *(joint, x[0], x[1], x[2], s, count, phase, weights, ages),
+            *(own[e, 0], own[e, 1], own[e, 2], own[e, 3], own[e, 5]),
+        )
+        if e == none:
+            window_sums(joint, m, m, m, m, count, phase, weights, ages, own[e, 4], spare, spare, spare, spare)
+            continue
+        for j in range(count):
+            if window - (missing[j + window] - missing[j]) >= min_obs and own[e, 1, j] > 0.0:
+                on_market[e, j] = own[e, 0, j] / own[e, 1, j]
 
     for p in range(pairs.shape[0]):
         u_row = pairs[p, 0] if pairs[p, 0] >= 0 else none
         s_row = pairs[p, 1] if pairs[p, 1] >= 0 else none
         s = filled[s_row, start : start + columns]
         u = filled[u_row, start : start + columns]
-        vs = valid[s_row, start : start + columns]
-        vu = valid[u_row, start : start + columns]
-        for c in range(columns):
-            joint[c] = vm[c] * vs[c] * vu[c]
-        count_missing(joint, missing)
         if gaps_of[s_row] == 0 and gaps_of[u_row] == 0:
-            for c in range(columns):
-                x[0, c] = s[c] * u[c]
-            window_sums(x, 1, count, phase, weights, gram[p, SU:])
-            copy_row(own[s_row, 1], gram[p, MM])
+            missing[:] = 0
+            joint[:] = 1.0
+            window_sums(s, u, u, u, u, count, phase, weights, ages, gram[p, SU], spare, spare, spare, spare)
+            copy_row(own[none, 1], gram[p, MM])
             copy_row(own[s_row, 0], gram[p, MS])
             copy_row(own[u_row, 0], gram[p, MU])
             copy_row(own[s_row, 2], gram[p, SS])
             copy_row(own[u_row, 2], gram[p, UU])
-            copy_row(own[s_row, 4], gram[p, M])
+            copy_row(own[none, 5], gram[p, W])
+            copy_row(own[none, 4], gram[p, M])
             copy_row(own[s_row, 3], gram[p, S])
             copy_row(own[u_row, 3], gram[p, U])
         else:
-            factor_products(joint, m, s, u, x)
-            window_sums(x, 9, count, phase, weights, gram[p])
+            vs = valid[s_row, start : start + columns]
+            vu = valid[u_row, start : start + columns]
+            for c in range(columns):
+                joint[c] = vm[c] * vs[c] * vu[c]
+            count_missing(joint, missing)
+            factor_sums(joint, m, s, u, count, phase, weights, ages, True, x, gram[p])
         copy_row(on_market[s_row], link[p, SECTOR_ON_MARKET])
         copy_row(on_market[u_row], link[p, SUB_ON_MARKET])
         for j in range(count):
@@ -218,8 +242,9 @@ def fill_factors(etf: Floats) -> tuple[Floats, Floats]:
     """(filled, valid) of `FactorPanel` from raw ETF returns (E, T)."""
     filled = np.zeros((etf.shape[0] + 1, etf.shape[1] + LANES))
     valid = np.ones_like(filled)
+    missing = np.empty(etf.shape[1] + 1, np.int64)
     for e in range(etf.shape[0]):
-        split_missing(etf[e], filled[e], valid[e])
+        split_missing(etf[e], filled[e], valid[e], missing, -1)
     return filled, valid
 
 
@@ -244,10 +269,10 @@ def factor_panel(
         filled,
         valid,
         on_market=np.empty((filled.shape[0], count)),
-        gram=np.empty((n_pairs, 9, count)),
+        gram=np.empty((n_pairs, GRAM, count)),
         link=np.empty((n_pairs, 3, count)),
         complete=np.empty((n_pairs, count), np.uint8),
-        weight=np.empty((2, count)),
+        weight2=np.empty(count),
     )
     _factor_panel(
         filled,
@@ -260,15 +285,17 @@ def factor_panel(
         stop,
         params.min_obs,
         weights,
+        oldest_first(weights),
         weights * weights,
+        oldest_first(weights * weights),
         panel.on_market,
         panel.gram,
         panel.link,
         panel.complete,
-        panel.weight,
-        np.empty((10, count + params.window - 1)),
+        panel.weight2,
+        np.empty((8, count + params.window - 1)),
         np.empty(count + params.window, np.int64),
-        np.zeros((filled.shape[0], 5, count)),
+        np.zeros((filled.shape[0], 6, count)),
         np.zeros(filled.shape[0], np.int64),
     )
     return panel
@@ -279,12 +306,12 @@ def _mark_pairs(sector: Codes, subsector: Codes, wanted: Bools, marks: Ints) -> 
     """marks[sector + 1, subsector + 1] = 1 for each pair that a wanted cell has; returns a row out of range, or -1."""
     rows = marks.shape[0] - 1
     for i in range(wanted.shape[0]):
-        for t in range(wanted.shape[1]):
-            if wanted[i, t]:
-                s, u = sector[i, t], subsector[i, t]
-                if not (-1 <= s < rows and -1 <= u < rows):
-                    return i
-                marks[s + 1, u + 1] = 1
+        begin, end, s, u = next_run(sector[i], subsector[i], wanted[i], 0, wanted.shape[1])
+        while begin < wanted.shape[1]:
+            if not (-1 <= s < rows and -1 <= u < rows):
+                return i
+            marks[s + 1, u + 1] = 1
+            begin, end, s, u = next_run(sector[i], subsector[i], wanted[i], end, wanted.shape[1])
     return -1
 
 

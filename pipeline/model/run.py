@@ -162,7 +162,7 @@ def cascade(
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
         cleaned = np.empty((0 if huber else len(pairs), CLEANED, stop - start))
         for p in range(len(cleaned)):
-            clean_factors(panel.gram[p], 0, panel.weight, 0, panel.link[p], 0, stop - start, alpha, cleaned[p])
+            clean_factors(panel.gram[p], panel.weight2, panel.link[p], 0, stop - start, alpha, cleaned[p])
         cascade_tile(
             r,
             panel.filled,
@@ -179,8 +179,9 @@ def cascade(
             start,
             stop,
             weights,
-            weights * weights,
             ages,
+            weights * weights,
+            oldest_first(weights * weights),
             huber,
             params.min_obs,
             params.huber_epsilon,
@@ -225,7 +226,7 @@ def explained_risk(
     for start, stop, panel in _panels(etf, market, pairs, _used(pairs, len(etf)), first, params):
         centred = np.empty((len(pairs), CENTRED, stop - start))
         for p in range(len(pairs)):
-            centre_factors(panel.gram[p], 0, panel.weight[0], panel.link[p], 0, stop - start, centred[p])
+            centre_factors(panel.gram[p], panel.link[p], 0, stop - start, centred[p])
         explained_risk_tile(
             r,
             panel.filled,

@@ -37,178 +37,100 @@ def oldest_first(weights: Floats) -> Floats:
     return ages
 
 
-@kernel("void(f8[::1], i8, i8, f8[::1], f8[::1])")
-def _one(x: Floats, count: int, phase: int, weights: Floats, out: Floats) -> None:
-    window = weights.size - 1
-    step = weights[1]
-    begin, end = 0, window - phase
-    while begin < count:
-        suffix = 0.0
-        for c in range(end - 1, begin - 1, -1):
-            suffix += weights[end - 1 - c] * x[c]
-            if c < count:
-                out[c] = suffix
-        if phase == 0 or begin > 0:
-            out[begin] = 0.0
-        begin, end = end, end + window
-    begin = window - phase if phase > 0 else 0
-    while begin < count + window - 1:
-        prefix = 0.0
-        for c in range(begin, min(begin + window, count + window - 1)):
-            prefix = step * prefix + x[c]
-            j = c - window + 1
-            if j >= 0:
-                out[j] = weights[c - begin + 1] * out[j] + prefix
-        begin += window
-
-
-@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])")
-def _four(
-    x0: Floats,
-    x1: Floats,
-    x2: Floats,
-    x3: Floats,
-    count: int,
-    phase: int,
-    weights: Floats,
-    out0: Floats,
-    out1: Floats,
-    out2: Floats,
-    out3: Floats,
-) -> None:
-    """`_one` for four rows side by side: four independent chains of additions hide each other's latency."""
-    window = weights.size - 1
-    step = weights[1]
-    begin, end = 0, window - phase
-    while begin < count:
-        s0 = s1 = s2 = s3 = 0.0
-        for c in range(end - 1, begin - 1, -1):
-            w = weights[end - 1 - c]
-            s0 += w * x0[c]
-            s1 += w * x1[c]
-            s2 += w * x2[c]
-            s3 += w * x3[c]
-            if c < count:
-                out0[c] = s0
-                out1[c] = s1
-                out2[c] = s2
-                out3[c] = s3
-        if phase == 0 or begin > 0:
-            out0[begin] = out1[begin] = out2[begin] = out3[begin] = 0.0
-        begin, end = end, end + window
-    begin = window - phase if phase > 0 else 0
-    while begin < count + window - 1:
-        p0 = p1 = p2 = p3 = 0.0
-        for c in range(begin, min(begin + window, count + window - 1)):
-            p0 = step * p0 + x0[c]
-            p1 = step * p1 + x1[c]
-            p2 = step * p2 + x2[c]
-            p3 = step * p3 + x3[c]
-            j = c - window + 1
-            if j >= 0:
-                join = weights[c - begin + 1]
-                out0[j] = join * out0[j] + p0
-                out1[j] = join * out1[j] + p1
-                out2[j] = join * out2[j] + p2
-                out3[j] = join * out3[j] + p3
-        begin += window
-
-
-@kernel("void(f8[:,::1], i8, i8, i8, f8[::1], f8[:,::1])")
-def window_sums(x: Floats, rows: int, count: int, phase: int, weights: Floats, out: Floats) -> None:
-    """out[k, j] = sum of weights[age] * x[k, j : j + window] for each row k < rows and start j < count.
-
-    x: (K, >= count + window - 1), finite; phase: ordinal of column 0 modulo the window; weights: (window + 1,) by age.
-    """
-    k = 0
-    while k + 4 <= rows:
-        _four(x[k], x[k + 1], x[k + 2], x[k + 3], count, phase, weights, out[k], out[k + 1], out[k + 2], out[k + 3])
-        k += 4
-    while k < rows:
-        _one(x[k], count, phase, weights, out[k])
-        k += 1
-
-
 @kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1],f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
+    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1],"
+    "f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
 )
-def stock_sums(
-    r: Floats,
-    m: Floats,
-    s: Floats,
-    u: Floats,
+def window_sums(
+    y: Floats,
+    a: Floats,
+    b: Floats,
+    c: Floats,
+    d: Floats,
     count: int,
     phase: int,
     weights: Floats,
     ages: Floats,
-    rr: Floats,
-    rm: Floats,
-    rs: Floats,
-    ru: Floats,
-    r1: Floats,
+    ya: Floats,
+    yb: Floats,
+    yc: Floats,
+    yd: Floats,
+    y1: Floats,
 ) -> None:
-    """`window_sums` of r*r, r*m, r*s, r*u and r, with the products made on the way; bit for bit the same sums.
+    """Weighted sums of y a, y b, y c, y d and y over the windows that start at columns 0 to count - 1.
 
-    ages: (>= window,) the weights of a window's rows, oldest first. Each loop is written for slices that start where it
-    does, and without a condition inside, which is what makes it fast.
+    y, a, b, c, d: (>= count + window - 1,), finite; phase: ordinal of column 0 modulo the window
+    weights: (window + 1,) by age; ages: (>= window,) the same, oldest first; outputs: (>= count,)
+
+    Five sums side by side hide each other's latency, so that one alone costs no less. Each loop runs over slices that
+    start where it does and has no condition inside.
     """
     window = weights.size - 1
     step = weights[1]
     begin, end = 0, window - phase
     while begin < count:
-        a0 = a1 = a2 = a3 = a4 = 0.0
+        s0 = s1 = s2 = s3 = s4 = 0.0
         edge = min(max(count, begin), end)
         beyond = end - edge
-        x0, x1, x2, x3, w = r[edge:end], m[edge:end], s[edge:end], u[edge:end], ages[window - beyond : window]
+        x, x0, x1, x2, x3 = y[edge:end], a[edge:end], b[edge:end], c[edge:end], d[edge:end]
+        w = ages[window - beyond : window]
         for k in range(beyond - 1, -1, -1):
-            a0 += w[k] * (x0[k] * x0[k])
-            a1 += w[k] * (x0[k] * x1[k])
-            a2 += w[k] * (x0[k] * x2[k])
-            a3 += w[k] * (x0[k] * x3[k])
-            a4 += w[k] * x0[k]
-        within = edge - begin
-        x0, x1, x2, x3 = r[begin:edge], m[begin:edge], s[begin:edge], u[begin:edge]
-        w = ages[window - beyond - within : window - beyond]
-        o0, o1, o2, o3, o4 = rr[begin:edge], rm[begin:edge], rs[begin:edge], ru[begin:edge], r1[begin:edge]
-        for k in range(within - 1, -1, -1):
-            a0 += w[k] * (x0[k] * x0[k])
-            a1 += w[k] * (x0[k] * x1[k])
-            a2 += w[k] * (x0[k] * x2[k])
-            a3 += w[k] * (x0[k] * x3[k])
-            a4 += w[k] * x0[k]
-            o0[k], o1[k], o2[k], o3[k], o4[k] = a0, a1, a2, a3, a4
+            s0 += w[k] * (x[k] * x0[k])
+            s1 += w[k] * (x[k] * x1[k])
+            s2 += w[k] * (x[k] * x2[k])
+            s3 += w[k] * (x[k] * x3[k])
+            s4 += w[k] * x[k]
+        x, x0, x1, x2, x3 = y[begin:edge], a[begin:edge], b[begin:edge], c[begin:edge], d[begin:edge]
+        w = ages[window - (end - begin) : window - beyond]
+        o0, o1, o2, o3, o4 = ya[begin:edge], yb[begin:edge], yc[begin:edge], yd[begin:edge], y1[begin:edge]
+        for k in range(edge - begin - 1, -1, -1):
+            s0 += w[k] * (x[k] * x0[k])
+            s1 += w[k] * (x[k] * x1[k])
+            s2 += w[k] * (x[k] * x2[k])
+            s3 += w[k] * (x[k] * x3[k])
+            s4 += w[k] * x[k]
+            o0[k], o1[k], o2[k], o3[k], o4[k] = s0, s1, s2, s3, s4
         if phase == 0 or begin > 0:
-            rr[begin] = rm[begin] = rs[begin] = ru[begin] = r1[begin] = 0.0
+            # The window that is exactly this block is all prefix.
+            ya[begin] = yb[begin] = yc[begin] = yd[begin] = y1[begin] = 0.0
         begin, end = end, end + window
     begin = window - phase if phase > 0 else 0
     stop = count + window - 1
     while begin < stop:
-        p0 = p1 = p2 = p3 = p4 = 0.0
+        s0 = s1 = s2 = s3 = s4 = 0.0
         end = min(begin + window, stop)
         edge = max(begin, min(window - 1, end))
-        x0, x1, x2, x3 = r[begin:edge], m[begin:edge], s[begin:edge], u[begin:edge]
+        x, x0, x1, x2, x3 = y[begin:edge], a[begin:edge], b[begin:edge], c[begin:edge], d[begin:edge]
         for k in range(edge - begin):
-            p0 = step * p0 + x0[k] * x0[k]
-            p1 = step * p1 + x0[k] * x1[k]
-            p2 = step * p2 + x0[k] * x2[k]
-            p3 = step * p3 + x0[k] * x3[k]
-            p4 = step * p4 + x0[k]
-        x0, x1, x2, x3 = r[edge:end], m[edge:end], s[edge:end], u[edge:end]
+            s0 = step * s0 + x[k] * x0[k]
+            s1 = step * s1 + x[k] * x1[k]
+            s2 = step * s2 + x[k] * x2[k]
+            s3 = step * s3 + x[k] * x3[k]
+            s4 = step * s4 + x[k]
+        x, x0, x1, x2, x3 = y[edge:end], a[edge:end], b[edge:end], c[edge:end], d[edge:end]
         j = edge - window + 1
-        o0, o1, o2, o3, o4 = rr[j:], rm[j:], rs[j:], ru[j:], r1[j:]
+        o0, o1, o2, o3, o4 = ya[j:], yb[j:], yc[j:], yd[j:], y1[j:]
         join = weights[edge - begin + 1 :]
         for k in range(end - edge):
-            p0 = step * p0 + x0[k] * x0[k]
-            p1 = step * p1 + x0[k] * x1[k]
-            p2 = step * p2 + x0[k] * x2[k]
-            p3 = step * p3 + x0[k] * x3[k]
-            p4 = step * p4 + x0[k]
-            o0[k] = join[k] * o0[k] + p0
-            o1[k] = join[k] * o1[k] + p1
-            o2[k] = join[k] * o2[k] + p2
-            o3[k] = join[k] * o3[k] + p3
-            o4[k] = join[k] * o4[k] + p4
+            s0 = step * s0 + x[k] * x0[k]
+            s1 = step * s1 + x[k] * x1[k]
+            s2 = step * s2 + x[k] * x2[k]
+            s3 = step * s3 + x[k] * x3[k]
+            s4 = step * s4 + x[k]
+            o0[k] = join[k] * o0[k] + s0
+            o1[k] = join[k] * o1[k] + s1
+            o2[k] = join[k] * o2[k] + s2
+            o3[k] = join[k] * o3[k] + s3
+            o4[k] = join[k] * o4[k] + s4
         begin += window
+
+
+@kernel("void(f8[::1], i8[::1])")
+def count_missing(valid: Floats, missing: Ints) -> None:
+    """missing[c] = sessions before column c whose `valid` is not 1, (valid.size + 1,)."""
+    missing[0] = 0
+    for c in range(valid.size):
+        missing[c + 1] = missing[c] + (0 if valid[c] == 1.0 else 1)
 
 
 @kernel("void(f8[::1], f8[::1])")
@@ -218,16 +140,33 @@ def copy_row(source: Floats, target: Floats) -> None:
         target[c] = source[c]
 
 
-@kernel("void(f8[::1], f8[::1], f8[::1])")
-def split_missing(x: Floats, filled: Floats, valid: Floats) -> None:
-    """filled = x with 0 where there is no return, valid = 1 where there is one, else 0; one row of sessions.
+@kernel("i8(f8[::1], f8[::1], f8[::1], i8[::1], i8)")
+def split_missing(x: Floats, filled: Floats, valid: Floats, missing: Ints, gaps_before: int) -> int:
+    """One row of sessions, split: filled = x with 0 where there is no return, valid = 1 where there is one, else 0.
 
-    filled and valid may be longer than x; what is beyond is left alone.
+    missing[c] = sessions without a return before column c, (x.size + 1,). Integers are exact under subtraction.
+    filled and valid may be longer than x; what is beyond is left alone. Returns the gaps of this row; gaps_before is
+    what the last call into the same arrays returned, -1 for none: between two complete rows, valid and missing stay.
     """
+    gaps = 0
     for c in range(x.size):
         ok = abs(x[c]) < ABSURD
         filled[c] = x[c] if ok else 0.0
-        valid[c] = 1.0 if ok else 0.0
+        gaps += 0 if ok else 1
+    if gaps > 0 or gaps_before != 0:
+        for c in range(x.size):
+            valid[c] = 1.0 if abs(x[c]) < ABSURD else 0.0
+        count_missing(valid[: x.size], missing)
+    return gaps
+
+
+@kernel("b1(i2[::1], i2[::1])")
+def one_assignment(sector: Codes, subsector: Codes) -> bool:
+    """Whether all sessions have the first one's ETFs."""
+    differs = 0
+    for t in range(sector.size):
+        differs |= (sector[t] ^ sector[0]) | (subsector[t] ^ subsector[0])
+    return differs == 0
 
 
 @kernel("UniTuple(i8, 4)(i2[::1], i2[::1], b1[::1], i8, i8)")
@@ -242,6 +181,11 @@ def next_run(sector: Codes, subsector: Codes, wanted: Bools, start: int, stop: i
         begin += 1
     if begin == stop:
         return stop, stop, -1, -1
+    all_wanted = 0
+    for t in range(begin, stop):
+        all_wanted += wanted[t]
+    if all_wanted == stop - begin and one_assignment(sector[begin:stop], subsector[begin:stop]):
+        return begin, stop, sector[begin], subsector[begin]
     end = begin + 1
     t = begin + 1
     while t < stop and t - end < LONGEST_SKIP:
@@ -251,11 +195,3 @@ def next_run(sector: Codes, subsector: Codes, wanted: Bools, start: int, stop: i
             end = t + 1
         t += 1
     return begin, end, sector[begin], subsector[begin]
-
-
-@kernel("void(f8[::1], i8[::1])")
-def count_missing(valid: Floats, missing: Ints) -> None:
-    """missing[c] = sessions without a return before column c; (size + 1,). Integers: exact under subtraction."""
-    missing[0] = 0
-    for c in range(missing.size - 1):
-        missing[c + 1] = missing[c] + (0 if valid[c] == 1.0 else 1)

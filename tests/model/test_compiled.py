@@ -1,0 +1,120 @@
+"""How the kernels are compiled and called: the cache, no allocation, read-only and odd inputs, empty ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import pipeline.model
+from pipeline.model import KernelParams, cascade, industry_aggregates, link_betas, shrink
+from pipeline.model.compiled import kernel
+from tests.model.market import assert_same_bits, assert_same_cascade, make_market, with_trouble
+
+ROOM = Path(pipeline.model.__file__).parent
+
+
+def run(code: str, *path: Path) -> str:
+    """Output of a fresh interpreter."""
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_second_process_compiles_nothing():
+    misses = run(
+        "import pipeline.model, importlib, pkgutil\n"
+        "names = [m.name for m in pkgutil.iter_modules(pipeline.model.__path__, 'pipeline.model.')]\n"
+        "rooms = [importlib.import_module(name) for name in names]\n"
+        "kernels = {id(v): v for room in rooms for v in vars(room).values() if hasattr(v, 'overloads')}\n"
+        "print(len(kernels), sum(sum(k.stats.cache_misses.values()) for k in kernels.values()))",
+        ROOM.parent.parent,
+    )
+    kernels, compiled = map(int, misses.split())
+    assert kernels > 25
+    assert compiled == 0
+
+
+def test_an_edit_of_a_called_file_reaches_the_kernels_that_call_it(tmp_path):
+    """Numba's own cache looks at the caller's file alone and would go on returning 1."""
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "__init__.py").touch()
+    (room / "compiled.py").write_text((ROOM / "compiled.py").read_text())
+    callee = "from room.compiled import kernel\n@kernel('f8(f8)')\ndef inner(x: float) -> float:\n    return x * {}\n"
+    caller = "from room.compiled import kernel\nfrom room.callee import inner\n"
+    caller += "@kernel('f8(f8)')\ndef outer(x: float) -> float:\n    return inner(x)\n"
+    (room / "caller.py").write_text(caller)
+    for factor in (1.0, 2.0):
+        (room / "callee.py").write_text(callee.format(factor))
+        assert float(run("from room.caller import outer; print(outer(1.0))", tmp_path)) == factor
+
+
+def test_a_kernel_that_allocates_does_not_compile():
+    with pytest.raises(numba.core.errors.NumbaError):
+
+        @kernel("f8(i8)")
+        def allocates(n: int) -> float:
+            return np.zeros(n).sum()
+
+
+@pytest.mark.parametrize("estimator", ["ols", "huber"])
+def test_arrays_from_another_process_are_read_only_and_welcome(estimator):
+    params = KernelParams(estimator, 30, 12, 20.0)
+    market = with_trouble(make_market(6, 20, 30))
+    whole = market.cascade(params)
+    shares, _ = market.explained_risk(whole.beta, params)
+    for array in (market.r, market.etf, market.sector, market.subsector, market.wanted, whole.beta):
+        array.flags.writeable = False
+    assert_same_cascade(whole, market.cascade(params))
+    assert_same_bits(shares, market.explained_risk(whole.beta, params)[0])
+
+
+def test_layout_and_dtype_of_the_inputs_do_not_matter():
+    params = KernelParams("huber", 30, 12, 20.0)
+    market = make_market(6, 20, 30)
+    whole = market.cascade(params)
+    sideways = cascade(
+        np.asfortranarray(market.r),
+        np.asfortranarray(market.etf),
+        0,
+        market.sector.astype(np.int64),
+        np.asfortranarray(market.subsector),
+        np.asfortranarray(market.wanted),
+        market.first,
+        params,
+    )
+    assert_same_cascade(whole, sideways)
+
+
+def test_inputs_are_left_as_they_were():
+    params = KernelParams("huber", 30, 12, 20.0)
+    market = with_trouble(make_market(6, 20, 30))
+    before = [a.copy() for a in (market.r, market.etf, market.sector, market.subsector, market.wanted)]
+    market.explained_risk(market.cascade(params).beta, params)
+    for kept, now in zip(before, (market.r, market.etf, market.sector, market.subsector, market.wanted), strict=True):
+        assert kept.tobytes() == now.tobytes()
+
+
+def test_no_stocks_and_nothing_wanted_give_empty_answers():
+    params = KernelParams("huber", 30, 12, None)
+    market = make_market(3, 5, 30)
+    none = market.pick([])
+    assert none.cascade(params).beta.shape == (3, 0, 5)
+    assert none.explained_risk(np.empty((3, 0, 5)), params)[0].shape == (9, 0, 5)
+    market.wanted[:] = False
+    out = market.cascade(params)
+    assert np.isnan(out.beta).all()
+    assert out.counts.sum() == 0
+    assert out.reasons == {"L1": {}, "L2": {}, "L3": {}}
+    assert link_betas(market.etf, 0, np.empty((0, 2), np.int16), 0, params).sub_on_sector.shape == (0, 5)
+    nobody = np.empty((0, 5))
+    codes = np.empty((0, 5), np.int16)
+    assert shrink(nobody, nobody, codes, codes, nobody, nobody > 0, 5)[0].shape == (0, 5)
+    out = industry_aggregates(nobody, codes, codes, nobody, nobody > 0, np.array([1010], np.int16))
+    assert out.n_companies.tolist() == [[0] * 5]
