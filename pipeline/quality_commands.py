@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,14 +18,12 @@ from pipeline.calendar import xnys
 from pipeline.daily import WHOLE_SESSION
 from pipeline.decisions import Decision, Verdict, append_decision, recorded_decisions
 from pipeline.findings import RULES
-from pipeline.input_steps import FINDINGS_FILE
 from pipeline.quality import market_correlation
-from pipeline.quality_report import html_report, named, worst
+from pipeline.quality_report import html_report, named, published_findings, worst
 from pipeline.read import open_dataset
 from pipeline.settings import Settings, SimulatedMarket
 from pipeline.sources import SourceError
 from pipeline.store import StoreError
-from pipeline.store.filesystem import open_objects
 from pipeline.views import published_master
 
 app = typer.Typer(
@@ -71,7 +68,7 @@ def list_(
     if rule is not None and rule not in RULES:
         raise typer.BadParameter(f"there is no rule {rule!r}; there are {', '.join(RULES)}")
     where = _root(root)
-    rows, tickers = _findings(where)
+    rows, tickers = published_findings(where)
     if not flags:
         rows = rows[rows["outcome"] == "quarantine"]
     if rule is not None:
@@ -137,7 +134,7 @@ def report(
 ) -> None:
     """One HTML page: counts by rule, a calendar of quarantined cells, the worst findings."""
     where = _root(root)
-    rows, tickers = _findings(where)
+    rows, tickers = published_findings(where)
     if rows.empty:
         out.print("nothing was found; no report is written")
         return
@@ -247,16 +244,3 @@ def _odd_months(settings: Settings) -> pd.DataFrame:
 
 def _root(root: str | None) -> str:
     return root or Settings().root
-
-
-def _findings(root: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Published findings, and the tickers of the securities that they name."""
-    content = open_objects(root).read(FINDINGS_FILE)
-    if content is None:
-        raise StoreError(f"{root} has no {FINDINGS_FILE}: publish a run there first (erm3 run, erm3 demo)")
-    rows = pd.read_parquet(io.BytesIO(content))
-    with published_master(root) as master:
-        ids = np.array(sorted(set(rows["sec_id"]) & set(master.roster()["sec_id"])), dtype=object)
-        last = xnys().sessions[int(rows["detected_at"].max())] if len(rows) else xnys().sessions[0]
-        labels = master.labels(ids, last)[0]
-    return rows, dict(zip(ids, labels, strict=True))

@@ -6,6 +6,7 @@ Works on the findings that are published beside the stores (`quality_findings.pa
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.calendar import xnys
 from pipeline.findings import RULES
+from pipeline.input_steps import FINDINGS_FILE
+from pipeline.store import StoreError
+from pipeline.store.filesystem import open_objects
+from pipeline.views import published_master
 
 WORST = 20
-_SHADES = ("#eef1f4", "#fde3c8", "#f9b98a", "#ee7f4f", "#c9402c", "#7f1d1d")
+SHADES = ("#eef1f4", "#fde3c8", "#f9b98a", "#ee7f4f", "#c9402c", "#7f1d1d")
+
+
+def published_findings(root: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Published findings, and the tickers of the securities that they name. Raises StoreError where there are none."""
+    content = open_objects(root).read(FINDINGS_FILE)
+    if content is None:
+        raise StoreError(f"{root} has no {FINDINGS_FILE}: publish a run there first (erm3 run, erm3 demo)")
+    rows = pd.read_parquet(io.BytesIO(content))
+    with published_master(root) as master:
+        ids = np.array(sorted(set(rows["sec_id"]) & set(master.roster()["sec_id"])), dtype=object)
+        last = xnys().sessions[int(rows["detected_at"].max())] if len(rows) else xnys().sessions[0]
+        labels = master.labels(ids, last)[0]
+    return rows, dict(zip(ids, labels, strict=True))
 
 
 def counts_by_rule(findings: pd.DataFrame) -> pd.DataFrame:
@@ -45,26 +64,33 @@ def quarantined_by_session(findings: pd.DataFrame) -> pd.Series:
     return cells.groupby("session").size().rename("cells")
 
 
+def calendar(findings: pd.DataFrame, sessions: NDArray[Any], first: int, last: int) -> pd.DataFrame:
+    """day, year, week (0 to 53), weekday (Monday is 0), quarantined cells and shade (of SHADES) of each session."""
+    days = sessions[first : last + 1].astype("datetime64[D]")
+    new_year = days.astype("datetime64[Y]").astype("datetime64[D]")
+    weekday_of_new_year = (new_year.astype(np.int64) + 3) % 7
+    week, weekday = np.divmod((days - new_year).astype(np.int64) + weekday_of_new_year, 7)
+    cells = quarantined_by_session(findings).reindex(range(first, last + 1), fill_value=0).to_numpy(np.int64)
+    shade = np.where(cells == 0, 0, np.minimum(1 + np.log2(np.maximum(cells, 1)).astype(int), len(SHADES) - 1))
+    year = new_year.astype("datetime64[Y]").astype(np.int64) + 1970
+    return pd.DataFrame({"day": days, "year": year, "week": week, "weekday": weekday, "cells": cells, "shade": shade})
+
+
 def heat_map(findings: pd.DataFrame, sessions: NDArray[Any], first: int, last: int) -> str:
     """An SVG calendar, one row of weeks per year, one square per session, darker with more quarantined cells."""
-    counts = quarantined_by_session(findings)
-    days = sessions[first : last + 1].astype("datetime64[D]")
-    years = days.astype("datetime64[Y]")
     cell, gap, left, row_height = 9, 2, 46, 5 * 11 + 16
     squares = []
-    for k, year in enumerate(np.unique(years)):
+    shown = calendar(findings, sessions, first, last)
+    years = sorted(set(shown["year"]))
+    for k, year in enumerate(years):
         top = k * row_height + 14
         squares.append(f'<text x="0" y="{top + 32}" font-size="13">{year}</text>')
-        monday = int((year.astype("datetime64[D]").astype(np.int64) + 3) % 7)  # weekday of 1 January, Monday is 0
-        for day in days[years == year]:
-            of_year = int((day - year.astype("datetime64[D]")).astype(int))
-            week, weekday = divmod(of_year + monday, 7)
-            n = int(counts.get(first + int(np.searchsorted(days, day)), 0))
-            shade = _SHADES[0] if n == 0 else _SHADES[min(1 + int(np.log2(n)), len(_SHADES) - 1)]
-            x, y = left + week * (cell + gap), top + weekday * (cell + gap)
-            title = f"<title>{day}: {n} quarantined</title>"
-            squares.append(f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{shade}">{title}</rect>')
-    width, height = left + 54 * (cell + gap), len(np.unique(years)) * row_height + 14
+        for one in shown[shown["year"] == year].itertuples(index=False):
+            x, y = left + one.week * (cell + gap), top + one.weekday * (cell + gap)
+            title = f"<title>{one.day:%Y-%m-%d}: {one.cells} quarantined</title>"
+            fill = SHADES[one.shade]
+            squares.append(f'<rect x="{x}" y="{y}" width="{cell}" height="{cell}" fill="{fill}">{title}</rect>')
+    width, height = left + 54 * (cell + gap), len(years) * row_height + 14
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{"".join(squares)}</svg>'
 
 
