@@ -90,7 +90,7 @@ def daily_panel(
     roster = np.asarray(sec_ids, dtype=object)
     if not 0 <= first <= last:
         raise ValueError(f"expected 0 <= first <= last, found first={first}, last={last}")
-    refuse_batch_faults(facts, first, last, decisions)
+    decided = refuse_batch_faults(facts, first, last, decisions)
     shape = len(roster), last - first + 1
     arrays = {name: np.full(shape, np.nan) for name in ("close", "volume", "ret")}
     flags = np.zeros(shape, np.int16)
@@ -130,15 +130,21 @@ def daily_panel(
         findings.append(block.findings())
     findings.append(panel_findings(arrays["ret"], _events_by_kind(facts, roster, first, last), first))
     known = facts.findings
-    findings.append(known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster)])
+    findings += [known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster)], decided]
     return DailyPanel(
         roster, first, last, arrays["close"], arrays["volume"], arrays["ret"], flags, concat_findings(findings)
     )
 
 
-def refuse_batch_faults(facts: Facts, first: int, last: int, decisions: pd.DataFrame | None = None) -> None:
-    """Raise BatchFault when a delivery of [first, last] is wrong as a whole and nobody decided about it."""
+def refuse_batch_faults(facts: Facts, first: int, last: int, decisions: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Faults of the deliveries of [first, last] that somebody decided about. Raises BatchFault for any other."""
     faults = delivery_faults(facts, first, last)
+    refuse_undecided(faults, decisions)
+    return faults
+
+
+def refuse_undecided(faults: pd.DataFrame, decisions: pd.DataFrame | None) -> None:
+    """Raise BatchFault for the faults, of a whole session or of all dates of a security, that nobody decided about."""
     if decisions is not None and len(faults):
         decided = decisions[["sec_id", "session"]].astype({"sec_id": "str"})
         sessions = decided.loc[decided["sec_id"] == WHOLE_SESSION, "session"]

@@ -282,6 +282,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     (run.scratch / "master.json").write_text(json.dumps(build))
     run.attributes["security_master_build"] = report.build_id  # type: ignore[index]
     facts = build_facts(tables, run.master, run.calendar, run.settings.rules, run.restated_as_of)
+    facts = input_steps.compare_deliveries(run, facts)
     save_facts(since(facts, run.reads_from - lookback(run.settings.rules)), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
@@ -352,6 +353,7 @@ def scope(run: Run, name: str) -> Scope:
 
 def publish(run: Run) -> Publication | None:
     """Make all staged stores live with one switch; None when nothing differs from what is published."""
+    input_steps.add_findings(run)
     return promote(run.stage, stores(run.settings), run.calendar.sessions)
 
 

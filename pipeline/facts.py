@@ -226,22 +226,20 @@ def _unowned(
 ) -> pd.DataFrame:
     """One finding for each vendor code whose rows belong to no security on their date."""
     dates = frame[date_column].to_numpy("datetime64[D]")
-    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "visible": visible})
-    by_code = rows.groupby("code", sort=True).agg(n=("date", "size"), first=("date", "min"), last=("date", "max"))
-    by_code["visible"] = rows.groupby("code", sort=True)["visible"].min()
-    session = calendar.on_or_after(by_code["first"].to_numpy("datetime64[D]"))
+    seen = np.maximum(calendar.on_or_after(dates), visible)
+    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
+    rows = rows.sort_values(["code", "seen", "date"]).drop_duplicates("code")  # what follows is not known yet
     return findings_frame(
         sec_id="",
-        session=session,
+        session=calendar.on_or_after(rows["date"].to_numpy("datetime64[D]")),
         rule="no_security",
-        observed=by_code["n"].to_numpy(float),
-        expected=0.0,
+        observed=np.nan,
+        expected=np.nan,
         evidence=[
-            f"{name}: {row.n} rows of {code} dated {row.first:%Y-%m-%d}..{row.last:%Y-%m-%d} belong to no security"
-            for code, row in zip(by_code.index, by_code.itertuples(), strict=True)
+            f"{name}: rows of {row.code} from {row.date:%Y-%m-%d} on belong to no security" for row in rows.itertuples()
         ],
-        detected_at=np.maximum(session, by_code["visible"].to_numpy()),
-        index=range(len(by_code)),
+        detected_at=rows["seen"].to_numpy(),
+        index=range(len(rows)),
     )
 
 

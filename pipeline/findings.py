@@ -73,7 +73,8 @@ _RULES = (
     Rule("stale_session", "panel", "stop", "the session repeats the one before"),
     Rule("shifted_code", "panel", "stop", "the dates of one vendor code are shifted"),
     Rule("broken_session", "panel", "stop", "many names break by an impossible factor in one session"),
-    Rule("drift", "drift", "stop", "the vendor rewrote bars that were delivered before"),
+    Rule("rewritten_bar", "drift", "flag", "the vendor rewrote a bar that was published; what is published stays"),
+    Rule("drift", "drift", "stop", "the vendor rewrote too many of the bars that were published"),
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}

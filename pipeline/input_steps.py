@@ -7,12 +7,16 @@ step, so the command line (one process) and Dagster (one process for each step) 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.daily import daily_panel
+from pipeline.daily import daily_panel, refuse_undecided
+from pipeline.drift import DELIVERED_FILE, DRIFT_RULES, delivered_bars, drift, drift_findings
+from pipeline.facts import Facts
+from pipeline.findings import concat_findings
 from pipeline.history import History, WarmUp
 from pipeline.listings import first_listed, of_type
 from pipeline.run import TRADED_SESSIONS, Run
@@ -40,7 +44,9 @@ def stage_daily(run: Run, name: str) -> None:
     store = run.create(name, flags)
     symbols = run.extend(store, _listed(run, STOCK_TYPES))
 
-    findings: list[pd.DataFrame] = []
+    everywhere = run.facts.findings
+    everywhere = everywhere[(everywhere["sec_id"] == "") & everywhere["detected_at"].between(run.first, run.last)]
+    findings = [everywhere]
 
     def values(first: int, last: int) -> Block:
         panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
@@ -63,7 +69,7 @@ def stage_daily(run: Run, name: str) -> None:
         }
 
     _write(run, store, values, kept=("return", "close", "volume", "market_cap"))
-    keep_findings(run, pd.concat(findings, ignore_index=True))
+    _keep_findings(run, name, findings)
 
 
 def _listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
@@ -72,30 +78,72 @@ def _listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
     return first.index[first <= run.last].to_numpy(object)
 
 
-def keep_findings(run: Run, new: pd.DataFrame) -> None:
-    """Publish what the quality rules found beside the stores: the rows published before, then those of this run."""
-    path = run.scratch / FINDINGS_FILE
+def _keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:
+    """What the rules found for one store. Steps may run side by side, so each has a file of its own until the end."""
+    path = run.scratch / f"findings_{name}.parquet"
+    concat_findings(found).to_parquet(path, index=False, compression="zstd")
+
+
+def add_findings(run: Run) -> None:
+    """Publish what the run's rules found beside the stores, in place of earlier rows about the same sessions."""
+    fresh = {name: run.scratch / f"findings_{name}.parquet" for name in ("ds_daily", "ds_etf")}
+    fresh = {name: path for name, path in fresh.items() if path.exists()}
+    if not fresh:
+        return
+    rows = [pd.read_parquet(path) for path in fresh.values()]
     before = run.stage.published_file(FINDINGS_FILE, run.scratch / f"before_{FINDINGS_FILE}")
     if before is not None:
         old = pd.read_parquet(before)
-        new = pd.concat([old[~old["detected_at"].between(run.first, run.last)], new], ignore_index=True)
-    new.to_parquet(path, index=False, compression="zstd")
+        about = [symbol for name in fresh for symbol in run.open(name).symbol]
+        if "ds_daily" in fresh:  # findings about whole sessions come with the stocks
+            about.append("")
+        again = old["detected_at"].between(run.first, run.last) & old["sec_id"].isin(about)
+        rows.append(old[~again])
+    path = run.scratch / FINDINGS_FILE
+    concat_findings(rows).to_parquet(path, index=False, compression="zstd")
     run.stage.add_file(FINDINGS_FILE, path)
 
 
+def compare_deliveries(run: Run, facts: Facts) -> Facts:
+    """The facts with a finding for each bar that was published and that the vendor has rewritten since.
+
+    Raises BatchFault when so many were that somebody should look first. A declared restatement is the way to publish
+    what was rewritten, so it compares nothing. Stages what is delivered now, for the next run to compare with.
+    """
+    now, at = delivered_bars(facts.prices, run.last), run.scratch / f"before_{DELIVERED_FILE}"
+    if (published := run.stage.published_file(DELIVERED_FILE, at)) is not None:
+        before = pd.read_parquet(published)
+        if run.restated_as_of is None:
+            found = drift_findings(drift(before[before["session"] < run.first], facts.prices), run.first)
+            refuse_undecided(found[found["rule"] == "drift"], run.decisions)
+            facts = replace(facts, findings=concat_findings([facts.findings, found]))
+        own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
+        kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
+        now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
+        now = now[now["session"] > now["session"].max() - DRIFT_RULES.sessions]
+    path = run.scratch / DELIVERED_FILE
+    now.to_parquet(path, index=False, compression="zstd")
+    run.stage.add_file(DELIVERED_FILE, path)
+    return facts
+
+
 def stage_etf(run: Run, name: str) -> None:
-    """`ds_etf`: the factor ETFs, by the same code as the stocks."""
+    """`ds_etf`: the factor ETFs, by the same code, rules and decisions as the stocks."""
     if not run.etf_ids[run.etfs.market]:
         raise ValueError(f"the source has no ETF with the ticker {run.settings.market}, the market of the model")
     store = run.create(name)
     etfs = _listed(run, ["etf"])
     symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])
+    findings: list[pd.DataFrame] = []
 
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules)
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        if first >= run.first:
+            findings.append(panel.quarantine[panel.quarantine["sec_id"] != ""])
         return {"return": panel.ret, "close": panel.close, "volume": panel.volume}
 
     _write(run, store, values, kept=("return",))
+    _keep_findings(run, name, findings)
 
 
 def _write(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:

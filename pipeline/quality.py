@@ -1,4 +1,5 @@
-"""The rules about bars, events, sessions and deliveries (those about returns are in `pipeline.outliers`).
+"""The rules about bars, events and sessions (those about returns are in `pipeline.outliers`, about rewritten bars in
+`pipeline.drift`).
 
 Rules that look at one bar or one event give findings; the panel leaves out what they quarantine. Rules that look at a
 whole delivery stop the session before anything is computed (`BatchFault`), unless a person released it. A rule looks at
@@ -16,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.delistings import close_of
-from pipeline.findings import RULES, concat_findings, findings_frame, no_findings
+from pipeline.findings import concat_findings, findings_frame, no_findings
 
 
 @dataclass(frozen=True)
@@ -450,48 +451,3 @@ def market_correlation(
             if not correlation >= rules.market_correlation:
                 rows.append((month, int(use.sum()), correlation))
     return pd.DataFrame(rows, columns=["month", "sessions", "correlation"])
-
-
-@dataclass(frozen=True)
-class Drift:
-    """What a vendor rewrote: `changed` (sec_id, session, field, before, after), as a share of the bars compared."""
-
-    changed: pd.DataFrame
-    compared: int
-
-    @property
-    def share(self) -> float:
-        return len(self.changed) / max(self.compared, 1)
-
-    def hold(self, bound: float = 0.001) -> bool:
-        """Whether so much changed that nothing should be published before somebody has looked."""
-        return self.share > bound
-
-
-def drift(before: pd.DataFrame, after: pd.DataFrame, sessions: int = 30) -> Drift:
-    """Compare two deliveries of bars (`prices` of `Facts`) over the last `sessions` sessions of the earlier one.
-
-    A bar that is replaced by a row with a later `visible` is a declared correction and no drift; only first prints are
-    compared. Volumes are compared too, back-adjusted closes are not (they are rewritten by definition).
-    """
-    end = int(before["session"].max()) if len(before) else 0
-    frames = []
-    for frame in (before, after):
-        rows = frame[(frame["session"] > end - sessions) & (frame["session"] <= end)]
-        rows = rows.assign(sec_id=rows["sec_id"].astype("str")).drop_duplicates(["sec_id", "session"], keep="first")
-        frames.append(rows.set_index(["sec_id", "session"])[["close", "volume"]])
-    was_there, is_there = frames
-    sides = ("_before", "_after")
-    merged = was_there.merge(is_there, how="left", left_index=True, right_index=True, suffixes=sides)
-    changes = []
-    for name in ("close", "volume"):
-        was, now = merged[f"{name}_before"], merged[f"{name}_after"]
-        differs = (was != now) & ~(was.isna() & now.isna())
-        rows = merged[differs].reset_index()[["sec_id", "session", f"{name}_before", f"{name}_after"]]
-        changes.append(rows.set_axis(["sec_id", "session", "before", "after"], axis=1).assign(field=name))
-    return Drift(pd.concat(changes, ignore_index=True), len(merged))
-
-
-def rule_table() -> pd.DataFrame:
-    """All rules with level, outcome and meaning, in the order of the pipeline."""
-    return pd.DataFrame([vars(rule) for rule in RULES.values()])

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from pipeline.daily import refuse_batch_faults
-from pipeline.quality import BatchFault, drift, market_correlation, panel_findings
+from pipeline.drift import Drift, delivered_bars, drift, drift_findings
+from pipeline.quality import BatchFault, market_correlation, panel_findings
 from pipeline.return_flags import ReturnFlag
 from tests.returns.market import ORIGIN, Market, day
 
@@ -137,17 +138,53 @@ def test_a_market_etf_that_goes_its_own_way_is_found():
     assert found["month"].tolist() == [np.datetime64("2020-02")]
 
 
+def delivered(market: Market) -> pd.DataFrame:
+    return delivered_bars(market.facts().prices, ORIGIN + 15)
+
+
 def test_rewritten_history_is_drift_and_a_declared_correction_is_not():
     market = ordinary_market()
-    before = market.facts().prices
+    before = delivered(market)
     same = drift(before, ordinary_market().facts().prices)
-    assert (len(same.changed), same.compared, same.hold()) == (0, len(before), False)
+    assert (len(same.changed), same.compared) == (0, len(before))
+    assert len(before) == 40 * 16
     for row in rows_of(market, 9)[:2]:
         row["close"] = round(row["close"] * 1.02, 2)
     rewritten = drift(before, market.facts().prices)
     assert rewritten.changed["sec_id"].tolist() == NAMES[:2]
-    assert rewritten.hold()
+    rows = drift_findings(rewritten, ORIGIN + 16)
+    assert sorted(rows["rule"]) == ["drift", "rewritten_bar", "rewritten_bar"]
     corrected = ordinary_market()
     for name in NAMES[:2]:
         corrected.bars(name, 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
-    assert not drift(before, corrected.facts().prices).hold()
+    assert drift(before, corrected.facts().prices).changed.empty
+
+
+def test_a_bar_that_is_gone_or_has_another_volume_is_rewritten_and_a_back_adjusted_close_is_not():
+    before = delivered(ordinary_market())
+    market = ordinary_market()
+    gone, other = rows_of(market, 9)[3], rows_of(market, 8)[4]
+    market.rows["prices"] = [row for row in market.rows["prices"] if row is not gone]
+    other["volume"] += 1
+    for row in market.rows["prices"]:
+        row["total_return_close"] = row["close"] * 0.97
+    changed = drift(before, market.facts().prices).changed
+    assert list(zip(changed["sec_id"], changed["session"] - ORIGIN, strict=True)) == [("N03", 9), ("N04", 8)]
+
+
+def test_a_rewritten_bar_among_thousands_is_flagged_and_stops_nothing():
+    changed = drift(delivered(ordinary_market()), ordinary_market().facts().prices).changed
+    one = pd.DataFrame({"sec_id": ["X"], "session": [7], "close_before": [1.0], "close_after": [2.0]})
+    one = one.assign(volume_before=5.0, volume_after=5.0)
+    assert changed.empty
+    assert drift_findings(Drift(one, 1000), 9)["rule"].tolist() == ["rewritten_bar"]
+    assert set(drift_findings(Drift(one, 999), 9)["rule"]) == {"drift", "rewritten_bar"}
+
+
+def test_only_the_sessions_that_an_earlier_run_could_see_are_compared():
+    prices = ordinary_market().facts().prices
+    early = delivered_bars(prices, ORIGIN + 10)
+    assert early["session"].max() == ORIGIN + 10
+    late = ordinary_market()
+    late.bars("N00", 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
+    assert delivered_bars(late.facts().prices, ORIGIN + 10).equals(early)
