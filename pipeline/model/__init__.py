@@ -7,7 +7,14 @@ Definitions: docs/methodology.md.
 """
 
 from pipeline.model.explained_risk import SHARES
-from pipeline.model.hedge import HEDGE_RATIOS, decompose, hedge_ratios, links_of_stocks, lstar_level
+from pipeline.model.hedge import (
+    HEDGE_RATIOS,
+    decompose,
+    hedge_ratios,
+    hedge_ratios_of_stocks,
+    links_of_stocks,
+    lstar_level,
+)
 from pipeline.model.link_betas import LinkBetas
 from pipeline.model.params import KernelParams
 from pipeline.model.reasons import DegenerateReason
@@ -27,6 +34,7 @@ __all__ = [
     "decompose",
     "explained_risk",
     "hedge_ratios",
+    "hedge_ratios_of_stocks",
     "industry_aggregates",
     "link_betas",
     "links_of_stocks",

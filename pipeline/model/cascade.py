@@ -387,22 +387,34 @@ def _market_level(
     n_obs: Codes,
     reason: Bytes,
 ) -> None:
-    """L1 of a run; rss and verdict are for the levels below. factors: of `clean_factors`, from column `at` on."""
+    """L1 of a run; rss and verdict are for the levels below. factors: of `clean_factors`, from column `at` on.
+
+    Here and below, loops are short and choose between values already computed: the compiler turns a choice between
+    computing and not, or a loop over more arrays than it will check for overlap, into one session at a time.
+    """
     here = slice(at, at + beta.size)
     inverse, square, error = factors[_INVERSE1, here], factors[_SQUARE1, here], factors[_ERROR1, here]
     for j in range(beta.size):
-        n = window - (missing_to[j] - missing_from[j])
-        enough = n >= min_obs
         b = rm[j] * inverse[j]
-        left = rr[j] - b * (2.0 * rm[j] - b * square[j])
-        found = FITTED if complete[j] and left > CANCELLATION * rr[j] else THROUGH_RESIDUALS
-        found = found if wanted[j] and (enough or not complete[j]) else NOTHING
-        verdict[j] = found
-        rss[j] = left
-        beta[j] = b if found == FITTED else np.nan
-        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
-        n_obs[j] = n if wanted[j] else 0
-        reason[j] = _TOO_FEW_OBS if wanted[j] and not enough else 0
+        beta[j] = b
+        rss[j] = rr[j] - b * (2.0 * rm[j] - b * square[j])
+    for j in range(beta.size):
+        verdict[j] = FITTED if rss[j] > CANCELLATION * rr[j] else THROUGH_RESIDUALS
+    for j in range(beta.size):
+        n_obs[j] = window - (missing_to[j] - missing_from[j])
+    for j in range(beta.size):
+        n = n_obs[j] if wanted[j] else np.int16(0)
+        n_obs[j] = n
+        reason[j] = np.uint8(_TOO_FEW_OBS) if (wanted[j] != 0) & (n < np.int16(min_obs)) else np.uint8(0)
+    for j in range(beta.size):
+        found = verdict[j] if complete[j] else np.uint8(THROUGH_RESIDUALS)
+        due = (wanted[j] != 0) & ((reason[j] == 0) | (complete[j] == 0))
+        verdict[j] = found if due else np.uint8(NOTHING)
+    for j in range(beta.size):
+        b, e = beta[j], np.sqrt(rss[j] * error[j])
+        fitted = verdict[j] == FITTED
+        beta[j] = b if fitted else np.nan
+        se[j] = e if fitted else np.nan
 
 
 @kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], i8, f8[::1], f8[::1], u1[::1], f8[::1], f8[::1])")
@@ -428,10 +440,11 @@ def _sector_level(
         b = xy * inverse[j]
         left = rss[j] - b * (2.0 * xy - b * square[j])
         found = THROUGH_RESIDUALS if verdict[j] == FITTED and not left > CANCELLATION * rr[j] else verdict[j]
+        e = np.sqrt(left * error[j])
         verdict[j] = found
         rss[j] = left
         beta[j] = b if found == FITTED else np.nan
-        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
+        se[j] = e if found == FITTED else np.nan
 
 
 @kernel(
@@ -464,9 +477,10 @@ def _subsector_level(
         b = xy * inverse[j]
         left = rss[j] - b * (2.0 * xy - b * square[j])
         found = THROUGH_RESIDUALS if verdict[j] == FITTED and not left > CANCELLATION * rr[j] else verdict[j]
+        e = np.sqrt(left * error[j])
         verdict[j] = found
         beta[j] = b if found == FITTED else np.nan
-        se[j] = np.sqrt(left * error[j]) if found == FITTED else np.nan
+        se[j] = e if found == FITTED else np.nan
 
 
 @kernel("void(i2[::1], u1[::1], i2[::1], u1[::1])")
@@ -474,6 +488,7 @@ def _same_sessions(n_above: Codes, reason_above: Bytes, n_obs: Codes, reason: By
     """Counts of a lower level whose legs have no gaps: those of the level above."""
     for j in range(n_obs.size):
         n_obs[j] = n_above[j]
+    for j in range(n_obs.size):
         reason[j] = _LEVEL_ABOVE if reason_above[j] != 0 else 0
 
 

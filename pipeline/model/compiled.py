@@ -57,3 +57,10 @@ def as_input(array: ArrayLike, dtype: type[Scalar]) -> NDArray[Scalar]:
     Arrays that come from another process are read-only, which is another type to a compiled function.
     """
     return np.require(array, dtype, ["C", "W"])
+
+
+def check_out(array: NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Whether a kernel may write into an array that a caller brought. Raises ValueError."""
+    if array.shape != shape or array.dtype != dtype or not (array.flags.c_contiguous and array.flags.writeable):
+        found = f"{array.dtype} {array.shape}"
+        raise ValueError(f"out is {np.dtype(dtype)} {shape}, C-contiguous and writeable; found {found}")

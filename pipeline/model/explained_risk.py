@@ -219,26 +219,34 @@ def _market_shares(
     """Total variance and L1 of a run. factors: of `centre_factors`, from column `at` on.
 
     For the levels below: verdict, total = V0, left = V1, and the size of the terms that V1 is made of; where that is
-    far above V0, cancellation has eaten the digits.
+    far above V0, cancellation has eaten the digits. Short loops over few arrays: in a long one, there are more pairs of
+    arrays that might overlap than the compiler is willing to check, and it does one session at a time.
     """
     here = slice(at, at + beta.size)
     unit, mean_m, var_m = factors[_UNIT, here], factors[_MEAN_M, here], factors[_VAR1, here]
     for j in range(beta.size):
         mean_r = r1[j] * unit[j]
-        raw = rr[j] * unit[j]
-        v0 = raw - mean_r * mean_r
+        v0 = rr[j] * unit[j] - mean_r * mean_r
         b = beta[j]
-        v1 = v0 - b * (2.0 * (rm[j] * unit[j] - mean_r * mean_m[j]) - b * var_m[j])
-        size = b * b * var_m[j]
-        fine = v0 > CANCELLATION * raw and not size * CANCELLATION >= v0
-        found = FITTED if complete[j] and fine else THROUGH_RESIDUALS
-        found = found if wanted[j] and window - (missing_to[j] - missing_from[j]) >= min_obs else NOTHING
+        left[j] = v0 - b * (2.0 * (rm[j] * unit[j] - mean_r * mean_m[j]) - b * var_m[j])
+        terms[j] = b * b * var_m[j]
+        total[j] = v0
+    for j in range(beta.size):
+        v0 = total[j]
+        fine = v0 > CANCELLATION * (rr[j] * unit[j]) and not terms[j] * CANCELLATION >= v0
+        verdict[j] = FITTED if fine else THROUGH_RESIDUALS
+    for j in range(beta.size):
+        found = verdict[j] if complete[j] else np.uint8(THROUGH_RESIDUALS)
+        due = (wanted[j] != 0) & (missing_to[j] - missing_from[j] <= window - min_obs)
+        verdict[j] = found if due else np.uint8(NOTHING)
+    for j in range(beta.size):
+        v0, v1 = total[j], left[j]
         inverse = 1.0 / v0
-        verdict[j] = found
-        total[j], left[j], terms[j] = v0, v1, size
-        variance[j] = v0 if found == FITTED else np.nan
-        market[j] = (v0 - v1) * inverse if found == FITTED else np.nan
-        residual[j] = v1 * inverse if found == FITTED else np.nan
+        explained, rest = (v0 - v1) * inverse, v1 * inverse
+        fitted = verdict[j] == FITTED
+        variance[j] = v0 if fitted else np.nan
+        market[j] = explained if fitted else np.nan
+        residual[j] = rest if fitted else np.nan
 
 
 @kernel(
@@ -277,12 +285,13 @@ def _sector_shares(
         sizes = terms[j] + b * b * size[j]
         found = THROUGH_RESIDUALS if verdict[j] == FITTED and sizes * CANCELLATION >= v0 else verdict[j]
         inverse = 1.0 / v0
+        above, explained, rest = market1[j], (v1 - v2) * inverse, v2 * inverse
         verdict[j] = found
         left[j], terms[j] = v2, sizes
-        known = found == FITTED and v2 == v2
-        market[j] = market1[j] if known else np.nan
-        sector[j] = (v1 - v2) * inverse if known else np.nan
-        residual[j] = v2 * inverse if known else np.nan
+        known = (found == FITTED) & (v2 == v2)
+        market[j] = above if known else np.nan
+        sector[j] = explained if known else np.nan
+        residual[j] = rest if known else np.nan
 
 
 @kernel(
@@ -312,7 +321,7 @@ def _subsector_shares(
     subsector: Floats,
     residual: Floats,
 ) -> None:
-    """L3, in the manner of `_sector_shares`."""
+    """L3, in the manner of `_sector_shares`. `residual` holds V3 on the way."""
     here = slice(at, at + beta3.size)
     unit, mean_m, mean_s, mean_u = (
         factors[_UNIT, here],
@@ -329,18 +338,20 @@ def _subsector_shares(
         cov_u = ru[j] * unit[j] - mean_r * mean_u[j]
         of_u = (cov_u - um[j] * cov_m) - us[j] * cov_s
         b = beta3[j]
-        v2, v0 = left[j], total[j]
         xy = (of_u - (beta1[j] - beta2[j] * sm[j]) * star_m[j]) - beta2[j] * star_s[j]
-        v3 = v2 - b * (2.0 * xy - b * var[j])
-        sizes = terms[j] + b * b * size[j]
-        found = THROUGH_RESIDUALS if verdict[j] == FITTED and sizes * CANCELLATION >= v0 else verdict[j]
-        inverse = 1.0 / v0
-        verdict[j] = found
-        known = found == FITTED and v3 == v3
-        market[j] = market1[j] if known else np.nan
-        sector[j] = sector2[j] if known else np.nan
-        subsector[j] = (v2 - v3) * inverse if known else np.nan
-        residual[j] = v3 * inverse if known else np.nan
+        residual[j] = left[j] - b * (2.0 * xy - b * var[j])
+    for j in range(beta3.size):
+        b = beta3[j]
+        lost = (terms[j] + b * b * size[j]) * CANCELLATION >= total[j]
+        verdict[j] = THROUGH_RESIDUALS if verdict[j] == FITTED and lost else verdict[j]
+    for j in range(beta3.size):
+        v3, inverse = residual[j], 1.0 / total[j]
+        first, second, explained, rest = market1[j], sector2[j], (left[j] - v3) * inverse, v3 * inverse
+        known = (verdict[j] == FITTED) & (v3 == v3)
+        market[j] = first if known else np.nan
+        sector[j] = second if known else np.nan
+        subsector[j] = explained if known else np.nan
+        residual[j] = rest if known else np.nan
 
 
 @kernel(

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.model.cascade import CLEANED, cascade_tile, clean_factors, count_reasons
 from pipeline.model.cascade import scratch as cascade_scratch
-from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, as_input
+from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, as_input, check_out
 from pipeline.model.explained_risk import CENTRED, SHARES, centre_factors, explained_risk_tile
 from pipeline.model.explained_risk import scratch as risk_scratch
 from pipeline.model.link_betas import FactorPanel, LinkBetas, factor_panel, fill_factors, pairs_in_use
@@ -40,6 +40,13 @@ class Cascade:
     n_obs: Codes
     reason: Bytes
     counts: Ints
+
+    @classmethod
+    def empty(cls, stocks: int, sessions: int) -> Cascade:
+        """Arrays for so many cells, to be given to `cascade` as `out`, again and again."""
+        shape = (3, stocks, sessions)
+        counts = np.zeros((3, len(DegenerateReason)), np.int64)
+        return cls(np.empty(shape), np.empty(shape), np.empty(shape, np.int16), np.empty(shape, np.uint8), counts)
 
     @property
     def reasons(self) -> dict[str, dict[str, int]]:
@@ -136,24 +143,23 @@ def cascade(
     wanted: Bools,
     first: int,
     params: KernelParams,
+    out: Cascade | None = None,
 ) -> Cascade:
     """Raw betas with their standard errors, level by level.
 
     r:      (n, T) stock returns, etf: (E, T) ETF returns; NaN missing; column 0 has ordinal `first`
     sector, subsector: (n, T') int16 rows of etf, -1 none: the ETFs of session t clean and fit its whole window
     wanted: (n, T') cells to compute; the others are NaN (0) and cost nothing
+    out:    arrays to write into and to return, of an earlier call or `Cascade.empty`: fresh memory costs as much as
+            the arithmetic of `ols`
     """
     etf = _etf_returns(etf, market, first, params)
     r, sector, subsector, wanted = _cells(r, etf, sector, subsector, wanted, params)
     pairs, pair_of = pairs_in_use(sector, subsector, wanted, len(etf))
-    shape = (3, *wanted.shape)
-    out = Cascade(
-        np.empty(shape),
-        np.empty(shape),
-        np.empty(shape, np.int16),
-        np.empty(shape, np.uint8),
-        np.zeros((3, len(DegenerateReason)), np.int64),
-    )
+    out = out or Cascade.empty(*wanted.shape)
+    for array, dtype in ((out.beta, np.float64), (out.se, np.float64), (out.n_obs, np.int16), (out.reason, np.uint8)):
+        check_out(array, (3, *wanted.shape), dtype)
+    out.counts[:] = 0
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
     work = cascade_scratch(min(BLOCK, wanted.shape[1]), ages, params.window)
@@ -207,11 +213,13 @@ def explained_risk(
     wanted: Bools,
     first: int,
     params: KernelParams,
+    out: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Floats]:
     """(shares, total variance): (9, n, T') in the order of `SHARES`, and (n, T') daily variance V0.
 
     beta: (3, n, T') adjusted; the other arguments as for `cascade`. A level is NaN where its beta, or one above it, is.
     V0 needs min_obs returns; it is 0 for a stock that did not move, whose shares are NaN.
+    out: arrays to write into and to return, in the manner of `cascade`.
     """
     etf = _etf_returns(etf, market, first, params)
     r, sector, subsector, wanted = _cells(r, etf, sector, subsector, wanted, params)
@@ -219,7 +227,9 @@ def explained_risk(
     if beta.shape != (3, *wanted.shape):
         raise ValueError(f"beta is {(3, *wanted.shape)}; found {beta.shape}")
     pairs, pair_of = pairs_in_use(sector, subsector, wanted, len(etf))
-    shares, variance = np.empty((len(SHARES), *wanted.shape)), np.empty(wanted.shape)
+    shares, variance = out or (np.empty((len(SHARES), *wanted.shape)), np.empty(wanted.shape))
+    check_out(shares, (len(SHARES), *wanted.shape), np.float64)
+    check_out(variance, wanted.shape, np.float64)
     weights = decay(params.window, params.half_life)
     ages = oldest_first(weights)
     work = risk_scratch(min(BLOCK, wanted.shape[1]), params.window)

@@ -60,26 +60,44 @@ class Panel:
         return self.wanted.size
 
 
-def ours(panel: Panel, params: KernelParams) -> None:
-    """All outputs: link betas, betas with errors, explained-risk shares, hedge ratios."""
+@dataclass(frozen=True)
+class Outputs:
+    """The arrays of `ours`, brought by the caller as a worker of the pipeline brings those of its tiles."""
+
+    cascade: model.Cascade
+    shares: Floats
+    variance: Floats
+    ratios: Floats
+
+    @classmethod
+    def of(cls, panel: Panel) -> Outputs:
+        cells = panel.wanted.shape
+        shares, ratios = np.empty((len(model.SHARES), *cells)), np.empty((len(model.HEDGE_RATIOS), *cells))
+        return cls(model.Cascade.empty(*cells), shares, np.empty(cells), ratios)
+
+
+def ours(panel: Panel, params: KernelParams, out: Outputs | None = None) -> None:
+    """All outputs: link betas, betas with errors, shares, hedge ratios; in fresh arrays without `out`."""
+    out = out or Outputs.of(panel)
     pairs = np.array([[2, 1]], np.int16)
     links = model.link_betas(panel.etf, 0, pairs, 0, params)
-    done = model.cascade(panel.r, panel.etf, 0, panel.sector, panel.subsector, panel.wanted, 0, params)
+    cells = (panel.r, panel.etf, 0, panel.sector, panel.subsector)
+    done = model.cascade(*cells, panel.wanted, 0, params, out.cascade)
     assert done.unconverged == 0
-    model.explained_risk(panel.r, panel.etf, 0, panel.sector, panel.subsector, done.beta, panel.wanted, 0, params)
-    model.hedge_ratios(done.beta, *model.links_of_stocks(links, pairs, panel.sector, panel.subsector))
+    model.explained_risk(*cells, done.beta, panel.wanted, 0, params, (out.shares, out.variance))
+    model.hedge_ratios_of_stocks(done.beta, links, pairs, panel.sector, panel.subsector, out.ratios)
 
 
 def interleaved(work: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each job; the jobs take turns, so that a busy machine slows all of them."""
+    """Median seconds of each job, in processor time; the jobs take turns, so that a busy machine slows all of them."""
     for job in work.values():
         job()
     taken: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, job in work.items():
-            began = time.perf_counter()
+            began = time.process_time()
             job()
-            taken[name].append(time.perf_counter() - began)
+            taken[name].append(time.process_time() - began)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
@@ -97,12 +115,13 @@ def ols_rows(stocks: int, sessions: int, window: int, rounds: int) -> list[Row]:
     panel, gappy = Panel.of(stocks, sessions, window), Panel.of(stocks, sessions, window, gaps=0.02)
     m, s, u = panel.etf
     by_time = np.ascontiguousarray(panel.r.T)
-    out = np.empty((stocks, 22, panel.r.shape[1]))
+    out, reused = np.empty((stocks, 22, panel.r.shape[1])), Outputs.of(panel)
     big: dict[str, Callable[[], object]] = {
         "floor (arithmetic and memory)": lambda: floor.ols_floor(panel.r, m, s, u, out),
-        "ERM3, complete panel": lambda: ours(panel, EQUAL),
-        "ERM3, 2 % gaps": lambda: ours(gappy, EQUAL),
-        "ERM3, half-life 126": lambda: ours(panel, replace(EQUAL, half_life=126.0)),
+        "ERM3, complete panel": lambda: ours(panel, EQUAL, reused),
+        "ERM3, complete panel, fresh arrays": lambda: ours(panel, EQUAL),
+        "ERM3, 2 % gaps": lambda: ours(gappy, EQUAL, reused),
+        "ERM3, half-life 126": lambda: ours(panel, replace(EQUAL, half_life=126.0), reused),
         "numpy cumulative sums x15 + solve": lambda: peers.cascade_by_sums(
             by_time, m, s, u, window, peers.cumulative_sums
         ),

@@ -18,8 +18,8 @@ def test_the_peers_by_sums_give_our_betas_and_hedge_ratios(sums: peers.Sums) -> 
     found = peers.cascade_by_sums(np.ascontiguousarray(panel.r.T), *panel.etf, WINDOW, sums)
     pairs = np.array([[2, 1]], np.int16)
     ours = model.cascade(panel.r, panel.etf, 0, panel.sector, panel.subsector, panel.wanted, 0, EQUAL)
-    links = model.links_of_stocks(model.link_betas(panel.etf, 0, pairs, 0, EQUAL), pairs, panel.sector, panel.subsector)
-    ratios = model.hedge_ratios(ours.beta, *links)
+    links = model.link_betas(panel.etf, 0, pairs, 0, EQUAL)
+    ratios = model.hedge_ratios_of_stocks(ours.beta, links, pairs, panel.sector, panel.subsector)
     for k, name in enumerate(("beta_m", "beta_s", "beta_u")):
         np.testing.assert_allclose(found[name].T, ours.beta[k], rtol=1e-9)
     for k, name in zip((3, 4, 5), ("hr_m", "hr_s", "hr_u"), strict=True):
@@ -31,5 +31,6 @@ def test_the_regression_peer_gives_the_negative_hedge_ratios() -> None:
     found = peers.statsmodels_cascade(panel.r[0], *panel.etf, WINDOW, full=False)[WINDOW - 1 :]
     pairs = np.array([[2, 1]], np.int16)
     ours = model.cascade(panel.r, panel.etf, 0, panel.sector, panel.subsector, panel.wanted, 0, EQUAL)
-    links = model.links_of_stocks(model.link_betas(panel.etf, 0, pairs, 0, EQUAL), pairs, panel.sector, panel.subsector)
-    np.testing.assert_allclose(found.T, -model.hedge_ratios(ours.beta, *links)[3:, 0], rtol=1e-8)
+    links = model.link_betas(panel.etf, 0, pairs, 0, EQUAL)
+    ratios = model.hedge_ratios_of_stocks(ours.beta, links, pairs, panel.sector, panel.subsector)
+    np.testing.assert_allclose(found.T, -ratios[3:, 0], rtol=1e-8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 
 import pipeline.model
-from pipeline.model import KernelParams, cascade, industry_aggregates, link_betas, shrink
+from pipeline.model import (
+    Cascade,
+    KernelParams,
+    cascade,
+    explained_risk,
+    industry_aggregates,
+    link_betas,
+    shrink,
+)
 from pipeline.model.compiled import kernel
 from tests.model.market import assert_same_bits, assert_same_cascade, make_market, with_trouble
 
@@ -90,6 +99,38 @@ def test_layout_and_dtype_of_the_inputs_do_not_matter():
         params,
     )
     assert_same_cascade(whole, sideways)
+
+
+@pytest.mark.parametrize("estimator", ["ols", "huber"])
+def test_arrays_that_are_used_again_hold_the_same_bits_as_fresh_ones(estimator):
+    """Every cell is written, whatever an earlier tile left in it."""
+    params = KernelParams(estimator, 30, 12, 20.0)
+    market = with_trouble(make_market(6, 20, 30))
+    whole = market.cascade(params)
+    shares, variance = market.explained_risk(whole.beta, params)
+    out = Cascade.empty(6, 20)
+    for array in (out.beta, out.se, out.n_obs, out.reason, out.counts):
+        array[:] = 7
+    of_risk = np.full_like(shares, 7.0), np.full_like(variance, 7.0)
+    arguments = (market.r, market.etf, 0, market.sector, market.subsector)
+    again = cascade(*arguments, market.wanted, market.first, params, out)
+    assert again is out
+    assert_same_cascade(whole, again)
+    again_risk = explained_risk(*arguments, whole.beta, market.wanted, market.first, params, of_risk)
+    assert again_risk[0] is of_risk[0]
+    assert_same_bits(shares, of_risk[0])
+    assert_same_bits(variance, of_risk[1])
+
+
+def test_arrays_of_another_shape_dtype_or_layout_are_refused():
+    params = KernelParams("ols", 30, 12, None)
+    market = make_market(6, 20, 30)
+    arguments = (market.r, market.etf, 0, market.sector, market.subsector, market.wanted, market.first, params)
+    with pytest.raises(ValueError, match=r"out is float64 \(3, 6, 20\).*found float64 \(3, 5, 20\)"):
+        cascade(*arguments, Cascade.empty(5, 20))
+    for wrong in (np.empty((3, 6, 20), np.float32), np.asfortranarray(np.empty((3, 6, 20)))):
+        with pytest.raises(ValueError, match="C-contiguous and writeable"):
+            cascade(*arguments, replace(Cascade.empty(6, 20), se=wrong))
 
 
 def test_inputs_are_left_as_they_were():

@@ -11,6 +11,7 @@ from pipeline.model import (
     KernelParams,
     decompose,
     hedge_ratios,
+    hedge_ratios_of_stocks,
     link_betas,
     links_of_stocks,
     lstar_level,
@@ -62,6 +63,8 @@ def test_both_paths_replicate_the_return_at_every_level(estimator):
     links = link_betas(market.etf, 0, PAIRS, market.first, params)
     lambdas = links_of_stocks(links, PAIRS, market.sector, market.subsector)
     ratios = hedge_ratios(beta, *lambdas)
+    of_stocks = hedge_ratios_of_stocks(beta, links, PAIRS, market.sector, market.subsector)
+    assert of_stocks.tobytes() == ratios.tobytes()
     at = np.arange(market.sessions)
     r, m = market.r[:, 39:], market.etf[0, 39:]
     s, u = market.etf[market.sector, 39 + at], market.etf[market.subsector, 39 + at]
