@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.calendar import xnys
+from pipeline.settlement import ex_sessions
 from pipeline.share_counts import leave_out_jumps
 from pipeline.sources.tables import SourceTables
 
@@ -126,11 +128,13 @@ def _drop_repeated(
 ) -> pd.DataFrame:
     """An event that comes again, the same but for an ex-date at most DUPLICATE_DAYS away, counts once.
 
-    The row that was known first stays (of two known together, the one that goes ex first): when the second arrives, the
-    first is already in force. The same ex-date known at another instant is a correction, which replaces by itself.
+    The row that was known first stays: when the second arrives, the first is already in force. Of two known together
+    the one stays whose ex-date agrees with its record date, else the one that goes ex first. The same ex-date known at
+    another instant is a correction, which replaces by itself.
     """
     rows = events.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
     ex = rows["ex_date"].to_numpy("datetime64[D]")
+    rows["off_record"] = rows["record_date"].isna() | (ex_sessions(rows["record_date"]) != xnys().on_or_after(ex))
     follows = np.zeros(len(rows), bool)
     follows[1:] = (np.diff(ex) <= np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
     near = follows | np.r_[follows[1:], False]
@@ -142,7 +146,7 @@ def _drop_repeated(
         kept: list[Row] = []
         ordered = sorted(
             ({**row, "index": int(i)} for i, row in zip(group.index, _records(group), strict=True)),
-            key=lambda row: (row["known_from"], row["ex_date"]),
+            key=lambda row: (row["known_from"], row["off_record"], row["ex_date"]),
         )
         for row in ordered:
             clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= week), None)
@@ -157,7 +161,7 @@ def _drop_repeated(
             observed, expected, text = describe(row)
             evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
             findings.append(_finding(rule, row, observed, expected, evidence))
-    return rows.drop(index=dropped).reset_index(drop=True)
+    return rows.drop(index=dropped, columns="off_record").reset_index(drop=True)
 
 
 def _describe_split(row: Row) -> tuple[float, float, str]:

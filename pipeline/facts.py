@@ -22,7 +22,7 @@ from pipeline.delistings import resumptions
 from pipeline.events import clean_events
 from pipeline.findings import concat_findings, findings_frame, no_findings
 from pipeline.listings import attributes
-from pipeline.quality import event_findings, missing_share_counts
+from pipeline.quality import event_findings, missing_share_counts, off_record_findings
 from pipeline.settings import DataRules
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def build_facts(
     )
     shares = identify("shares", "period_end")
     findings.append(missing_share_counts(facts.prices, facts.securities, shares))
+    findings += off_record_findings(facts.prices, splits, dividends)
     findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs)
     return replace(facts, findings=concat_findings(findings))
 

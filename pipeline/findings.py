@@ -44,6 +44,7 @@ _RULES = (
     Rule("spin_off_as_split", "event", "flag", "a ratio that no split has: a spin-off; the share count is untouched"),
     Rule("spin_off_paid_twice", "event", "flag", "a spin-off delivered as ratio and as dividend; counted once"),
     Rule("event_on_closed_day", "event", "flag", "an ex-date without a session; used on the next one"),
+    Rule("ex_date_off_record", "event", "flag", "an ex-date that its record date and the settlement then do not give"),
     Rule("late_event", "event", "flag", "an event learned after its ex-date; the published return is without it"),
     Rule("ratio_out_of_bounds", "event", "flag", "a split ratio beyond 1:1000"),
     Rule("basis_review", "event", "flag", "dividend and split on one ex-date, and the basis matters"),

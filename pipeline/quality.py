@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.delistings import close_of
 from pipeline.findings import concat_findings, findings_frame, no_findings
+from pipeline.settlement import ex_sessions
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class EventRules:
     ratio:      largest split either way
     yield_jump: factor by which a regular dividend's yield may leave the range of the last four
     basis:      difference of the return between the two bases from which on somebody should look
+    due_bill:   share of the price from which on a payout goes ex after it is paid, whatever its record date
     """
 
     ratio: float = 1000.0
     yield_jump: float = 5.0
     basis: float = 0.0025
+    due_bill: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -250,6 +253,28 @@ def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFr
             f"{row['child_ratio']:g} * close {close:g}" if np.isfinite(close) else "as stated by the vendor"
         )
     return _dated(spin_offs, "spin_off_value", values, np.nan, evidence)
+
+
+def off_record_findings(
+    prices: pd.DataFrame, splits: pd.DataFrame, dividends: pd.DataFrame, rules: EventRules = EVENT_RULES
+) -> list[pd.DataFrame]:
+    """Dividends, and stock dividends, whose ex-date is not the one that their `record_date` gives; none without one."""
+    paid = dividends[dividends["record_date"].notna()]
+    given = splits[splits["record_date"].notna() & (splits["kind"] == "split")]
+    with np.errstate(invalid="ignore"):
+        paid = paid[~(paid["amount"].to_numpy() >= rules.due_bill * closes_before(prices, paid))]
+    ratio = given["ratio_new"] / given["ratio_old"]
+    given = given[(ratio > 1) & (ratio < 1 + rules.due_bill)]
+    found = []
+    for rows in (paid, given):
+        expected = ex_sessions(rows["record_date"])
+        off = expected != rows["ex"].to_numpy()
+        evidence = [
+            f"record date {day:%Y-%m-%d}: {abs(by)} sessions too {'late' if by > 0 else 'early'}"
+            for day, by in zip(rows["record_date"][off], (rows["ex"].to_numpy() - expected)[off], strict=True)
+        ]
+        found.append(_dated(rows[off], "ex_date_off_record", rows["ex"].to_numpy()[off], expected[off], evidence))
+    return found
 
 
 def missing_share_counts(prices: pd.DataFrame, securities: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:

@@ -282,7 +282,8 @@ def spin_off_as_split(tables: Spoiled, rng: Generator, count: int) -> None:
         tables.record(code, ex, ex, f"{row['child_ratio']:g} of {row['child_code']}", f"{ratio}:1000")
     if rows:
         splits = tables.tables["splits"]
-        extra = pd.DataFrame(rows).astype({name: splits[name].dtype for name in splits.columns})
+        extra = pd.DataFrame(rows).reindex(columns=splits.columns)
+        extra = extra.astype({name: splits[name].dtype for name in splits.columns})
         tables.tables["splits"] = pd.concat([splits, extra], ignore_index=True)
         tables.tables["spin_offs"] = frame.drop(index=lost).reset_index(drop=True)
 

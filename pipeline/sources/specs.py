@@ -112,6 +112,7 @@ _SPECS = (
             Column("ex_date", "date", required=True),
             Column("ratio_new", "integer", required=True, above=0),
             Column("ratio_old", "integer", required=True, above=0),
+            Column("record_date", "date"),
         ),
         key=("vendor_code", "ex_date"),
     ),
@@ -124,6 +125,7 @@ _SPECS = (
             Column("currency", values=CURRENCIES, default="USD"),
             Column("kind", values=DIVIDEND_KINDS, default="regular"),
             Column("basis", values=DIVIDEND_BASES, default="post"),
+            Column("record_date", "date"),
         ),
     ),
     TableSpec(

@@ -11,6 +11,7 @@ import pytest
 from pipeline.calendar import xnys
 from pipeline.facts import build_facts
 from pipeline.return_flags import ReturnFlag
+from pipeline.settlement import ex_sessions
 from pipeline.sources.files import FilesSource
 from tests.returns.market import (
     LEAD,
@@ -149,6 +150,48 @@ def test_08_a_dividend_counts_on_its_ex_date_in_every_settlement_era(ex):
     market.bars("X", k - 3, [40.0, 40.0, 40.0, 39.0, 39.0, 39.0, 39.0]).dividend("X", k, 1.0)
     panel = market.panel(k + 3, first=k - 3)
     assert returns(panel, "X") == [0.0] * 7  # exactly on the day: no lag by one, two or three sessions
+
+
+@pytest.mark.parametrize(
+    ("record", "right", "constant_lags"),
+    [
+        ("2014-05-12", "2014-05-08", ("2014-05-09", "2014-05-12")),  # T+3: two sessions before
+        ("2017-08-31", "2017-08-29", ("2017-08-30", "2017-08-31")),
+        ("2017-09-08", "2017-09-07", ("2017-09-06", "2017-09-08")),  # T+2: one
+        ("2024-05-24", "2024-05-23", ("2024-05-22", "2024-05-24")),
+        ("2024-05-29", "2024-05-29", ("2024-05-24", "2024-05-28")),  # T+1: the record date itself
+    ],
+)
+def test_08_the_record_date_gives_the_ex_date_by_era_and_no_constant_lag_does(record, right, constant_lags):
+    for ex, off in ((right, False), *((wrong, True) for wrong in constant_lags)):
+        k = xnys().ordinal(ex) - ORIGIN
+        market = Market().list("X", first=k - LEAD).quiet("X", 40.0, k - LEAD, k - 1).bars("X", k, [39.5])
+        panel = market.dividend("X", k, 0.5, record_date=np.datetime64(record, "s")).panel(k, first=k)
+        assert found(panel, "ex_date_off_record") == ([("X", k, k)] if off else [])
+
+
+def test_08_a_stock_dividend_has_a_record_date_too_and_without_one_nothing_is_said():
+    k = xnys().ordinal("2014-05-09") - ORIGIN  # a session later than the record date 2014-05-12 gives
+    for more, flagged in (({"record_date": np.datetime64("2014-05-12", "s")}, 2), ({}, 0)):
+        market = tomorrow(100, 95).stock("Y", [100.0] * (k + 1)).bars("X", 2, [95.0] * (k - 1))
+        market.split("X", k, 21, 20, **more).dividend("Y", k, 0.1, **more)
+        assert len(found(market.panel(k), "ex_date_off_record")) == flagged
+
+
+def test_07_a_payout_of_a_quarter_of_the_price_goes_ex_after_it_is_paid_and_no_rule_shifts_it():
+    record = {"record_date": day(0)}
+    panel = tomorrow(100, 75).dividend("X", 1, 25.0, kind="special", **record).panel(1)
+    assert cell(panel, "X", 1)[0] == 0.0
+    assert found(panel, "ex_date_off_record") == []
+    small = tomorrow(100, 76).dividend("X", 1, 24.0, kind="special", **record).panel(1)
+    assert found(small, "ex_date_off_record") == [("X", 1, 1)]
+    split = tomorrow(100, 50).split("X", 1, 2, 1, **record).panel(1)
+    assert found(split, "ex_date_off_record") == []
+
+
+def test_08_the_two_days_a_year_on_which_banks_rest_while_the_exchange_trades_do_not_settle():
+    assert xnys().sessions[ex_sessions(["2013-10-15"])][0] == np.datetime64("2013-10-10")  # Columbus Day was the 14th
+    assert xnys().sessions[ex_sessions(["2019-11-12"])][0] == np.datetime64("2019-11-08")  # Veterans Day was the 11th
 
 
 # 9 to 13: identities -------------------------------------------------------------------------------------------------
@@ -370,6 +413,17 @@ def test_27_a_dividend_delivered_twice_within_a_week_counts_once(days):
     panel = market.panel(6)
     assert returns(panel, "X")[1:] == [0.0] * 6
     assert found(panel, "duplicate_dividend") == [("X", 1 + days, 1 + days)]
+
+
+def test_27_of_two_deliveries_the_one_that_its_record_date_explains_is_kept():
+    market = Market().stock("X", [100.0, 100.0, 100.0, 99.0, 99.0]).list("Y")  # it went ex on 2014-05-06
+    known = np.datetime64("2014-04-20T12:00:00", "us")
+    for ex in (1, 3):
+        market.dividend("X", ex, 1.0, record_date=np.datetime64("2014-05-08", "s"), known_from=known)
+    panel = market.panel(4)
+    assert returns(panel, "X")[1:] == [0.0, 0.0, 0.0, 0.0]
+    assert returns(panel, "X")[1] != pytest.approx(0.01)
+    assert found(panel, "duplicate_dividend") == [("X", 1, 1)]
 
 
 def test_27_the_payments_of_a_weekly_payer_are_no_duplicates():
