@@ -37,7 +37,6 @@ class FactorEtfs:
     proxy: Positions
     sector_of: dict[int, int]
     subsector_of: dict[int, int]
-    industry_sector: dict[int, int]
     version: str
 
     def position(self, ticker: str) -> int:
@@ -118,10 +117,6 @@ class FactorEtfs:
             rows[etf] = lookup[used[sector]]
         return rows
 
-    def sector_codes(self, codes: ArrayLike) -> Positions:
-        """Sector code (1..11) of each industry code, 0 for an unknown one."""
-        return _looked_up(np.asarray(codes), self.industry_sector, 0)
-
     def _positions(
         self, codes: ArrayLike, etf_of: dict[int, int], sessions: ArrayLike, calendar: ArrayLike, min_obs: int
     ) -> Positions:
@@ -162,7 +157,6 @@ def make_factor_etfs(
         proxy=np.array([position.get(proxies.get(ticker, ""), NONE) for ticker in tickers], dtype=np.int16),
         sector_of=_positions_of(codes, taxonomy["sector_etf"].tolist(), position),
         subsector_of=_positions_of(codes, taxonomy["subsector_etf"].tolist(), position),
-        industry_sector=dict(zip(codes, (int(c) for c in taxonomy["fs_sector_code"]), strict=True)),
         version=version,
     )
 

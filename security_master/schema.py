@@ -104,18 +104,17 @@ def create(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_existing(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a master of the current version. Raises FileNotFoundError, SchemaVersionError."""
+def open_existing(path: Path) -> sqlite3.Connection:
+    """Open a master of the current version for reading. Raises FileNotFoundError, SchemaVersionError."""
     if not path.exists():
         raise FileNotFoundError(f"no security master at {path}; make one with `erm3 security build`")
-    mode = "rw" if write else "ro"
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
     found, expected = version_of(connection), current_version()
     if found != expected:
         connection.close()
         hint = "rebuild it with `erm3 security build`" if found < expected else "update this program"
         raise SchemaVersionError(f"{path}: schema version {found}, this program reads {expected}; {hint}")
-    return guard(connection)
+    return connection
 
 
 def open_migrated_copy(path: Path) -> sqlite3.Connection:
@@ -128,6 +127,5 @@ def open_migrated_copy(path: Path) -> sqlite3.Connection:
     copy = sqlite3.connect(":memory:", isolation_level=None)
     source.backup(copy)
     source.close()
-    guard(copy)
-    migrate(copy)
+    migrate(guard(copy))
     return copy

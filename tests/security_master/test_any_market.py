@@ -133,7 +133,7 @@ def test_any_market_replays_and_does_not_depend_on_order_or_packaging(seed: int)
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_hundreds_of_markets_replay_and_do_not_depend_on_order_or_packaging(seed: int) -> None:
     check_market(seed)
