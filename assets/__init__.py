@@ -1,6 +1,6 @@
 """When: the thin Dagster layer over `pipeline.engine`. The only package that imports Dagster.
 
-`inputs`, `stores` and `publication` are the assets; `staging` ties a Dagster run to a staging run; `checks`,
-`metadata`, `figures` and `plots` are what the page shows; `schedules`, `freshness` and `alerts` run it every night;
-`deployment` is what a deployment sets; `definitions` puts it together.
+`inputs`, `stores`, `publication` and `reports` are the assets; `staging` ties a Dagster run to a staging run; `checks`,
+`metadata`, `figures`, `tables` and `plots` are what the page shows; `schedules`, `freshness` and `alerts` run it every
+night; `deployment` is what a deployment sets; `definitions` puts it together.
 """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from assets.names import key_of
+from assets.tables import figure, number, table
 from pipeline.audits import Check, failures
 from pipeline.datasets import DatasetSpec
 
@@ -110,29 +110,7 @@ def _metadata(check: Check) -> dict[str, Any]:
 
 def worst_table(check: Check) -> dg.TableMetadataValue:
     """The worst cells of a check, one row each."""
-    rows = check.worst[:WORST_SHOWN]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    kinds = {name: "float" if any(isinstance(row.get(name), float) for row in rows) else "string" for name in columns}
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows],
-        schema=dg.TableSchema([dg.TableColumn(name, kinds[name]) for name in columns]),
-    )
-
-
-def _cell(value: Any) -> str | int | float | bool | None:
-    if isinstance(value, float):
-        return figure(value)
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def number(value: float) -> float | int | str:
-    """A figure that JSON can carry: infinities and NaN as words."""
-    return value if math.isfinite(value) else str(value)
-
-
-def figure(value: float) -> float | int | str:
-    """A figure to be read by a person, with three digits."""
-    return number(float(f"{value:.3g}"))
+    return table(check.worst[:WORST_SHOWN])
 
 
 def stop_on_failure(checks: Sequence[Check], staged_at: str) -> None:

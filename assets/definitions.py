@@ -11,6 +11,7 @@ from assets.deployment import Deployment
 from assets.freshness import FRESHNESS, freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
 from assets.publication import publication_asset
+from assets.reports import report_assets
 from assets.schedules import NIGHTLY, nightly_schedule
 from assets.stores import store_asset
 from pipeline import engine
@@ -21,7 +22,7 @@ from pipeline.sources import Source
 def build_definitions(
     settings: Settings | None = None, deployment: Deployment | None = None, source: Source | None = None
 ) -> dg.Definitions:
-    """Fresh definitions: one asset for the inputs, one for each store of every configured factor set, and publication.
+    """Fresh definitions: the inputs, one asset for each store of every configured factor set, publication, reports.
 
     settings, deployment: from the environment by default. source: replaces the configured one (tests).
 
@@ -35,12 +36,14 @@ def build_definitions(
             source_tables_asset(settings, deployment, source),
             *(store_asset(settings, deployment, name) for name in engine.stores(settings)),
             publication_asset(settings, deployment),
+            *report_assets(settings, deployment),
         ]
     is_fresh = freshness_check(settings, deployment)
     nightly = dg.define_asset_job(
         NIGHTLY,
         selection=dg.AssetSelection.assets(*assets),
-        description="Every asset of the family over the sessions asked for: published together, or not at all.",
+        description="Every store of the family over the sessions asked for, published together or not at all; then the "
+        "reports.",
     )
     fresh = dg.define_asset_job(
         FRESHNESS,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.names import factor_set_of
 from pipeline.run import Run, specs
 from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
@@ -53,16 +54,16 @@ def _links(run: Run, store: StagedStore, rows: slice) -> Series:
 
 
 def _betas(run: Run, store: StagedStore, rows: slice) -> Series:
-    wanted = _count(store.read("fact", rows)[..., 0] != 0)
     found = np.isfinite(store.read("factor_beta", rows)).sum(axis=1).astype(np.float64)
     counts = {f"stocks with a {level} beta": found[:, k] for k, level in enumerate(LEVELS)}
-    shares = {f"coverage of {level}": _share(found[:, k], wanted) for k, level in enumerate(LEVELS)}
-    return {"valid members": wanted, **counts, **shares}
+    return counts | _coverage(run, store, rows, found)
 
 
 def _adjusted(run: Run, store: StagedStore, rows: slice) -> Series:
     weight = store.read("shrinkage_weight", rows)
-    return {f"mean shrinkage of {level}": _mean(weight[..., k]) for k, level in enumerate(LEVELS) if k}
+    found = np.isfinite(store.read("factor_beta", rows)).sum(axis=1).astype(np.float64)
+    means = {f"mean shrinkage of {level}": _mean(weight[..., k]) for k, level in enumerate(LEVELS) if k}
+    return means | _coverage(run, store, rows, found)
 
 
 def _industry(run: Run, store: StagedStore, rows: slice) -> Series:
@@ -71,18 +72,20 @@ def _industry(run: Run, store: StagedStore, rows: slice) -> Series:
 
 
 def _hedge(run: Run, store: StagedStore, rows: slice) -> Series:
-    ratio = store.read("L3_market_HR", rows)
+    found = np.stack([_count(np.isfinite(store.read(f"L{k}_market_HR", rows))) for k in (1, 2, 3)], axis=1)
     shares = {
         f"mean {level} share of variance": _mean(store.read(f"L3_{level}_ER", rows)) for level in (*LEVELS, "residual")
     }
-    return {"stocks with an L3 hedge": _count(np.isfinite(ratio)), **shares}
+    return {"stocks with an L3 hedge": found[:, 2], **shares, **_coverage(run, store, rows, found)}
 
 
 def _returns(run: Run, store: StagedStore, rows: slice) -> Series:
     residual = store.read("residual_return", rows)[..., :3]
+    found = np.isfinite(residual).sum(axis=1).astype(np.float64)
     return {
-        "stocks with an L3 residual": _count(np.isfinite(residual[..., 2])),
+        "stocks with an L3 residual": found[:, 2],
         "mean absolute L3 residual return": _mean(np.abs(residual[..., 2])),
+        **_coverage(run, store, rows, found),
     }
 
 
@@ -97,6 +100,15 @@ _FIGURES: Mapping[str, Callable[[Run, StagedStore, slice], Series]] = {
     "ds_erm3_hedge_weights": _hedge,
     "ds_erm3_returns": _returns,
 }
+
+
+def _coverage(run: Run, store: StagedStore, rows: slice, found: NDArray[np.float64]) -> Series:
+    """Size of the universe, and which share of it has values. found: stocks with values, (sessions, levels)."""
+    betas = run.open(f"ds_erm3_betas_{factor_set_of(store.spec)}")
+    first, last = (run.calendar.ordinal(day) for day in store.teo[rows][[0, -1]])
+    members = _count(betas.read("fact", run.rows(betas, first, last))[..., 0] != 0)
+    shares = {f"coverage of {level}": _share(found[:, k], members) for k, level in enumerate(LEVELS)}
+    return {"valid members": members, **shares}
 
 
 def _count(cells: NDArray[np.bool_]) -> NDArray[np.float64]:

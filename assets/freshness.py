@@ -11,6 +11,7 @@ import dagster as dg
 from assets.deployment import NEW_YORK, Deployment, cron
 from assets.names import PUBLICATION
 from assets.schedules import NotReady, due_at
+from assets.tables import table
 from pipeline import engine
 from pipeline.calendar import xnys
 from pipeline.read import open_dataset
@@ -60,9 +61,8 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
         for name in engine.stores(settings)
     }
     behind = max(0, expected - min(reached.values()))
-    columns = ("store", "last session", "sessions behind")
-    records = [
-        dg.TableRecord(dict(zip(columns, (name, str(calendar.sessions[at]), max(0, expected - at)), strict=True)))
+    rows = [
+        {"store": name, "last session": str(calendar.sessions[at]), "sessions behind": max(0, expected - at)}
         for name, at in reached.items()
     ]
     return dg.AssetCheckResult(
@@ -77,9 +77,7 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
         metadata={
             "expected session": str(due.due),
             "sessions behind": behind,
-            "stores": dg.MetadataValue.table(
-                records, dg.TableSchema([dg.TableColumn(c, "int" if c == columns[2] else "string") for c in columns])
-            ),
+            "stores": table(rows),
         },
     )
 

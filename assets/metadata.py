@@ -9,10 +9,11 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+from numpy.typing import NDArray
 
-from assets.checks import figure, number
 from assets.figures import Series, by_session
 from assets.plots import plots
+from assets.tables import number, table
 from pipeline.audits import Check
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.spec import ArraySpec
@@ -22,6 +23,7 @@ from pipeline.settings import Settings
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects
+from security_master import MASTER_FILE
 
 SESSIONS_WITH_FIGURES = 60
 """At most so many sessions of a run carry figures of their own: Dagster takes 90 ms for each one of a long range."""
@@ -42,6 +44,10 @@ class Phases:
             yield
         finally:
             self.seconds[phase] = time.perf_counter() - began
+
+    @property
+    def metadata(self) -> dict[str, float]:
+        return {f"seconds: {phase}": round(seconds, 3) for phase, seconds in self.seconds.items()}
 
 
 # --- of an asset ------------------------------------------------------------------------------------------------
@@ -97,19 +103,29 @@ def describe(context: dg.AssetExecutionContext, run: Run, name: str, checks: Seq
     """Attach the figures of each session to its partition, and tables and plots to the last one."""
     with phases("figures and plots"):
         series, pictures = by_session(run, name), plots(run, name)
-    attach_series(context, run, series)
+    attach_series(context, run.days(run.first, run.last), series)
     context.add_asset_metadata(
         pictures | of_run(run, name, checks, phases), partition_key=str(run.calendar.sessions[run.last])
     )
 
 
-def attach_series(context: dg.AssetExecutionContext, run: Run, series: Series) -> None:
-    """Numbers for the page's trend lines, evenly spaced over a long run, the last session always included."""
-    picked = np.linspace(0, run.sessions - 1, min(run.sessions, SESSIONS_WITH_FIGURES)).round().astype(int)
-    days = run.days(run.first, run.last)
+def attach_series(context: dg.AssetExecutionContext, days: NDArray[np.datetime64], series: Series) -> None:
+    """Numbers of each day for the page's trend lines, evenly spaced over a long run, the last day always included."""
+    picked = np.linspace(0, len(days) - 1, min(len(days), SESSIONS_WITH_FIGURES)).round().astype(int)
     for k in np.unique(picked):
         figures = {key: number(float(values[k])) for key, values in series.items()}
         context.add_asset_metadata(figures, partition_key=str(days[k]))
+
+
+def of_sessions(run: Run) -> dict[str, Any]:
+    """Which sessions a run is about, and the code that computed them."""
+    return {
+        "sessions": run.sessions,
+        "first session": str(run.calendar.sessions[run.first]),
+        "last session": str(run.calendar.sessions[run.last]),
+        "staging run": run.stage.run_id,
+        "code version": code_version(),
+    }
 
 
 def of_run(run: Run, name: str, checks: Sequence[Check], phases: Phases) -> dict[str, Any]:
@@ -120,38 +136,27 @@ def of_run(run: Run, name: str, checks: Sequence[Check], phases: Phases) -> dict
     columns = [axis for axis in store.spec.axes if axis not in ("teo", "level")]
     notes = run.stage.notes(name)
     return {
-        "sessions": run.sessions,
-        "first session": str(run.calendar.sessions[run.first]),
-        "last session": str(run.calendar.sessions[run.last]),
+        **of_sessions(run),
         **{f"size of {axis}": len(store.axis(axis)) for axis in columns},
         "bytes staged": size,
         "objects staged": len(overlay.staged_keys()),
-        **{f"seconds: {phase}": round(seconds, 3) for phase, seconds in phases.seconds.items()},
-        "share of NaN by variable": _table(
-            ("variable", "share of NaN"),
+        **phases.metadata,
+        "share of NaN by variable": table(
             [
-                (key.removeprefix(SHARE_OF_NAN), round(value, 4))
+                {"variable": key.removeprefix(SHARE_OF_NAN), "share of NaN": value}
                 for check in checks
                 for key, value in check.counts.items()
                 if key.startswith(SHARE_OF_NAN)
             ],
+            ("variable", "share of NaN"),
         ),
-        "worst errors": _table(
-            ("check", "worst", "bound", "cells"), [(c.name, figure(c.value), figure(c.bound), c.cells) for c in checks]
+        "worst errors": table(
+            [{"check": c.name, "worst": c.value, "bound": c.bound, "cells": c.cells} for c in checks]
         ),
-        "made from": _table(("input", "build"), [(k, v[:16]) for k, v in sorted(audit["inputs"].items())]),
-        "code version": code_version(),
-        "staging run": run.stage.run_id,
+        "made from": table([{"input": k, "build": v[:16]} for k, v in sorted(audit["inputs"].items())]),
+        "store": location(run.settings.root, f"{name}.zarr"),
         **({"notes": dg.MetadataValue.json(notes)} if notes else {}),
     }
-
-
-def _table(names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> dg.TableMetadataValue:
-    kinds = ["float" if rows and isinstance(rows[0][k], float | int) else "string" for k in range(len(names))]
-    return dg.MetadataValue.table(
-        records=[dg.TableRecord(dict(zip(names, row, strict=True))) for row in rows],
-        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in zip(names, kinds, strict=True)]),
-    )
 
 
 def stored_bytes(objects: Objects, prefix: str) -> int:
@@ -167,23 +172,24 @@ def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, 
     report = landed["report"]
     questions = [f"- {question}" for question in report.open_questions[:20]]
     return {
-        "sessions": run.sessions,
-        "first session": str(run.calendar.sessions[run.first]),
-        "last session": str(run.calendar.sessions[run.last]),
+        **of_sessions(run),
         "reads from": str(run.calendar.sessions[run.reads_from]),
         "source": run.settings.source,
-        "tables": _table(
-            ("table", "rows", "file", "sha256"),
-            [(name, o["rows"], o["file"], o["sha256"][:16]) for name, o in landed["origins"].items()],
+        "tables": table(
+            [
+                {"table": name, "rows": o["rows"], "file": o["file"], "sha256": o["sha256"][:16]}
+                for name, o in landed["origins"].items()
+            ]
         ),
+        "rows read": sum(o["rows"] for o in landed["origins"].values()),
+        "bytes landed": sum(path.stat().st_size for path in run.scratch.rglob("*") if path.is_file()),
         "notices": dg.MetadataValue.md("\n".join(f"- {notice}" for notice in landed["notices"][:20]) or "none"),
         "security master build": report.build_id,
+        "security master": location(run.settings.root, MASTER_FILE),
         "new securities": len(report.minted),
         "open questions of identity": dg.MetadataValue.md("\n".join(questions) or "none"),
         "unclassified rows": report.unclassified,
-        **{f"seconds: {phase}": round(seconds, 3) for phase, seconds in phases.seconds.items()},
-        "code version": code_version(),
-        "staging run": run.stage.run_id,
+        **phases.metadata,
     }
 
 

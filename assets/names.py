@@ -11,7 +11,10 @@ from pipeline.settings import Settings
 
 SOURCE_TABLES = dg.AssetKey("source_tables")
 PUBLICATION = dg.AssetKey("publication")
+SECURITY_COVERAGE = dg.AssetKey("security_coverage")
+QUALITY = dg.AssetKey("quality")
 MARKET_DATA = "market_data"
+REPORTS = "reports"
 
 
 def factor_set_of(spec: DatasetSpec) -> str:

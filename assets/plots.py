@@ -8,26 +8,33 @@ from collections.abc import Callable, Mapping
 
 import dagster as dg
 import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap
 from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from assets.figures import LEVELS, by_session
+from pipeline.quality_report import SHADES
 from pipeline.run import Run, specs
 
 YEAR = 252
 BETA_RANGE = (-1.0, 3.0)
 INDUSTRIES_SHOWN = 25
+SHADE_LABELS = ("none", "1", "2-3", "4-7", "8-15", "16 or more")
+"""Quarantined cells of a session, by shade."""
 COLOURS = ("#1f4e79", "#d97706", "#2e7d32", "#9ca3af")
 
 
 def plots(run: Run, name: str) -> dict[str, dg.MarkdownMetadataValue]:
     """Pictures of a store by title, at the last session of the run and over the published year before it."""
     draw = _PLOTS.get(specs(run.settings)[name].dataset_id)
-    return {} if draw is None else {title: _markdown(title, figure) for title, figure in draw(run, name).items()}
+    return {} if draw is None else {title: markdown(title, figure) for title, figure in draw(run, name).items()}
 
 
-def _markdown(title: str, figure: Figure) -> dg.MarkdownMetadataValue:
+def markdown(title: str, figure: Figure) -> dg.MarkdownMetadataValue:
+    """A figure inside a line of Markdown."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
@@ -57,6 +64,11 @@ def _lines(run: Run, name: str, keys: Mapping[str, str], label: str, percent: bo
     axes.tick_params(labelsize=8)
     axes.xaxis.set_major_locator(AutoDateLocator(minticks=1, maxticks=8))
     return figure
+
+
+def _daily(run: Run, name: str) -> dict[str, Figure]:
+    keys = {"stocks with a price": "with a price", "stocks with a return": "with a return"}
+    return {"prices and returns over the last year": _lines(run, name, keys, "stocks")}
 
 
 def _masks(run: Run, name: str) -> dict[str, Figure]:
@@ -133,12 +145,67 @@ def _hedge(run: Run, name: str) -> dict[str, Figure]:
     return {"mean shares of the variance over the last year": _lines(run, name, keys, "% of variance", percent=True)}
 
 
+def _returns(run: Run, name: str) -> dict[str, Figure]:
+    keys = {"mean absolute L3 residual return": "mean absolute residual return at L3"}
+    return {"residuals over the last year": _lines(run, name, keys, "% a day", percent=True)}
+
+
+def coverage_by_year(years: pd.DataFrame) -> Figure:
+    """`security_coverage.coverage_report`: counts of securities, and what the source seems to lack."""
+    figure = Figure(figsize=(7, 3.0), layout="constrained")
+    counts, shares = figure.subplots(1, 2)
+    for k, column in enumerate(("known", "priced", "classified", "with_shares")):
+        # Later lines lie on top of earlier ones, which are wider, so that equal ones can be seen.
+        counts.plot(years["year"], years[column], color=COLOURS[k], lw=5 - 1.3 * k, marker=".", label=column)
+    counts.plot(years["year"], years["expected"], color="black", lw=1, ls="--", label="expected")
+    counts.set_ylim(0, 1.1 * years["expected"].max())
+    counts.set_ylabel("securities", fontsize=8)
+    width = 0.4
+    shares.bar(years["year"] - width / 2, 100 * years["missing_share"], width, color=COLOURS[1], label="missing")
+    bias = 100 * years["survivors_bias"]
+    shares.bar(years["year"] + width / 2, bias, width, color=COLOURS[0], label="survivors' bias of returns")
+    shares.axhline(0, color="black", lw=0.6)
+    shares.set_ylabel("%", fontsize=8)
+    for axes in (counts, shares):
+        axes.set_xlim(years["year"].min() - 0.7, years["year"].max() + 0.7)
+        axes.set_xticks(years["year"][:: 1 + len(years) // 7])
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=7, ncols=3, frameon=False)
+    return figure
+
+
+def quarantine_calendar(days: pd.DataFrame) -> Figure:
+    """`quality_report.calendar`: one row of weeks for each year, one square for each session."""
+    years = days["year"].unique()
+    shades = np.full((len(years), 6, 54), np.nan)  # the sixth line parts the years
+    shades[days["year"] - years[0], days["weekday"], days["week"]] = days["shade"]
+    figure = Figure(figsize=(7, 0.6 + 0.45 * len(years)), layout="constrained")
+    axes = figure.subplots()
+    colours = ListedColormap(SHADES)
+    axes.imshow(
+        shades.reshape(-1, 54), aspect="auto", interpolation="nearest", cmap=colours, vmin=0, vmax=len(SHADES) - 1
+    )
+    axes.set_yticks(6 * np.arange(len(years)) + 2, years)
+    axes.set_xticks(
+        np.arange(12) * 53 / 12 + 2, [f"{month:%b}" for month in pd.date_range("2001-01-01", periods=12, freq="MS")]
+    )
+    axes.tick_params(labelsize=8, length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    keys = [Patch(color=shade, label=label) for shade, label in zip(SHADES, SHADE_LABELS, strict=True)]
+    axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), fontsize=7, ncols=len(keys), frameon=False)
+    return figure
+
+
 _PLOTS: Mapping[str, Callable[[Run, str], dict[str, Figure]]] = {
+    "ds_daily": _daily,
     "ds_masks": _masks,
     "ds_erm3_betas": _betas,
     "ds_erm3_betas_adjusted": _adjusted,
     "ds_erm3_industry": _industry,
     "ds_erm3_hedge_weights": _hedge,
+    "ds_erm3_returns": _returns,
 }
 
 

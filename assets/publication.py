@@ -7,11 +7,13 @@ from typing import Any
 import dagster as dg
 
 from assets.deployment import Deployment
-from assets.metadata import Phases, location
+from assets.metadata import Phases, location, of_sessions, stored_bytes
 from assets.names import PUBLICATION, last_stores
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
+from assets.tables import table
 from pipeline import engine
+from pipeline.run import Run
 from pipeline.settings import Settings
 from pipeline.store import Publication
 
@@ -36,22 +38,31 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
     def publication(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         phases = Phases()
         with joined(context, settings, deployment) as run:
-            last = str(run.calendar.sessions[run.last])
+            shown = of_sessions(run) | {"bytes staged": _bytes(run)}
             with phases("guards and switch"):
                 published = engine.publish(run)
-        context.add_asset_metadata(_metadata(settings, published, phases), partition_key=last)
+        shown |= _metadata(settings, published) | phases.metadata
+        context.add_asset_metadata(shown, partition_key=shown["last session"])
         return dg.MaterializeResult()
 
     return publication
 
 
-def _metadata(settings: Settings, published: Publication | None, phases: Phases) -> dict[str, Any]:
-    seconds = {f"seconds: {phase}": round(value, 3) for phase, value in phases.seconds.items()}
+def _bytes(run: Run) -> int:
+    return sum(stored_bytes(run.stage.objects, run.stage.overlay(name).staged) for name in run.stage.staged_stores)
+
+
+def _metadata(settings: Settings, published: Publication | None) -> dict[str, Any]:
     if published is None:
-        return {"changed": "no store: everything came out as it is published", **seconds}
-    columns = ("store", "through, before", "through, now", "objects", "checks")
+        return {"changed": "no store: everything came out as it is published"}
     rows = [
-        (name, entry["last_before"] or "not published", entry["last"], entry["objects"], entry["checks"])
+        {
+            "store": name,
+            "through, before": entry["last_before"] or "not published",
+            "through, now": entry["last"],
+            "objects": entry["objects"],
+            "checks": entry["checks"],
+        }
         for name, entry in published.stores.items()
     ]
     return {
@@ -62,11 +73,5 @@ def _metadata(settings: Settings, published: Publication | None, phases: Phases)
         "complete through": published.complete_through or "not complete",
         "published at": published.published_utc,
         "manifest": location(settings.root, "manifest.json"),
-        "stores": dg.MetadataValue.table(
-            records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
-            schema=dg.TableSchema(
-                [dg.TableColumn(name, "int" if name in columns[3:] else "string") for name in columns]
-            ),
-        ),
-        **seconds,
+        "stores": table(rows, ("store", "through, before", "through, now", "objects", "checks")),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
@@ -38,6 +42,12 @@ def asset_of(name: str) -> dg.AssetKey:
 def name_of(key: dg.AssetKey) -> str:
     """The store of an asset, or the asset's name."""
     return STORE_OF.get(key.to_python_identifier(), key.to_user_string())
+
+
+def decoded(plot: dg.MarkdownMetadataValue) -> np.ndarray:
+    """The picture of a plot: (height, width, 4), from 0 to 1."""
+    start = "data:image/png;base64,"
+    return imread(io.BytesIO(base64.b64decode(plot.value.partition(start)[2].removesuffix(")"))), "png")
 
 
 @dataclass(frozen=True)

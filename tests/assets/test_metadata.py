@@ -78,12 +78,14 @@ def test_plots_are_small_pictures(nights):
                 assert len(picture) < LARGEST_PLOT, (name, title)
                 titles.append(title)
     assert titles == [
+        "prices and returns over the last year",
         "universe over the last year",
         "coverage over the last year",
         "betas by level at the last session",
         "shrinkage before and after, at the last session",
         "industries by dispersion at subsector level",
         "mean shares of the variance over the last year",
+        "residuals over the last year",
     ]
 
 

@@ -23,6 +23,7 @@ from tests.engine.conftest import EVE, NIGHT
 from tests.engine.market import known_at, seen_by_readers, settings_for, stored_values, tables_of
 
 ASSETS = ["source_tables", *engine.stores(settings_for("unused")), "publication"]
+REPORTS = ["security_coverage", "quality"]
 
 
 def test_a_run_gives_the_bytes_of_the_command_line(nights, published_eve, tables, tmp_path):
@@ -36,7 +37,7 @@ def test_a_run_gives_the_bytes_of_the_command_line(nights, published_eve, tables
 
 
 def test_a_range_is_one_run_and_one_publication_with_a_materialisation_for_each_session(nights):
-    for name in ASSETS:
+    for name in ASSETS + REPORTS:
         assert list(nights.done.materialized(name)) == [NIGHT, NEXT_NIGHT], name
     publications = history(nights.root)
     assert list(publications["run_id"])[1:] == [f"dagster-{nights.done.result.run_id}"]
@@ -176,11 +177,11 @@ def test_every_asset_has_a_description_an_owner_a_group_kinds_the_sessions_and_t
         (spec,) = asset.specs
         assert spec.description
         assert list(spec.owners) == ["team:data-ops", "a@example.com"]
-        assert spec.group_name in ("market_data", "SPY_uni_mc_3000", "publication")
+        assert spec.group_name in ("market_data", "SPY_uni_mc_3000", "publication", "reports")
         assert spec.kinds
         assert asset.partitions_def == sessions()
         assert asset.backfill_policy == dg.BackfillPolicy.single_run()
-        assert asset.op.pool == pool_of("some/root")
+        assert asset.op.pool == (None if spec.group_name == "reports" else pool_of("some/root"))
 
 
 def test_two_roots_have_two_pools():

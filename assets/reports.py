@@ -1,0 +1,160 @@
+"""Reports on what is published. They come after `publication` in the same run, and none can fail it.
+
+A report reads published stores only, takes no lease and is in no pool. What goes wrong in it becomes a failed check of
+the report, a warning.
+"""
+
+# No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself.
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from assets.deployment import Deployment
+from assets.figures import Series
+from assets.metadata import Phases, attach_series, location
+from assets.names import PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
+from assets.partitions import asked, sessions
+from assets.plots import coverage_by_year, markdown, quarantine_calendar
+from assets.tables import figure, table_of
+from pipeline.calendar import xnys
+from pipeline.findings import RULES
+from pipeline.input_steps import FINDINGS_FILE
+from pipeline.quality_report import (
+    calendar,
+    counts_by_rule,
+    named,
+    published_findings,
+    quarantined_by_session,
+    worst,
+)
+from pipeline.read import read_manifest
+from pipeline.security_coverage import coverage_report
+from pipeline.settings import Settings
+
+WAS_MADE = "was_made"
+
+
+@dataclass(frozen=True)
+class Report:
+    """figures, tables and plots, for one partition; and numbers for each session that was asked for."""
+
+    shown: dict[str, Any]
+    by_session: Series = field(default_factory=dict)
+
+
+Make = Callable[[Settings, int, int], Report]
+"""(settings, first, last): a report of what is published, in a run over the sessions with these ordinals."""
+
+
+def report_assets(settings: Settings, deployment: Deployment) -> list[dg.AssetsDefinition]:
+    """The reports of a root."""
+    return [
+        _report_asset(
+            settings,
+            deployment,
+            SECURITY_COVERAGE,
+            "By year: securities known to the master, priced, classified and with share counts, those that its source "
+            "seems to have forgotten (`missing_share` of the `expected`), and what that does to mean returns "
+            "(`survivors_bias`). All published years, as `erm3 security coverage` prints them.",
+            security_coverage,
+        ),
+        _report_asset(
+            settings,
+            deployment,
+            QUALITY,
+            "What the quality rules found in the published data: counts by rule, the worst findings, and when cells "
+            "were quarantined. A rule never edits: it flags a value or withholds it until a person decides "
+            "(`erm3 quality list`, `release`, `confirm`).",
+            quality,
+        ),
+    ]
+
+
+def _report_asset(
+    settings: Settings, deployment: Deployment, key: dg.AssetKey, description: str, make: Make
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key,
+        description=description,
+        deps=[PUBLICATION],
+        group_name=REPORTS,
+        kinds={"pandas"},
+        owners=list(deployment.owners),
+        partitions_def=sessions(),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                WAS_MADE,
+                asset=key,
+                description="The report could be made. If not, what is published is none the worse for it.",
+            )
+        ],
+    )
+    def report(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        first, last = (xnys().ordinal(day) for day in asked(context))
+        phases, partition = Phases(), str(xnys().sessions[last])
+        problem = ""
+        try:
+            with phases("read and draw"):
+                made = make(settings, first, last)
+            attach_series(context, xnys().sessions[first : last + 1], made.by_session)
+            context.add_asset_metadata(made.shown | phases.metadata, partition_key=partition)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            context.log.warning(f"no report: {problem}", exc_info=True)
+            context.add_asset_metadata({"not made": problem}, partition_key=partition)
+        yield dg.AssetCheckResult(
+            passed=not problem,
+            check_name=WAS_MADE,
+            asset_key=key,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problem or "The report was made.",
+        )
+        yield dg.MaterializeResult()
+
+    return report
+
+
+def security_coverage(settings: Settings, first: int, last: int) -> Report:
+    """Every published year as a table and a plot, and the figures of the last one."""
+    years = coverage_report(settings.root)
+    now = {f"{column}, last year": figure(float(value)) for column, value in years.iloc[-1].items() if column != "year"}
+    title = "securities by year"
+    return Report(
+        {"years": len(years), **now, "by year": table_of(years), title: markdown(title, coverage_by_year(years))}
+    )
+
+
+def quality(settings: Settings, first: int, last: int) -> Report:
+    """All published findings."""
+    findings, tickers = published_findings(settings.root)
+    days, published = xnys().sessions, read_manifest(settings.root)["stores"]["ds_daily"]
+    begins, ends = (xnys().ordinal(published[end]) for end in ("first", "last"))
+    counts = named(counts_by_rule(findings).assign(sec_id=""), {}, days).drop(columns=["ticker", "sec_id"])
+    counts["meaning"] = [RULES[name].meaning for name in counts["rule"]]
+    cells = quarantined_by_session(findings)
+    title, of_run = "calendar of quarantined cells", range(first, last + 1)
+    return Report(
+        {
+            "findings": len(findings),
+            "securities with findings": int(findings["sec_id"].nunique()),
+            "quarantined cells in all": int(cells.sum()),
+            "counts by rule": table_of(counts),
+            "the worst": table_of(named(worst(findings), tickers, days)),
+            title: markdown(title, quarantine_calendar(calendar(findings, days, begins, ends))),
+            "all findings": location(settings.root, FINDINGS_FILE),
+            "full report": dg.MetadataValue.md(f"`erm3 quality report --root {settings.root} --html quality.html`"),
+        },
+        {
+            "new findings": _of_sessions(findings["detected_at"].value_counts(), of_run),
+            "quarantined cells": _of_sessions(cells, of_run),
+        },
+    )
+
+
+def _of_sessions(counts: Any, ordinals: range) -> np.ndarray:
+    return counts.reindex(ordinals, fill_value=0).to_numpy(np.float64)
