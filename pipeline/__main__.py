@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -24,6 +25,7 @@ from pipeline import engine, operations, quality_commands, security_commands
 from pipeline.audits import Check, failures
 from pipeline.calendar import xnys
 from pipeline.history import MissingHistoryError
+from pipeline.loaded import LoadedSource
 from pipeline.quality import BatchFault
 from pipeline.settings import Settings
 from pipeline.sources import SourceError
@@ -171,7 +173,7 @@ def backfill(
     settings = settings_of(source=source, source_path=source_path, root=root)
     began = time.perf_counter()
     with explained():
-        loaded = operations.LoadedSource.of(settings)
+        loaded = LoadedSource.of(settings)
         until = end.date() if end else loaded.tables.prices["date"].max().date()
         todo = operations.years(settings, start.date(), until)
         if not todo:
@@ -181,11 +183,12 @@ def backfill(
             out.print(note, soft_wrap=True)
         sessions = [len(xnys().between(*span)) for span in todo]
         out.print(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
-        done = 0
+        done, seconds = 0, Counter({"read the source": time.perf_counter() - began})
         for (first, last), size in zip(todo, sessions, strict=True):
             with bars(quiet) as progress:
                 outcome = engine.execute(settings, first, last, progress=progress, source=loaded)
             done += size
+            seconds.update(outcome.seconds)
             spent = time.perf_counter() - began
             left = spent / done * (sum(sessions) - done)
             checks = sum(len(found) for found in outcome.checks.values())
@@ -194,6 +197,8 @@ def backfill(
                 f"{spent:.0f} s, about {left:.0f} s left",
                 soft_wrap=True,
             )
+        phases = ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items())
+        out.print(f"Seconds by phase: {phases}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,28 +31,15 @@ from pipeline import input_steps, model_steps
 from pipeline.audits import Check, Scope, audit, failures
 from pipeline.calendar import xnys
 from pipeline.daily import lookback
-from pipeline.events import clean_events
-from pipeline.facts import build_facts
 from pipeline.history import History
-from pipeline.landing import save_facts, since
+from pipeline.landing import cut, save_facts
+from pipeline.loaded import LoadedSource
 from pipeline.run import Progress, Run, silent, specs
 from pipeline.settings import FactorSet, ModelParameters, Settings
-from pipeline.sources import Source, SourceTables, open_source
+from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, Stage, promote
 from pipeline.views import PublishedFamily, StagedFamily, published_master
-from security_master import MASTER_FILE, build_master
-
-MASTER_TABLES = (
-    "securities",
-    "ticker_changes",
-    "classification",
-    "shares",
-    "splits",
-    "spin_offs",
-    "delistings",
-    "taxonomy",
-    "factor_etfs",
-)
+from security_master import MASTER_FILE
 
 
 class RangeError(ValueError):
@@ -128,11 +116,16 @@ def step(settings: Settings, name: str) -> Callable[[Run], None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `execute` did: the publication (None when nothing differs), the checks by store, notes by store."""
+    """What `execute` did.
+
+    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store with its
+    audit, and the publication.
+    """
 
     publication: Publication | None
     checks: dict[str, list[Check]]
     notes: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
 
 
 def execute(
@@ -144,12 +137,27 @@ def execute(
     source: Source | None = None,
 ) -> Outcome:
     """Compute, audit and publish every session in [start, end]; the family is published whole, or not at all."""
-    names = stores_until(settings, until)
+    names, seconds = stores_until(settings, until), {}
+
+    @contextmanager
+    def timed(phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        seconds[phase] = time.perf_counter() - began
+
+    checks = {}
     with begin(settings, start, end, names, progress=progress) as run:
-        stage_inputs(run, source)
-        checks = {name: stage_store(run, name) for name in names}
+        with timed("inputs"):
+            loaded = LoadedSource.of(settings, source)
+            stage_inputs(run, loaded)
+        for name in names:
+            with timed(name):
+                checks[name] = stage_store(run, name)
         notes = {name: run.stage.notes(name) for name in names}
-        return Outcome(publish(run), checks, notes)
+        with timed("publish"):
+            loaded.remember(run.scratch / MASTER_FILE)
+            publication = publish(run)
+    return Outcome(publication, checks, notes, seconds)
 
 
 @contextmanager
@@ -271,27 +279,22 @@ def _attributes(settings: Settings) -> dict[str, Any]:
 
 def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     """Source -> security master -> facts, landed in the run's scratch directory; what a person wants to know of it."""
-    tables = clean_events((source or open_source(run.settings)).load()).tables
+    loaded = LoadedSource.of(run.settings, source)
+    tables = loaded.tables
     _check_sessions(run, tables)
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
-    frames = {name: getattr(tables, name) for name in MASTER_TABLES}
-    frames["splits"] = tables.splits[tables.splits["kind"] == "split"]  # the rest never changes a share count
-    report = build_master(path, frames, batch_id=run.stage.run_id, previous=previous, first_bars=_first_bars(tables))
+    report = loaded.build_master(path, run.stage.run_id, previous)
     build = {"build_id": report.build_id}
     (run.scratch / "master.json").write_text(json.dumps(build))
     run.attributes["security_master_build"] = report.build_id  # type: ignore[index]
-    facts = build_facts(tables, run.master, run.calendar, run.settings.rules, run.restated_as_of)
+    facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
     facts = input_steps.compare_deliveries(run, facts)
-    save_facts(since(facts, run.reads_from - lookback(run.settings.rules)), run.scratch / "facts")
+    save_facts(cut(facts, run.reads_from - lookback(run.settings.rules), run.last), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     (run.scratch / "inputs.json").write_text(json.dumps({"origins": origins, **build}, sort_keys=True))
     return {"origins": origins, "report": report, "notices": tables.notices}
-
-
-def _first_bars(tables: SourceTables) -> Any:
-    return tables.prices.groupby("vendor_code", observed=True)["date"].min()
 
 
 def _check_sessions(run: Run, tables: SourceTables) -> None:
@@ -346,7 +349,7 @@ def scope(run: Run, name: str) -> Scope:
         first=run.first,
         last=run.last,
         master=run.master,
-        history=run.history,
+        history=cache(run.history),
         before=family.before,
     )
 

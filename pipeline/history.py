@@ -94,9 +94,11 @@ class History:
         if lo <= hi:
             cols = positions(self.store.symbol, symbols)
             have_cols = cols >= 0
-            rows = slice(lo - self.first_row, hi - self.first_row + 1)
-            block = self.store.read(var, rows, slice(0, len(self.store.symbol)))
-            out[lo - first :, have_cols] = block[:, cols[have_cols]]
+            if have_cols.any():
+                rows = slice(lo - self.first_row, hi - self.first_row + 1)
+                left, right = int(cols[have_cols].min()), int(cols.max())
+                block = self.store.read(var, rows, slice(left, right + 1))
+                out[lo - first :, have_cols] = block[:, cols[have_cols] - left]
         return np.ascontiguousarray(out.T)
 
     def _fill(

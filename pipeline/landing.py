@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,11 +33,20 @@ def load_facts(directory: Path, restated_as_of: np.datetime64 | None = None) -> 
     return Facts(**frames, restated_as_of=restated_as_of)
 
 
-def since(facts: Facts, first: int) -> Facts:
-    """Facts without the bars before ordinal `first`, except the first bar of each security (it dates the listing)."""
-    prices = facts.prices
-    on_time = prices["visible"] <= prices["session"]
-    opening = prices[on_time].drop_duplicates("sec_id").index
-    keep = (prices["session"] >= first).to_numpy(copy=True)
-    keep[opening] = True
-    return replace(facts, prices=prices[keep].reset_index(drop=True))
+def cut(facts: Facts, first: int, last: int) -> Facts:
+    """Facts that sessions up to `last` may use, without the bars before `first`.
+
+    The first bar of each security stays, because it dates the listing.
+    """
+    frames: dict[str, Any] = {}
+    for field in fields(facts):
+        frame = getattr(facts, field.name)
+        if isinstance(frame, pd.DataFrame) and "visible" in frame.columns:
+            keep = (frame["visible"] <= last).to_numpy(copy=True)
+            if field.name == "prices":
+                session = frame["session"].to_numpy()
+                recent = session >= first
+                recent[frame[frame["visible"] <= session].drop_duplicates("sec_id").index] = True
+                keep &= recent
+            frames[field.name] = frame[keep].reset_index(drop=True)
+    return replace(facts, **frames)

@@ -12,30 +12,14 @@ import pandas as pd
 from pipeline import engine
 from pipeline.calendar import xnys
 from pipeline.engine import Outcome, RangeError
-from pipeline.events import clean_events
+from pipeline.loaded import LoadedSource
 from pipeline.run import Progress, Run, silent, specs
 from pipeline.settings import Settings
-from pipeline.sources import Source, SourceTables, open_source
+from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, StoreError
 from pipeline.views import PublishedFamily
 
 INPUT_STORES = ("ds_daily", "ds_etf")
-
-
-@dataclass(frozen=True)
-class LoadedSource:
-    """A source whose tables have been read and cleaned once, for several runs over the same input."""
-
-    name: str
-    tables: SourceTables
-
-    @classmethod
-    def of(cls, settings: Settings) -> LoadedSource:
-        source = open_source(settings)
-        return cls(source.name, clean_events(source.load()).tables)
-
-    def load(self) -> SourceTables:
-        return self.tables
 
 
 def published_range(settings: Settings) -> tuple[Any, Any] | None:
@@ -74,7 +58,7 @@ def backfill(
     todo = years(settings, start, end)
     if not todo:
         return
-    source = source or LoadedSource.of(settings)
+    source = LoadedSource.of(settings, source)
     for first, last in todo:
         yield engine.execute(settings, first, last, progress=progress, source=source)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 JUMP = 20.0
 """Factor between consecutive filings from which on a count is not believed alone."""
@@ -31,8 +32,10 @@ def leave_out_jumps(
         step = np.abs(np.log(count[1:] / count[:-1]))
     suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(JUMP) / 2)])
     dropped: list[int] = []
+    of_code = {str(name): _Splits.of(own) for name, own in splits.groupby("vendor_code", observed=True)}
+    none = _Splits.of(splits.iloc[:0])
     for name, group in rows[rows["vendor_code"].isin(suspicious)].groupby("vendor_code", sort=True):
-        own = splits[splits["vendor_code"] == name]
+        own = of_code.get(str(name), none)
         believed: Row | None = None
         doubted: Row | None = None
         for index, row in zip(group.index, group.to_dict("records"), strict=True):
@@ -48,13 +51,30 @@ def leave_out_jumps(
     return shares.drop(index=dropped).reset_index(drop=True) if dropped else shares
 
 
-def _factor(before: Row, now: Row, splits: pd.DataFrame) -> float:
+class _Splits(NamedTuple):
+    """The splits of one code: ex-date, when it became known, new shares for one old."""
+
+    ex_date: NDArray[np.datetime64]
+    known_from: NDArray[np.datetime64]
+    ratio: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, splits: pd.DataFrame) -> _Splits:
+        ratio = (splits["ratio_new"] / splits["ratio_old"]).to_numpy(float)
+        return cls(splits["ex_date"].to_numpy(), splits["known_from"].to_numpy(), ratio)
+
+    def between(self, first: pd.Timestamp, last: pd.Timestamp, known_at: pd.Timestamp) -> float:
+        """How many shares one became, by the splits after `first` and up to `last` that were known."""
+        if not len(self.ratio):
+            return 1.0
+        inside = (self.ex_date > first.to_datetime64()) & (self.ex_date <= last.to_datetime64())
+        return float(self.ratio[inside & (self.known_from <= known_at.to_datetime64())].prod())
+
+
+def _factor(before: Row, now: Row, splits: _Splits) -> float:
     """How many times larger one count is than the other, in the units of the same day."""
     first, last = sorted((before["period_end"], now["period_end"]))
-    between = splits[
-        (splits["ex_date"] > first) & (splits["ex_date"] <= last) & (splits["known_from"] <= now["known_from"])
-    ]
-    ratio = float((between["ratio_new"] / between["ratio_old"]).prod())
+    ratio = splits.between(first, last, now["known_from"])
     expected = before["shares"] * (ratio if before["period_end"] <= now["period_end"] else 1 / ratio)
     if not (expected > 0 and now["shares"] > 0):
         return 1.0 if expected == now["shares"] else float("inf")

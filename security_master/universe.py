@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from security_master import schema
 from security_master.dates import date_text, instant_text
-from security_master.master_file import Contents, columns_of, read_contents, write_master
+from security_master.master_file import columns_of, read_contents, write_master
 
 MEMBER_TYPES = frozenset({"common", "reit"})
 """Kinds of security that may be members; the pipeline adds what else makes one eligible."""
@@ -48,6 +48,12 @@ class UniverseRule:
 
 
 RULES = {f"uni_mc_{size}": UniverseRule(f"uni_mc_{size}", size) for size in (50, 500, 1000, 3000)}
+
+
+Key = tuple[str, str, str]
+"""Universe, mask_as_of and rule version of a snapshot."""
+
+KEY_COLUMNS = ["universe", "mask_as_of", "rule_version"]
 
 
 class SnapshotConflict(RuntimeError):
@@ -178,41 +184,54 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
         contents = read_contents(connection)
     finally:
         connection.close()
-    new = 0
+    rows = contents["universe_snapshot"]
+    recorded = set(zip(rows["universe"], rows["mask_as_of"], rows["rule_version"], strict=True))
+    fresh: dict[Key, Snapshot] = {}
+    known_from: list[str] = []
     for snapshot, day, known in snapshots:
-        new += _record(contents, snapshot, date_text(day), instant_text(known))
-    if new:
-        for table in ("universe_membership", "universe_snapshot"):
-            key = ["universe", "mask_as_of", "rule_version", "sec_id"][: 4 if table == "universe_membership" else 3]
-            contents[table] = contents[table].sort_values(key, ignore_index=True)
+        key = (snapshot.rule.universe, date_text(day), snapshot.rule.version)
+        if key in fresh:
+            _refuse_other_members(fresh[key].members.tolist(), snapshot, key)
+        elif key in recorded:
+            members = contents["universe_membership"]
+            members = members[_rows_of(members, dict(zip(KEY_COLUMNS, key, strict=True)))]
+            _refuse_other_members(sorted(members.loc[members["status"] != "out", "sec_id"]), snapshot, key)
+        else:
+            fresh[key] = snapshot
+            known_from.append(instant_text(known))
+    if fresh:
+        added = {
+            "universe_membership": [_under(key, snapshot.rows) for key, snapshot in fresh.items()],
+            "universe_snapshot": [
+                _under(
+                    key, pd.DataFrame({"input_hash": [s.input_hash], "members": len(s.members), "known_from": known})
+                )
+                for (key, s), known in zip(fresh.items(), known_from, strict=True)
+            ],
+        }
+        for table, frames in added.items():
+            frame = pd.concat(frames, ignore_index=True)
+            typed = schema.typed_frame({name: frame[name].tolist() for name in columns_of(table)}, table)
+            order = [*KEY_COLUMNS, "sec_id"] if table == "universe_membership" else KEY_COLUMNS
+            contents[table] = pd.concat([contents[table], typed]).sort_values(order, ignore_index=True)
         write_master(path, contents)
-    return new
+    return len(fresh)
 
 
-def _record(contents: Contents, snapshot: Snapshot, day: str, known_from: str) -> int:
-    """Add a snapshot to the contents unless it is there; 1 when it is new."""
-    rule = snapshot.rule
-    key = {"universe": rule.universe, "mask_as_of": day, "rule_version": rule.version}
-    if _rows_of(contents["universe_snapshot"], key).any():
-        recorded = contents["universe_membership"][_rows_of(contents["universe_membership"], key)]
-        before = sorted(recorded.loc[recorded["status"] != "out", "sec_id"])
-        now = snapshot.members.tolist()
-        if before == now:
-            return 0
+def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> None:
+    """Raises SnapshotConflict unless the snapshot has the members that are recorded under its key."""
+    now = snapshot.members.tolist()
+    if before != now:
         differing = sorted(set(before) ^ set(now))
         raise SnapshotConflict(
-            f"{rule.universe} of {day} (rule {rule.version}) is recorded with {len(before)} members and cannot "
+            f"{key[0]} of {key[1]} (rule {key[2]}) is recorded with {len(before)} members and cannot "
             f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
-    facts = {"input_hash": snapshot.input_hash, "members": len(snapshot.members), "known_from": known_from}
-    added = {
-        "universe_membership": snapshot.rows.assign(**key),
-        "universe_snapshot": pd.DataFrame([key | facts]),
-    }
-    for table, frame in added.items():
-        typed = schema.typed_frame({name: frame[name].tolist() for name in columns_of(table)}, table)
-        contents[table] = pd.concat([contents[table], typed], ignore_index=True)
-    return 1
+
+
+def _under(key: Key, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a snapshot with its key."""
+    return rows.assign(universe=key[0], mask_as_of=key[1], rule_version=key[2])
 
 
 def _rows_of(frame: pd.DataFrame, key: dict[str, str]) -> NDArray[np.bool_]:

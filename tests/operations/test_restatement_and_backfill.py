@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 
 from pipeline import engine, operations
 from pipeline.calendar import xnys
-from pipeline.operations import LoadedSource
+from pipeline.loaded import LoadedSource
 from pipeline.read import history, open_dataset
 from pipeline.settings import ModelParameters, Settings, SimulatedMarket
+from tests.engine.market import Delivered
 
 START, END = "2018-09-04", "2019-03-29"
 WINDOW = 60
@@ -68,6 +71,52 @@ def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: L
     engine.execute(whole, START, END, source=source)
     for store in engine.stores(whole):
         assert_same(values(pieces.root, store), values(whole.root, store))
+
+
+def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
+    tmp_path: Path, source: LoadedSource
+) -> None:
+    """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
+    together, alone = settings_at(tmp_path / "together"), settings_at(tmp_path / "alone")
+    list(operations.backfill(together, START, END, source=source))
+    for first, last in operations.years(alone, START, END):
+        engine.execute(alone, first, last, source=Delivered(source.tables))
+    assert chunks(together.root) == chunks(alone.root)
+
+
+def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, source: LoadedSource) -> None:
+    """What was made for one root is not taken for another one's, whose master has seen less."""
+    full, less = settings_at(tmp_path / "full"), settings_at(tmp_path / "less")
+    mine = LoadedSource.of(full, Delivered(source.tables))
+    (first, last), (then, _) = operations.years(full, START, END)
+    engine.execute(full, first, last, source=mine)
+    shares = source.tables.shares
+    engine.execute(less, first, last, source=Delivered(replace(source.tables, shares=shares.iloc[:-5])))
+    engine.execute(less, then, then, source=mine)
+
+    def filings(root: str) -> int:
+        with sqlite3.connect(Path(root) / "security_master.sqlite") as master:
+            return int(master.execute("SELECT count(*) FROM shares_row").fetchone()[0])
+
+    assert filings(less.root) == filings(full.root) > 5
+
+
+def chunks(root: str) -> dict[str, str]:
+    """Hash of every published file, but for those that say which run wrote them."""
+    live = Path(root) / ".publications" / "current"
+    files = [path for path in live.rglob("*") if path.is_file() and not path.name.startswith(".z")]
+    own = ("manifest.json", "publish_log", "security_master.sqlite")
+    found = {str(path.relative_to(live)): path for path in files}
+    assert len(found) > 100
+    hashes = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items() if not name.startswith(own)
+    }
+    with sqlite3.connect(live / "security_master.sqlite") as master:
+        runs = [run for (run,) in master.execute("SELECT batch_id FROM load_batch ORDER BY seq")]
+        dump = "\n".join(master.iterdump())
+    for k, run in enumerate(runs):
+        dump = dump.replace(run, f"batch {k}")
+    return hashes | {"security_master": hashlib.sha256(dump.encode()).hexdigest()}
 
 
 def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path: Path, source: LoadedSource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from distributed import LocalCluster
 from pipeline import model
 from pipeline.model import KernelParams
 from pipeline.settings import Settings
-from pipeline.tiles import map_tiles, tiles
+from pipeline.tiles import map_tiles, reused, tiles
 
 WINDOW, SESSIONS, STOCKS, MARKET = 60, 40, 70, 0
 
@@ -51,3 +52,16 @@ def test_a_cluster_of_two_processes_changes_no_bit(arguments: list[tuple[Any, ..
 def test_tiles_cover_all_symbols_once() -> None:
     assert [s for k in tiles(600) for s in range(600)[k]] == list(range(600))
     assert tiles(0) == []
+
+
+def blank(*shape: int) -> np.ndarray:
+    return np.zeros(shape)
+
+
+def test_a_thread_uses_its_arrays_again_and_shares_them_with_no_other() -> None:
+    mine = reused(blank, 2, 3)
+    assert reused(blank, 2, 3) is mine
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(reused, blank, 2, 3).result() is not mine
+    assert reused(blank, 4, 3).shape == (4, 3)
+    assert reused(blank, 2, 3) is not mine, "only the last one is kept"
