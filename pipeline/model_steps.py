@@ -17,7 +17,7 @@ from pipeline.history import positions
 from pipeline.run import Run
 from pipeline.settings import FactorSet
 from pipeline.store import StagedStore
-from pipeline.tiles import map_tiles, tiles
+from pipeline.tiles import map_tiles, reused, tiles
 
 LEVELS = 3
 
@@ -78,26 +78,44 @@ def stage_betas(run: Run, name: str, factor_set: FactorSet) -> None:
         sector, subsector = _assignment(run, symbols, first, last)
         start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
         done = map_tiles(
-            model.cascade,
+            _betas_of_tile,
             [(returns[k], etf, market, sector[k], subsector[k], wanted[k], start, kernel) for k in tiles(len(symbols))],
             run.settings,
         )
         rows = run.rows(store, first, last)
-        for var, parts in (
-            ("factor_beta", [tile.beta for tile in done]),
-            ("beta_se", [tile.se for tile in done]),
-            ("n_obs", [tile.n_obs for tile in done]),
-        ):
-            store.write(var, rows, everything, _time_first(np.concatenate(parts, axis=1)))
+        for k, (stored, _) in zip(tiles(len(symbols)), done, strict=True):
+            for var, values in stored.items():
+                store.write(var, rows, k, values)
         legs = np.stack([np.full_like(sector, market), sector, subsector])
         fact = np.where(wanted & (legs >= 0), legs + 1, 0).astype(np.int16)
         store.write("fact", rows, everything, _time_first(fact))
-        counts += np.sum([tile.counts for tile in done], axis=0)
+        counts += np.sum([counted for _, counted in done], axis=0)
         run.done(store, last)
     unconverged = int(counts[:, model.DegenerateReason.UNCONVERGED].sum())
     run.stage.note(name, {"degenerate_cells": model.reason_counts(counts), "unconverged": unconverged})
     run.label(store)
     store.close()
+
+
+def _betas_of_tile(
+    r: NDArray,
+    etf: NDArray,
+    market: int,
+    sector: NDArray,
+    subsector: NDArray,
+    wanted: NDArray,
+    first: int,
+    kernel: model.KernelParams,
+) -> tuple[dict[str, NDArray], NDArray]:
+    """The cascade of a tile: its variables as they are stored, and the cells by reason."""
+    out = reused(model.Cascade.empty, *wanted.shape)
+    done = model.cascade(r, etf, market, sector, subsector, wanted, first, kernel, out)
+    stored = {
+        "factor_beta": _as_stored(done.beta, np.float32),
+        "beta_se": _as_stored(done.se, np.float32),
+        "n_obs": _as_stored(done.n_obs, np.int16),
+    }
+    return stored, done.counts.copy()
 
 
 def stage_adjusted(run: Run, name: str, factor_set: FactorSet) -> None:
@@ -162,26 +180,50 @@ def stage_hedge(run: Run, name: str, factor_set: FactorSet) -> None:
         etf, returns = _etf_window(run, first, last), _stock_window(run, symbols, first, last)
         sector, subsector = _assignment(run, symbols, first, last)
         beta = _level_first(adjusted.read("factor_beta", run.rows(adjusted, first, last), everything))
-        links = model.links_of_stocks(_links(run, etf, first), run.etfs.pairs, sector, subsector)
-        ratios = model.hedge_ratios(beta, *links)
         wanted = np.isfinite(beta[0])
+        links, pairs = _links(run, etf, first), run.etfs.pairs
         start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
         done = map_tiles(
-            model.explained_risk,
+            _hedge_of_tile,
             [
-                (returns[k], etf, market, sector[k], subsector[k], beta[:, k], wanted[k], start, kernel)
+                (returns[k], etf, market, sector[k], subsector[k], beta[:, k], wanted[k], start, kernel, links, pairs)
                 for k in tiles(len(symbols))
             ],
             run.settings,
         )
-        shares = np.concatenate([tile[0] for tile in done], axis=1)
         rows = run.rows(store, first, last)
-        for var, values in (*zip(model.HEDGE_RATIOS, ratios, strict=True), *zip(model.SHARES, shares, strict=True)):
-            store.write(var, rows, everything, values.T)
-        store.write("_stock_var", rows, everything, np.concatenate([tile[1] for tile in done]).T)
+        for k, stored in zip(tiles(len(symbols)), done, strict=True):
+            for var, values in stored.items():
+                store.write(var, rows, k, values)
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _hedge_of_tile(
+    r: NDArray,
+    etf: NDArray,
+    market: int,
+    sector: NDArray,
+    subsector: NDArray,
+    beta: NDArray,
+    wanted: NDArray,
+    first: int,
+    kernel: model.KernelParams,
+    links: model.LinkBetas,
+    pairs: NDArray,
+) -> dict[str, NDArray]:
+    """Hedge ratios, shares and variance of a tile, as they are stored."""
+    ratios, shares, variance = reused(_hedge_arrays, *wanted.shape)
+    model.hedge_ratios_of_stocks(beta, links, pairs, sector, subsector, ratios)
+    model.explained_risk(r, etf, market, sector, subsector, beta, wanted, first, kernel, (shares, variance))
+    named = zip((*model.HEDGE_RATIOS, *model.SHARES, "_stock_var"), (*ratios, *shares, variance), strict=True)
+    return {var: _as_stored(values, np.float32) for var, values in named}
+
+
+def _hedge_arrays(stocks: int, sessions: int) -> tuple[NDArray, NDArray, NDArray]:
+    cells = (stocks, sessions)
+    return np.empty((len(model.HEDGE_RATIOS), *cells)), np.empty((len(model.SHARES), *cells)), np.empty(cells)
 
 
 def stage_returns(run: Run, name: str, factor_set: FactorSet) -> None:
@@ -216,6 +258,15 @@ def stage_returns(run: Run, name: str, factor_set: FactorSet) -> None:
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _as_stored(block: NDArray, dtype: type[np.generic]) -> NDArray:
+    """([level,] n, T) of the model -> (T, n[, level]) of a store, in its precision: one copy, and the worker makes it.
+
+    What is too large for float32 becomes infinite, which the store refuses.
+    """
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(block.T, dtype=dtype)
 
 
 def _time_first(block: NDArray) -> NDArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import dask
 
@@ -16,6 +17,25 @@ TILE = 256
 def tiles(n: int, size: int = TILE) -> list[slice]:
     """Consecutive slices of at most `size` covering range(n)."""
     return [slice(a, min(a + size, n)) for a in range(0, n, size)]
+
+
+class _Worker(threading.local):
+    def __init__(self) -> None:
+        self.kept: dict[Callable[..., Any], tuple[tuple[int, ...], Any]] = {}
+
+
+_worker = _Worker()
+
+
+def reused(make: Callable[..., T], *shape: int) -> T:
+    """What `make(*shape)` made for an earlier tile of this thread: fresh memory costs as much as the arithmetic.
+
+    One result is kept for each `make` and thread, so it is the thread's own until its next call.
+    """
+    kept = _worker.kept
+    if make not in kept or kept[make][0] != shape:
+        kept[make] = shape, make(*shape)
+    return cast(T, kept[make][1])
 
 
 def map_tiles(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], settings: Settings) -> list[T]:
