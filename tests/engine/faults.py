@@ -97,14 +97,15 @@ def before(audit_store: Callable, dataset_id: str, fault: Callable[[Run, str], N
 
 def no_cross_term(monkeypatch: pytest.MonkeyPatch) -> None:
     """The market hedge of L3 as a published text of this model has it: without beta_u lambda_us lambda_sm."""
-    right = model.hedge_ratios
+    right = model.hedge_ratios_of_stocks
 
-    def wrong(beta: np.ndarray, sm: np.ndarray, um: np.ndarray, us: np.ndarray) -> np.ndarray:
-        ratios = right(beta, sm, um, us)
+    def wrong(beta: np.ndarray, *assigned: Any) -> np.ndarray:
+        ratios = right(beta, *assigned)
+        _, um, _ = model.links_of_stocks(*assigned[:4])
         ratios[3] = ratios[1] + beta[2] * um
         return ratios
 
-    monkeypatch.setattr(model, "hedge_ratios", wrong)
+    monkeypatch.setattr(model, "hedge_ratios_of_stocks", wrong)
 
 
 def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
