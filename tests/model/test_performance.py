@@ -11,11 +11,10 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from sklearn.linear_model import HuberRegressor
-from statsmodels.regression.rolling import RollingOLS
 
 from pipeline.model import KernelParams
-from tests.model.market import Market, make_market
+from tests.bench.__main__ import Outputs, Panel, ours
+from tests.bench.peers import cascade_by_sums, cumulative_sums, sklearn_huber, statsmodels_cascade
 
 OLS = KernelParams("ols", half_life=None)
 
@@ -29,80 +28,46 @@ def seconds(work, repeats=5) -> float:
     return best
 
 
-def per_cell(market: Market, params: KernelParams, repeats=5) -> float:
-    def work():
-        market.explained_risk(market.cascade(params).beta, params)
-
-    return seconds(work, repeats) / market.wanted.size
-
-
-def cascade_by_cumulative_sums(r, m, s, u, window):
-    """Betas only, time-major (T, n), no gaps: what a careful numpy user would write."""
-
-    def rolling(x):
-        total = np.cumsum(x, axis=0)
-        out = total[window - 1 :].copy()
-        out[1:] -= total[:-window]
-        return out
-
-    m, s, u = (np.broadcast_to(x[:, None], r.shape) for x in (m, s, u))
-    mm, ms, mu, ss, su, uu = (rolling(a * b) for a, b in ((m, m), (m, s), (m, u), (s, s), (s, u), (u, u)))
-    rr, rm, rs, ru = (rolling(r * x) for x in (r, m, s, u))
-    sm, um = ms / mm, mu / mm
-    d2 = ss - sm * ms
-    us = (su - um * ms) / d2
-    d3 = uu - um * mu - us * (su - um * ms)
-    b1 = rm / mm
-    b2 = (rs - sm * rm) / d2
-    b3 = (ru - um * rm - us * (rs - sm * rm)) / d3
-    return b1, b2, b3, rr
+def per_cell(panel: Panel, params: KernelParams, repeats=5) -> float:
+    out = Outputs.of(panel)
+    return seconds(lambda: ours(panel, params, out), repeats) / panel.cells
 
 
 def test_ols_beats_cumulative_sums_and_rolling_ols_by_far():
-    """Here all outputs against betas only; the targets are 10 and 2,000 times."""
-    market = make_market(64, 1000, 252, etfs=5)
-    market.sector[:], market.subsector[:] = 1, 4
-    ours = per_cell(market, OLS)
-    m, s, u = market.etf[[0, 1, 4]]
-    by_time = np.ascontiguousarray(market.r.T)
-    numpy_time = seconds(lambda: cascade_by_cumulative_sums(by_time, m, s, u, 252), 3) / market.wanted.size
-    b1, b2, b3, _ = cascade_by_cumulative_sums(by_time, m, s, u, 252)
-    np.testing.assert_allclose(market.cascade(OLS).beta, np.stack([b1.T, b2.T, b3.T]), rtol=1e-6, atol=1e-9)
-    rolling = (
-        seconds(lambda: [RollingOLS(market.r[0, :351], x[:351, None], window=252).fit() for x in (m, s, u)], 1) / 100
-    )
-    assert numpy_time > 3 * ours
-    assert rolling > 300 * ours
+    """All outputs of the same work; the targets are 10 and 2,000 times."""
+    panel = Panel.of(64, 1000, 252)
+    m, s, u = panel.etf
+    by_time = np.ascontiguousarray(panel.r.T)
+    one = per_cell(panel, OLS)
+    with_numpy = seconds(lambda: cascade_by_sums(by_time, m, s, u, 252, cumulative_sums), 3) / panel.cells
+    with_statsmodels = seconds(lambda: statsmodels_cascade(panel.r[0, :351], m[:351], s[:351], u[:351], 252, True), 1)
+    assert with_numpy > 4 * one
+    assert with_statsmodels / 100 > 1000 * one
 
 
 def test_huber_beats_scikit_learn_by_far():
     """The target is 1,500 times."""
     params = KernelParams("huber", half_life=None)
-    market = make_market(32, 60, 252)
-    ours = per_cell(market, params, 3)
-    x, y = market.etf[0, :252, None], market.r[:8, :252]
-
-    def theirs():
-        for row in y:
-            HuberRegressor(fit_intercept=False, alpha=0, tol=1e-9, max_iter=1000).fit(x / x.std(), row / row.std())
-
-    assert 3 * seconds(theirs, 2) / 8 > 200 * ours
+    panel = Panel.of(32, 60, 252)
+    one = per_cell(panel, params, 3)
+    m, s, u = panel.etf[:, :252]
+    assert seconds(lambda: sklearn_huber(panel.r[0, :252], m, s, u), 2) > 500 * one
 
 
 def test_cost_grows_linearly_with_stocks_and_sessions_and_not_with_the_window():
-    small, wide, long = make_market(64, 500, 252), make_market(512, 500, 252), make_market(64, 4000, 252)
+    small, wide, long = Panel.of(64, 500, 252), Panel.of(512, 500, 252), Panel.of(64, 4000, 252)
     base = per_cell(small, OLS)
     assert per_cell(wide, OLS) < 2.5 * base
     assert per_cell(long, OLS) < 2.5 * base
     longer = replace(OLS, window=756, min_obs=126)
-    assert per_cell(make_market(64, 2000, 756), longer) < 2.5 * per_cell(make_market(64, 2000, 252), OLS)
+    assert per_cell(Panel.of(64, 2000, 756), longer) < 2.5 * per_cell(Panel.of(64, 2000, 252), OLS)
 
 
 def test_one_night_of_3000_stocks_takes_milliseconds():
-    """The target is 50 ms with a warm cache, for cascade and shares."""
-    market = make_market(3000, 1, 252)
+    """The target is 50 ms with a warm cache, for all outputs."""
+    night = Panel.of(3000, 1, 252)
     for params in (OLS, KernelParams("huber")):
-        assert per_cell(market, params) * 3000 < 0.15
+        assert per_cell(night, params) * night.cells < 0.15
 
 
 def test_memory_beyond_inputs_and_outputs_is_bounded():

@@ -1,0 +1,241 @@
+"""`make bench-backfill`: twenty years of 300 simulated stocks, killed in the middle and resumed, with a night on top.
+
+    python -m tests.bench.backfill [--face cli|dagster|both] [--stocks 300] [--first 2006] [--last 2025] [--keep DIR]
+
+An undisturbed `erm3 backfill` is the measure. A second root is filled by the same command, which gets a `kill -9` in
+the middle and is started again, up to the session before the last one; `erm3 run` adds that. A third one is filled by
+the Dagster job on the instance of dagster.yaml: two range runs, the second one killed and repeated, and a night. Every
+array of every store must then be the same, bit for bit. Prints seconds by phase.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.calendar import xnys
+from pipeline.read import open_dataset, read_manifest
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 3600.0
+
+
+def environment(root: Path, stocks: int, first: int, last: int, home: Path | None = None) -> dict[str, str]:
+    """The settings of a root, as environment variables."""
+    return {
+        **os.environ,
+        "ERM3_ROOT": str(root),
+        "ERM3_SOURCE": "simulated",
+        "ERM3_SIMULATED__STOCKS": str(stocks),
+        "ERM3_SIMULATED__FIRST_SESSION": f"{first - 1}-01-03",
+        "ERM3_SIMULATED__LAST_SESSION": f"{last}-12-31",
+        **({} if home is None else {"DAGSTER_HOME": str(home)}),
+    }
+
+
+def erm3(env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments], cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Waits for a process. Raises CalledProcessError unless it ended well."""
+    said, _ = process.communicate(timeout=PATIENCE)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args, said)
+    return said
+
+
+def reached(root: Path) -> str:
+    """The session through which a root is published, "" for none."""
+    try:
+        return str(read_manifest(root)["complete_through"])
+    except Exception:  # not there yet
+        return ""
+
+
+def kill_in_the_middle(process: subprocess.Popen[str], root: Path, middle: str, pause: float) -> str:
+    """`kill -9` a while after the session `middle` was published; what was published then."""
+    until = time.monotonic() + PATIENCE
+    while reached(root) < middle:
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"the backfill ended at {reached(root)!r}, before {middle}")
+        time.sleep(0.2)
+    time.sleep(pause)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return reached(root)
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """Arrays that are not the same in two roots, bit for bit, by store and name."""
+    found = []
+    names = set(read_manifest(a)["stores"])
+    if names != set(read_manifest(b)["stores"]):
+        return ["the stores"]
+    for name in sorted(names):
+        with open_dataset(name, a) as one, open_dataset(name, b) as other:
+            if set(one.variables) != set(other.variables):
+                found.append(f"{name}: its variables")
+                continue
+            for key in one.variables:
+                x, y = one[key].values, other[key].values
+                equal = np.array_equal(x, y) if x.dtype.kind in "OUT" else x.shape == y.shape and _bits(x) == _bits(y)
+                if not equal:
+                    found.append(f"{name}/{key}")
+    return found
+
+
+def _bits(values: Any) -> bytes:
+    return np.ascontiguousarray(values).tobytes()
+
+
+def command_line(base: Path, stocks: int, first: int, last: int) -> None:
+    start, night, eve = _span(first, last)
+    middle = f"{(first + last) // 2}-12-01"
+    whole, broken = base / "undisturbed", base / "interrupted"
+
+    env = environment(whole, stocks, first, last)
+    said, seconds = _timed(lambda: finished(erm3(env, "backfill", "--start", start, "--end", night)))
+    print(f"command line, undisturbed: {seconds:.0f} s")
+    print(next(line for line in said.splitlines() if line.startswith("Seconds by phase")), flush=True)
+
+    env = environment(broken, stocks, first, last)
+    began = time.perf_counter()
+    process = erm3(env, "backfill", "--start", start, "--end", eve)
+    at = kill_in_the_middle(process, broken, middle, 3.0)
+    finished(erm3(env, "backfill", "--start", start, "--end", eve))
+    print(f"command line, killed after {at} and resumed: {time.perf_counter() - began:.0f} s")
+    _, seconds = _timed(lambda: finished(erm3(env, "run", "--start", night, "--end", night)))
+    print(f"the night of {night} on top, in a process of its own: {seconds:.0f} s", flush=True)
+    _say_and_require(differences(whole, broken), "interrupted, resumed and a night on top")
+
+
+def dagster(base: Path, stocks: int, first: int, last: int) -> None:
+    start, night, eve = _span(first, last)
+    whole, root, home = base / "undisturbed", base / "dagster", base / "dagster_home"
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
+    env = environment(root, stocks, first, last, home)
+    days = xnys().sessions
+    middle = xnys().ordinal(xnys().between(start, f"{(first + last) // 2}-12-31")[-1])
+
+    def one_run(a: str, b: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.backfill", "--run", a, b],
+            cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    began = time.perf_counter()
+    figures = [json.loads(finished(one_run(start, str(days[middle]))).splitlines()[-1])]
+    process = one_run(str(days[middle + 1]), eve)
+    kill_in_the_middle(process, root, str(days[middle]), 20.0)
+    assert reached(root) == str(days[middle]), "a run that was killed has published nothing"
+    figures.append(json.loads(finished(one_run(str(days[middle + 1]), eve)).splitlines()[-1]))
+    print(f"Dagster, two range runs, the second one killed and repeated: {time.perf_counter() - began:.0f} s")
+    for one in figures:
+        print(json.dumps(one))
+    _, seconds = _timed(lambda: finished(one_run(night, night)))
+    print(f"the night of {night} on top, in a process of its own: {seconds:.0f} s", flush=True)
+    if whole.exists():
+        _say_and_require(differences(whole, root), "Dagster")
+
+
+def one_dagster_run(first: str, last: str) -> None:
+    """Materialise every asset over a range in one run of the job, and print where the seconds went."""
+    import dagster as dg
+
+    from assets.definitions import build_definitions
+    from assets.event_log import BatchedSqliteEventLog
+    from assets.partitions import range_tags
+
+    spent = {"events": 0, "event log": 0.0}
+
+    def counted(name: str) -> None:
+        inner = getattr(BatchedSqliteEventLog, name)
+
+        def store(self: Any, given: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return inner(self, given)
+            finally:
+                spent["event log"] += time.perf_counter() - began
+                spent["events"] += len(given) if isinstance(given, list) else 1
+
+        setattr(BatchedSqliteEventLog, name, store)
+
+    counted("store_event_batch")
+    began = time.perf_counter()
+    with dg.DagsterInstance.get() as instance:
+        assert isinstance(instance.event_log_storage, BatchedSqliteEventLog)
+        done = (
+            build_definitions()
+            .resolve_job_def("nightly")
+            .execute_in_process(instance=instance, tags=range_tags(first, last))
+        )
+        assert done.success
+        total = time.perf_counter() - began
+        stats = instance.get_run_step_stats(done.run_id)
+        steps = {s.step_key: round((s.end_time or 0) - (s.start_time or 0), 1) for s in stats}
+    figures = {
+        "range": [first, last],
+        "seconds": round(total, 1),
+        "before and after the steps": round(total - sum(steps.values()), 1),
+        "event log": round(spent["event log"], 1),
+        "events": spent["events"],
+        "steps": steps,
+    }
+    print(json.dumps(figures))
+
+
+def _span(first: int, last: int) -> tuple[str, str, str]:
+    """First session, last session, and the one before the last."""
+    days = xnys().between(f"{first}-01-01", f"{last}-12-31")
+    return str(days[0]), str(days[-1]), str(days[-2])
+
+
+def _timed(task: Any) -> tuple[Any, float]:
+    began = time.perf_counter()
+    return task(), time.perf_counter() - began
+
+
+def _say_and_require(found: list[str], what: str) -> None:
+    if found:
+        raise SystemExit(f"{what}: {len(found)} arrays differ from the undisturbed backfill: {', '.join(found[:8])}")
+    print(f"{what}: every array of every store is that of the undisturbed backfill, bit for bit", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--face", choices=["cli", "dagster", "both"], default="both")
+    parser.add_argument("--stocks", type=int, default=300)
+    parser.add_argument("--first", type=int, default=2006, help="first published year")
+    parser.add_argument("--last", type=int, default=2025, help="last published year")
+    parser.add_argument("--keep", type=Path, help="directory for the roots, which then stay")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        one_dagster_run(*given.run)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        base = given.keep or Path(temporary)
+        base.mkdir(parents=True, exist_ok=True)
+        if given.face in ("cli", "both"):
+            command_line(base, given.stocks, given.first, given.last)
+        if given.face in ("dagster", "both"):
+            dagster(base, given.stocks, given.first, given.last)
+
+
+if __name__ == "__main__":
+    main()
