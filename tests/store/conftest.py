@@ -65,7 +65,7 @@ def started_emulator() -> Iterator[Emulator]:
     else:
         pytest.fail("the emulator did not start")
     yield emulator
-    process.terminate()
+    process.kill()  # there is nothing to save, and a process may be started with SIGTERM ignored
     process.wait()
 
 

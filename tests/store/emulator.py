@@ -13,7 +13,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-from gcp_storage_emulator import server
+from gcp_storage_emulator import server, storage
 from gcp_storage_emulator.exceptions import NotFound
 
 BUCKET = "market"
@@ -67,6 +67,9 @@ class Router(server.Router):
 
 
 def main(port: int) -> None:
+    # It writes all metadata, of deleted objects too, after each request: the more there was, the slower it gets.
+    storage.Storage._write_config_to_file = lambda self: None
+    storage.Storage._bucket_soft_delete_retention_seconds = lambda self, bucket: 0
     server.Router = Router
     server.server.HTTPServer = ThreadingHTTPServer
     server.RequestHandler.protocol_version = "HTTP/1.1"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.time_safety.world import Publication, differences, instant, pipeline, poisoned, world
+from tests.engine.market import sessions
+from tests.time_safety.world import END, START, Publication, differences, instant, pipeline, poisoned, world
 
 CUTS = {
     "2018-05-04": "the first published session: every window is warm-up",
@@ -39,4 +40,15 @@ def test_a_world_that_ends_gives_the_same_rows(session: str, full: Publication, 
 @pytest.mark.parametrize("session", GARBLED, ids=lambda day: f"{day}: {CUTS[day]}".replace(" ", "_"))
 def test_a_garbled_future_gives_the_same_rows(session: str, full: Publication, tmp_path: Path):
     part = pipeline(poisoned(world(), session), session, tmp_path)
+    assert differences(part, full, session) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("session", sessions(START, END)[::7])
+def test_neither_a_cut_nor_a_garbled_future_shows_at_any_seventh_session(
+    session: str, full: Publication, tmp_path: Path
+):
+    part = pipeline(world().as_known(instant(session)), session, tmp_path / "cut")
+    assert differences(part, full, session) == []
+    part = pipeline(poisoned(world(), session), session, tmp_path / "garbled")
     assert differences(part, full, session) == []
