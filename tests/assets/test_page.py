@@ -34,6 +34,7 @@ from tests.engine.market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, sett
 
 REPOSITORY = Path(__file__).parents[2]
 BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]
+GROUPS = ("market_data", FACTOR_SET, "publication", "reports")
 HEDGE, BETAS = f"{FACTOR_SET}/ds_erm3_hedge_weights", f"{FACTOR_SET}/ds_erm3_betas"
 
 pytestmark = pytest.mark.browser
@@ -110,11 +111,11 @@ def page(server, tmp_path_factory) -> Iterator[Browser]:
 
 def test_the_lineage_page_shows_the_way_from_the_source_to_the_publication(server, page):
     page.open(f"{server.address}/asset-groups")
-    for group in ("market_data", FACTOR_SET, "publication"):
+    for group in GROUPS:
         page.wait_for(group)
     page.picture("lineage")
-    groups = "%2C".join(f"global%40global%3A{group}" for group in ("market_data", FACTOR_SET, "publication"))
-    page.resize(2400, 1600)
+    groups = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
+    page.resize(3000, 1600)
     page.open(f"{server.address}/asset-groups?expanded={groups}")
     for asset in ("source_tables", "ds_daily", "ds_masks", "ds_erm3_betas", "ds_erm3_hedge_weights", "ds_erm3_returns"):
         page.wait_for(asset)
@@ -184,13 +185,53 @@ def test_the_page_of_a_materialisation_shows_figures_tables_and_plots(server, pa
         page.wait_for(said)
     page.picture("materialisation")
     for title in ("coverage over the last year", "betas by level at the last session"):
-        page.click(f"//tr[contains(., '{title}')]//*[normalize-space(text())='[Show Markdown]']")
-        picture = f"//img[@alt='{title}']"
-        page.find(picture)
-        width = "return document.evaluate(arguments[0], document, null, 9, null).singleNodeValue.naturalWidth"
-        assert page.script(width, picture) > 300, "the picture is there and was drawn"
-        page.picture(title.replace(" ", "_"))
-        page.click("//button[normalize-space(.)='Close']")
+        look_at_plot(page, title)
+
+
+def look_at_plot(page: Browser, title: str) -> None:
+    page.click(f"//tr[contains(., '{title}')]//*[normalize-space(text())='[Show Markdown]']")
+    picture = f"//img[@alt='{title}']"
+    page.find(picture)
+    width = "return document.evaluate(arguments[0], document, null, 9, null).singleNodeValue.naturalWidth"
+    assert page.script(width, picture) > 300, "the picture is there and was drawn"
+    page.picture(title.replace(" ", "_"))
+    page.click("//button[normalize-space(.)='Close']")
+
+
+REPORTS = {
+    "security_coverage": ("securities by year", ("known, last year", "missing_share", "survivors_bias")),
+    "quality": (
+        "calendar of quarantined cells",
+        ("counts by rule", "the worst", "erm3 quality report --root", "new findings"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_page_of_a_report_shows_its_table_and_its_plot(server, page, name):
+    title, shown = REPORTS[name]
+    page.resize(height=1600)
+    page.open(f"{server.address}/assets/{name}?view=partitions&partition={BACKFILL[-1]}")
+    for said in shown:
+        page.wait_for(said)
+    page.picture(name)
+    look_at_plot(page, title)
+
+
+def test_the_page_of_the_inputs_says_what_was_delivered(server, page):
+    page.resize(height=1600)
+    page.open(f"{server.address}/assets/source_tables?view=partitions&partition={BACKFILL[-1]}")
+    for said in ("rows read", "bytes landed", "security master build", "open questions of identity"):
+        page.wait_for(said)
+    page.picture("inputs")
+
+
+def test_the_page_of_the_publication_says_what_readers_see(server, page):
+    page.resize(height=1600)
+    page.open(f"{server.address}/assets/publication?view=partitions&partition={BACKFILL[-1]}")
+    for said in ("complete through", "through, before", "bytes staged", "code version", "guards and switch"):
+        page.wait_for(said)
+    page.picture("publication")
 
 
 def test_the_page_of_an_asset_shows_units_owners_and_how_to_open_it(server, page):
