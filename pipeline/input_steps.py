@@ -17,9 +17,9 @@ from pipeline.daily import daily_panel, refuse_undecided
 from pipeline.drift import DELIVERED_FILE, DRIFT_RULES, delivered_bars, drift, drift_findings
 from pipeline.facts import Facts
 from pipeline.findings import concat_findings
-from pipeline.history import History, WarmUp
+from pipeline.history import History, WarmUp, positions
 from pipeline.listings import first_listed, of_type
-from pipeline.run import TRADED_SESSIONS, Run
+from pipeline.run import ROWS, TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
@@ -202,14 +202,13 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
     """
     taken: Snapshots = {name: dict(run.master.snapshots(name)) for name in UNIVERSES}
     listings, new = run.master.listings(), []
+    windows = _Windows(history, symbols, run.last)
     for month_end in run.calendar.month_ends(run.published_first - 24, run.last):
         day = run.calendar.sessions[month_end]
         if all(day in taken[name] for name in UNIVERSES) or _before_first(run, month_end):
             continue
-        close = history.window("close", symbols, month_end - TRADED_SESSIONS + 1, month_end)
-        volume = history.window("volume", symbols, month_end - TRADED_SESSIONS + 1, month_end)
-        recent = month_end - run.settings.rules.validity_sessions + 1
-        cap = _last_known(history.window("market_cap", symbols, recent, month_end))
+        close, volume, cap = windows.ending(month_end)
+        cap = _last_known(cap[:, -run.settings.rules.validity_sessions :])
         price = _last_known(close[:, -run.settings.rules.validity_sessions :])
         traded = _traded(close, volume).mean(axis=1)
         instant = run.instants(month_end, month_end)[0]
@@ -217,13 +216,33 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
         for name in UNIVERSES:
             earlier = [d for d in taken[name] if d < day]
             before = taken[name][max(earlier)] if earlier else np.array([], dtype=object)
-            was = np.isin(symbols.astype(str), before.astype(str))
+            was = _among(symbols, before)
             snapshot = select_members(RULES[name], symbols, cap, price, traded, was, eligible)
             taken[name][day] = snapshot.members
             new.append((snapshot, day, instant))
     if record_snapshots(run.scratch / MASTER_FILE, new):
         run.__dict__.pop("master", None)  # it was written anew: who asks from here on sees the snapshots
     return taken
+
+
+class _Windows:
+    """The sessions that decide at a month end, read from the store for a time block of month ends at once."""
+
+    VARIABLES = ("close", "volume", "market_cap")
+
+    def __init__(self, history: History, symbols: NDArray, last: int) -> None:
+        self.history, self.symbols, self.last = history, symbols, last
+        self.first, self.end = 0, -1
+        self.values: list[NDArray[np.float64]] = []
+
+    def ending(self, month_end: int) -> list[NDArray[np.float64]]:
+        """(n, TRADED_SESSIONS) of each variable. Month ends must be asked for in order."""
+        first = month_end - TRADED_SESSIONS + 1
+        if month_end > self.end:
+            begins = self.history.first_row  # blocks end where the store's chunks do
+            self.first, self.end = first, min(month_end + ROWS - 1 - (month_end - begins) % ROWS, self.last)
+            self.values = [self.history.window(v, self.symbols, self.first, self.end) for v in self.VARIABLES]
+        return [block[:, first - self.first : month_end - self.first + 1] for block in self.values]
 
 
 def _before_first(run: Run, month_end: int) -> bool:
@@ -238,8 +257,16 @@ def _in_force(run: Run, taken: dict[np.datetime64, NDArray], symbols: NDArray, f
     ends = np.array(sorted(taken), dtype="datetime64[D]")
     at = np.searchsorted(ends.astype("datetime64[M]"), months, side="left") - 1
     for k in np.unique(at[at >= 0]):
-        member[at == k] = np.isin(symbols.astype(str), taken[ends[k]].astype(str))
+        member[at == k] = _among(symbols, taken[ends[k]])
     return member
+
+
+def _among(symbols: NDArray, members: NDArray) -> NDArray[np.bool_]:
+    """(n,) whether each symbol is one of the members."""
+    found = np.zeros(len(symbols), dtype=bool)
+    at = positions(symbols, members)
+    found[at[at >= 0]] = True
+    return found
 
 
 def _last_known(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -54,7 +54,12 @@ def first_listed(listings: pd.DataFrame, calendar: Calendar, delay_minutes: int,
 def of_type(
     listings: pd.DataFrame, sec_ids: NDArray[np.object_], date: object, instant: object, types: Collection[str]
 ) -> NDArray[np.bool_]:
-    """(n,) whether each security was of one of `types` on a date, as known at an instant."""
-    n = len(sec_ids)
-    found = attributes(listings, sec_ids, np.repeat(date, n), np.repeat(instant, n))  # type: ignore[call-overload]
-    return found["sec_type"].isin(types).to_numpy()
+    """(n,) whether each security was of one of `types` on a date, as known at an instant: `attributes` of one date."""
+    day, known = np.datetime64(str(date), "s"), np.datetime64(str(instant), "us")
+    begun = (listings["valid_from"].to_numpy() <= day) & (listings["known_from"].to_numpy() <= known)
+    rows = listings[begun & (known < listings["known_to"].to_numpy())]
+    rows = rows.iloc[np.argsort(rows["valid_from"].to_numpy(), kind="stable")]
+    at = pd.Index(sec_ids, dtype=object).get_indexer(pd.Index(rows["sec_id"], dtype=object))
+    found = np.zeros(len(sec_ids), dtype=bool)
+    found[at[at >= 0]] = rows["sec_type"].isin(types).to_numpy()[at >= 0]  # the last stretch of a security stays
+    return found

@@ -40,13 +40,18 @@ def current_version() -> int:
 
 
 @cache
-def column_types(table: str) -> dict[str, str]:
-    """Columns of a table and their SQLite types: TEXT, INTEGER or REAL."""
+def _all_column_types() -> dict[str, dict[str, str]]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection)
-    rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    rows = {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for name in tables}
     connection.close()
-    return {str(row[1]): str(row[2]) for row in rows}
+    return {name: {str(row[1]): str(row[2]) for row in found} for name, found in rows.items()}
+
+
+def column_types(table: str) -> dict[str, str]:
+    """Columns of a table and their SQLite types: TEXT, INTEGER or REAL."""
+    return _all_column_types()[table]
 
 
 def read_frame(

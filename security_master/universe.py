@@ -7,8 +7,9 @@ stays while its rank is within the band around the size, so that names at the ed
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,13 @@ class Snapshot:
     """The outcome of one month end.
 
     rows: sec_id, rank (1 is the largest; 0 without one), market_cap, status (`in`, `buffer_in`, or `out` for a member
-    that leaves), reason; sorted by sec_id. input_hash: of everything that decided.
+    that leaves), reason; sorted by sec_id. members: their sec_ids, sorted. input_hash: of everything that decided.
     """
 
     rule: UniverseRule
     rows: pd.DataFrame
+    members: NDArray[np.object_]
     input_hash: str
-
-    @property
-    def members(self) -> NDArray[np.object_]:
-        """sec_ids of the members, sorted."""
-        return self.rows.loc[self.rows["status"] != "out", "sec_id"].to_numpy(dtype=object)
 
 
 def select_members(
@@ -96,27 +93,20 @@ def select_members(
     Candidates are ranked by market cap, ties by sec_id. (1) Members whose rank is within the band stay; (2) if they are
     more than `size`, the lowest-ranked go; (3) the places left are filled by rank.
     """
-    frame = pd.DataFrame(
-        {
-            "sec_id": np.asarray(sec_id, dtype=object),
-            "market_cap": np.asarray(market_cap, dtype=float),
-            "close": np.asarray(close, dtype=float),
-            "traded_share": np.asarray(traded_share, dtype=float),
-            "was_member": np.asarray(was_member, dtype=bool),
-            "eligible": np.asarray(eligible, dtype=bool),
-        }
-    ).sort_values("sec_id", ignore_index=True)
-    if frame["sec_id"].duplicated().any():
-        twice = frame.loc[frame["sec_id"].duplicated(), "sec_id"].iloc[0]
-        raise ValueError(f"select_members: {twice} is given twice")
-    reason = _reasons(frame, rule)
+    ids = np.asarray(sec_id, dtype=object)
+    order = np.argsort(ids.astype(str), kind="stable")
+    ids = ids[order]
+    if (twice := ids[1:] == ids[:-1]).any():
+        raise ValueError(f"select_members: {ids[1:][twice][0]} is given twice")
+    cap, price, traded = (np.asarray(values, dtype="<f8")[order] for values in (market_cap, close, traded_share))
+    was, may = (np.asarray(values, dtype=bool)[order] for values in (was_member, eligible))
+    reason = _reasons(rule, cap, price, traded, was, may)
     candidate = reason == ""
-    order = np.lexsort((frame["sec_id"].to_numpy("U9"), -frame["market_cap"].to_numpy()))
-    order = order[candidate[order]]
-    rank = np.zeros(len(frame), dtype=np.int64)
-    rank[order] = np.arange(1, len(order) + 1)
+    by_rank = np.flatnonzero(candidate)
+    by_rank = by_rank[np.argsort(-cap[by_rank], kind="stable")]
+    rank = np.zeros(len(ids), dtype=np.int64)
+    rank[by_rank] = np.arange(1, len(by_rank) + 1)
 
-    was = frame["was_member"].to_numpy()
     stays = candidate & was & (rank <= rule.last_rank_of_members)
     stays &= _first(stays, rank, rule.size)
     joins = _first(candidate & ~was, rank, rule.size - int(stays.sum()))
@@ -124,28 +114,28 @@ def select_members(
     status = np.where(member, np.where(rank <= rule.size, "in", "buffer_in"), "out")
     reason = np.where(candidate & ~member, "rank", reason)
     kept = member | was
-    rows = pd.DataFrame(
-        {
-            "sec_id": frame["sec_id"],
-            "rank": rank,
-            "market_cap": frame["market_cap"],
-            "status": status,
-            "reason": reason,
-        }
-    )[kept].reset_index(drop=True)
-    return Snapshot(rule, rows, _hash(frame, rule))
+    columns = {"sec_id": ids, "rank": rank, "market_cap": cap, "status": status, "reason": reason}
+    rows = pd.DataFrame({name: values[kept] for name, values in columns.items()})
+    return Snapshot(rule, rows, ids[member], _hash(rule, ids, cap, price, traded, was, may))
 
 
-def _reasons(frame: pd.DataFrame, rule: UniverseRule) -> NDArray[np.object_]:
+def _reasons(
+    rule: UniverseRule,
+    cap: NDArray[np.float64],
+    price: NDArray[np.float64],
+    traded: NDArray[np.float64],
+    was: NDArray[np.bool_],
+    may: NDArray[np.bool_],
+) -> NDArray[np.str_]:
     """Why each security is no candidate, "" for candidates."""
-    floor = np.where(frame["was_member"], rule.hold_close, rule.min_close)
-    tests = [
-        (~frame["eligible"].to_numpy(), "not_eligible"),
-        (~(frame["market_cap"].to_numpy() > 0), "no_market_cap"),
-        (~(frame["close"].to_numpy() >= floor), "price"),
-        (~(frame["traded_share"].to_numpy() >= rule.min_traded), "not_traded"),
-    ]
-    return np.select([test for test, _ in tests], [np.array(name, object) for _, name in tests], "").astype(object)
+    floor = np.where(was, rule.hold_close, rule.min_close)
+    tests = {
+        "not_eligible": ~may,
+        "no_market_cap": ~(cap > 0),
+        "price": ~(price >= floor),
+        "not_traded": ~(traded >= rule.min_traded),
+    }
+    return np.select(list(tests.values()), list(tests), "")
 
 
 def _first(wanted: NDArray[np.bool_], rank: NDArray[np.int64], places: int) -> NDArray[np.bool_]:
@@ -156,14 +146,12 @@ def _first(wanted: NDArray[np.bool_], rank: NDArray[np.int64], places: int) -> N
     return chosen
 
 
-def _hash(frame: pd.DataFrame, rule: UniverseRule) -> str:
+def _hash(rule: UniverseRule, ids: NDArray[np.object_], *values: NDArray[Any]) -> str:
     """Hash of the rule and of every value that decided, bit for bit."""
     digest = hashlib.sha256(repr(rule).encode())
-    digest.update("\n".join(frame["sec_id"]).encode())
-    for column in ("market_cap", "close", "traded_share"):
-        digest.update(frame[column].to_numpy("<f8").tobytes())
-    for column in ("was_member", "eligible"):
-        digest.update(frame[column].to_numpy(bool).tobytes())
+    digest.update("\n".join(ids).encode())
+    for column in values:
+        digest.update(column.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -200,22 +188,42 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
             fresh[key] = snapshot
             known_from.append(instant_text(known))
     if fresh:
-        added = {
-            "universe_membership": [_under(key, snapshot.rows) for key, snapshot in fresh.items()],
-            "universe_snapshot": [
-                _under(
-                    key, pd.DataFrame({"input_hash": [s.input_hash], "members": len(s.members), "known_from": known})
-                )
-                for (key, s), known in zip(fresh.items(), known_from, strict=True)
-            ],
-        }
-        for table, frames in added.items():
-            frame = pd.concat(frames, ignore_index=True)
-            typed = schema.typed_frame({name: frame[name].tolist() for name in columns_of(table)}, table)
-            order = [*KEY_COLUMNS, "sec_id"] if table == "universe_membership" else KEY_COLUMNS
-            contents[table] = pd.concat([contents[table], typed]).sort_values(order, ignore_index=True)
+        keys = sorted(recorded | set(fresh))
+        for table, columns in (
+            ("universe_membership", _members_of(fresh)),
+            ("universe_snapshot", _facts_of(fresh) | {"known_from": known_from}),
+        ):
+            both = pd.concat([contents[table], schema.typed_frame(columns, table)], ignore_index=True)
+            contents[table] = _by_key(both, keys)
         write_master(path, contents)
     return len(fresh)
+
+
+def _members_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
+    """Columns of `universe_membership`."""
+    lengths = [len(snapshot.rows) for snapshot in snapshots.values()]
+    columns: dict[str, list[Any]] = {
+        name: [part for key, n in zip(snapshots, lengths, strict=True) for part in repeat(key[at], n)]
+        for at, name in enumerate(KEY_COLUMNS)
+    }
+    for name in columns_of("universe_membership")[len(KEY_COLUMNS) :]:
+        columns[name] = [value for snapshot in snapshots.values() for value in snapshot.rows[name].tolist()]
+    return columns
+
+
+def _facts_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
+    """Columns of `universe_snapshot`, but for the instants."""
+    columns: dict[str, list[Any]] = {name: [key[at] for key in snapshots] for at, name in enumerate(KEY_COLUMNS)}
+    columns["input_hash"] = [snapshot.input_hash for snapshot in snapshots.values()]
+    columns["members"] = [len(snapshot.members) for snapshot in snapshots.values()]
+    return columns
+
+
+def _by_key(rows: pd.DataFrame, keys: list[Key]) -> pd.DataFrame:
+    """Rows in the order of their keys; those of one snapshot are in order already."""
+    place = {key: at for at, key in enumerate(keys)}
+    places = np.fromiter(map(place.__getitem__, zip(*(rows[name] for name in KEY_COLUMNS), strict=True)), np.int64)
+    return rows.iloc[np.argsort(places, kind="stable")].reset_index(drop=True)
 
 
 def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> None:
@@ -227,11 +235,6 @@ def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> No
             f"{key[0]} of {key[1]} (rule {key[2]}) is recorded with {len(before)} members and cannot "
             f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
-
-
-def _under(key: Key, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of a snapshot with its key."""
-    return rows.assign(universe=key[0], mask_as_of=key[1], rule_version=key[2])
 
 
 def _rows_of(frame: pd.DataFrame, key: dict[str, str]) -> NDArray[np.bool_]:

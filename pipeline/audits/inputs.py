@@ -116,7 +116,6 @@ def masks_are_as_recorded(store: str, scope: Scope) -> Check:
     columns, everything = slice(0, len(view.symbol)), slice(0, len(daily.symbol))
     at = positions(daily.symbol, view.symbol)
     worst = Worst("masks_are_as_recorded", store, 0.0, "1 where the mask is not that of the recorded snapshot")
-    symbols = view.symbol.astype(str)
     recorded = {universe: scope.master.snapshots(universe) for universe in UNIVERSES}
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
@@ -127,7 +126,8 @@ def masks_are_as_recorded(store: str, scope: Scope) -> Check:
             for month in np.unique(months):
                 before = [s for s in recorded[universe] if s.mask_as_of.astype("datetime64[M]") < month]
                 if before:
-                    expected[months == month] = np.isin(symbols, before[-1].members.astype(str))
+                    held = positions(view.symbol, before[-1].members)
+                    expected[np.ix_(months == month, held[held >= 0])] = True
             worst.add((mask != expected).astype(np.float64), 0.0, view.teo[rows], view.symbol, variable=universe)
         valid = view.read("validity", rows, columns)
         close = daily.read("close", scope.rows(daily, first, last), everything)[:, at]

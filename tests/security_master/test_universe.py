@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.listings import attributes, of_type
 from security_master import (
+    MEMBER_TYPES,
     RULES,
     SecurityMaster,
     Snapshot,
@@ -296,3 +298,26 @@ def test_a_rebuild_from_the_same_rows_keeps_the_snapshots_and_every_byte(tmp_pat
     with SecurityMaster.open(path) as master:
         assert report.build_id == master.build_id
     assert (tmp_path / "again.sqlite").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_may_be_a_member_is_the_kind_of_the_last_stretch_that_had_begun_and_was_believed(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    n, rows = 20, 200
+    sec_ids, day = ids(n), np.datetime64("2015-01-02")
+    listings = pd.DataFrame(
+        {
+            "sec_id": random.choice(sec_ids[: n - 2], rows),  # some are not listed at all
+            "sec_type": random.choice(["common", "reit", "etf", "preferred"], rows),
+            "currency": "USD",
+            "exchange": "NYSE",
+            "valid_from": day.astype("datetime64[s]") + random.permutation(rows) * 86400 - 100 * 86400,
+            "known_from": day.astype("datetime64[us]") - random.integers(-10, 90, rows) * 86_400_000_000,
+        }
+    )
+    listings["known_to"] = listings["known_from"] + pd.to_timedelta(random.integers(1, 99, rows), "D")
+    dates, instants = np.repeat(day, n), np.repeat(np.datetime64("2015-01-02T21:00"), n)
+    wanted = attributes(listings, sec_ids, dates, instants)["sec_type"].isin(MEMBER_TYPES).to_numpy()
+    found = of_type(listings, sec_ids, day, instants[0], MEMBER_TYPES)
+    assert 0 < found.sum() < n
+    assert found.tolist() == wanted.tolist()
