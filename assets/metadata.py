@@ -11,6 +11,7 @@ import dagster as dg
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.checks import WORST_SHOWN
 from assets.figures import Series, by_session
 from assets.plots import plots
 from assets.tables import number, table
@@ -170,7 +171,10 @@ def stored_bytes(objects: Objects, prefix: str) -> int:
 def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, Any]:
     """What the source delivered and what the security master made of it."""
     report = landed["report"]
-    questions = [f"- {question}" for question in report.open_questions[:20]]
+    questions = [
+        {"question": q.question_id, "kind": q.kind, "detail": q.detail, "candidates": ", ".join(q.candidates)}
+        for q in report.open_questions[:WORST_SHOWN]
+    ]
     return {
         **of_sessions(run),
         "reads from": str(run.calendar.sessions[run.reads_from]),
@@ -187,7 +191,8 @@ def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, 
         "security master build": report.build_id,
         "security master": location(run.settings.root, MASTER_FILE),
         "new securities": len(report.minted),
-        "open questions of identity": dg.MetadataValue.md("\n".join(questions) or "none"),
+        "open questions of identity": len(report.open_questions),
+        **({"first open questions": table(questions)} if questions else {}),
         "unclassified rows": report.unclassified,
         **phases.metadata,
     }

@@ -24,6 +24,7 @@ from pipeline.calendar import xnys
 from pipeline.findings import RULES
 from pipeline.input_steps import FINDINGS_FILE
 from pipeline.quality_report import (
+    WORST,
     calendar,
     counts_by_rule,
     named,
@@ -144,7 +145,7 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             "securities with findings": int(findings["sec_id"].nunique()),
             "quarantined cells in all": int(cells.sum()),
             "counts by rule": table_of(counts),
-            "the worst": table_of(named(worst(findings), tickers, days)),
+            f"the {WORST} worst": table_of(named(worst(findings), tickers, days)),
             title: markdown(title, quarantine_calendar(calendar(findings, days, begins, ends))),
             "all findings": location(settings.root, FINDINGS_FILE),
             "full report": dg.MetadataValue.md(f"`erm3 quality report --root {settings.root} --html quality.html`"),

@@ -22,7 +22,7 @@ from pipeline.store.filesystem import open_objects
 from pipeline.views import published_master
 
 WORST = 20
-SHADES = ("#eef1f4", "#fde3c8", "#f9b98a", "#ee7f4f", "#c9402c", "#7f1d1d")
+SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")
 
 
 def published_findings(root: str) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.figures import by_session
-from assets.metadata import location, of_asset
+from assets.metadata import Phases, location, of_asset, of_inputs
 from pipeline import engine
 from pipeline.read import open_dataset
 from pipeline.run import specs
+from security_master.identity import Question
 from tests.assets.conftest import NEXT_NIGHT
 from tests.engine.conftest import NIGHT
 from tests.engine.market import FACTOR_SET, settings_for
@@ -35,6 +37,7 @@ def test_the_last_session_of_a_run_says_what_the_run_did_to_each_store(nights):
         shown = values(nights, name, NEXT_NIGHT)
         assert (shown["sessions"], shown["first session"], shown["last session"]) == (2, NIGHT, NEXT_NIGHT)
         assert shown["bytes staged"] > 0
+        assert shown["store"] == f"{nights.root}/{name}.zarr"
         assert {"seconds: compute and write", "seconds: audit", "code version", "staging run"} <= set(shown)
         errors = {row["check"]: row for row in rows(nights, name, "worst errors")}
         assert "axes_are_whole" in errors
@@ -53,6 +56,25 @@ def test_symbols_members_and_coverage_are_those_of_the_published_stores(nights):
             assert shown[f"stocks with a {level} beta"] == count
             assert shown[f"coverage of {level}"] == pytest.approx(count / int(member.sum()))
     assert values(nights, BETAS, NEXT_NIGHT)["size of symbol"] == betas.sizes["symbol"]
+
+
+def test_every_store_of_a_factor_set_says_which_share_of_the_universe_it_covers(nights):
+    masks = open_dataset("ds_masks", nights.root)
+    members = int((masks["uni_mc_3000"] & masks["validity"]).sel(teo=NIGHT).sum())
+    has_value = {
+        "betas": lambda ds: ds["factor_beta"].notnull().values,
+        "betas_adjusted": lambda ds: ds["factor_beta"].notnull().values,
+        "hedge_weights": lambda ds: np.stack([ds[f"L{k}_market_HR"].notnull() for k in (1, 2, 3)], axis=-1),
+        "returns": lambda ds: ds["residual_return"].notnull().values[:, :3],
+    }
+    for dataset, of_stocks in has_value.items():
+        name = f"ds_erm3_{dataset}_{FACTOR_SET}"
+        found = of_stocks(open_dataset(name, nights.root).sel(teo=NIGHT)).sum(axis=0)
+        shown = values(nights, name, NIGHT)
+        assert shown["valid members"] == members
+        covered = [shown[f"coverage of {level}"] for level in ("market", "sector", "subsector")]
+        assert covered == pytest.approx(found / members), dataset
+        assert all(0 < share <= 1 for share in covered)
 
 
 def test_the_share_of_nan_is_shown_for_every_float_variable(nights):
@@ -94,11 +116,34 @@ def test_the_inputs_say_what_was_delivered_and_what_became_of_it(nights):
     assert {row["table"] for row in rows(nights, "source_tables", "tables")} >= {"prices", "securities", "splits"}
     assert shown["security master build"]
     assert shown["sessions"] == 2
+    assert shown["bytes landed"] > 100_000
+    assert shown["rows read"] == sum(row["rows"] for row in rows(nights, "source_tables", "tables"))
+
+
+def test_open_questions_of_identity_are_counted_and_listed(nights):
+    question = Question("Q1", "shared_figi", {}, ("S1", "S2"), "two lines have one FIGI", "2019-01-14T21:00:00Z")
+    report = SimpleNamespace(build_id="b", minted=["S9"], unclassified=3, open_questions=[question] * 25)
+    with engine.begin(nights.settings, NIGHT, NEXT_NIGHT) as run:
+        shown = of_inputs(run, {"report": report, "origins": {}, "notices": []}, Phases())
+        run.stage.finish()
+    assert shown["open questions of identity"] == 25
+    listed = [dict(row.data) for row in shown["first open questions"].records]
+    assert len(listed) == 20
+    assert listed[0] == {
+        "question": "Q1",
+        "kind": "shared_figi",
+        "detail": "two lines have one FIGI",
+        "candidates": "S1, S2",
+    }
 
 
 def test_the_publication_says_what_readers_see_now(nights):
     shown = values(nights, "publication", NEXT_NIGHT)
     assert shown["complete through"] == NEXT_NIGHT
+    assert (shown["sessions"], shown["first session"], shown["last session"]) == (2, NIGHT, NEXT_NIGHT)
+    staged = [values(nights, name, NEXT_NIGHT)["bytes staged"] for name in engine.stores(nights.settings)]
+    assert shown["bytes staged"] == sum(staged) > 0
+    assert shown["seconds: guards and switch"] > 0
     stores = {row["store"]: row for row in rows(nights, "publication", "stores")}
     assert stores.keys() == set(engine.stores(nights.settings))
     assert stores["ds_daily"]["through, now"] == NEXT_NIGHT

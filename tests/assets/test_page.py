@@ -202,7 +202,7 @@ REPORTS = {
     "security_coverage": ("securities by year", ("known, last year", "missing_share", "survivors_bias")),
     "quality": (
         "calendar of quarantined cells",
-        ("counts by rule", "the worst", "erm3 quality report --root", "new findings"),
+        ("counts by rule", "the 20 worst", "erm3 quality report --root", "new findings"),
     ),
 }
 

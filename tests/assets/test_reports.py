@@ -110,7 +110,7 @@ def test_a_misprint_is_counted_shown_among_the_worst_and_coloured_in_the_calenda
     counts = {row["rule"]: row for row in rows(shown["counts by rule"])}
     assert {rule: row["findings"] for rule, row in counts.items()} == findings["rule"].value_counts().to_dict()
     assert counts["bad_print"]["meaning"] == RULES["bad_print"].meaning
-    worst = rows(shown["the worst"])[0]
+    worst = rows(shown["the 20 worst"])[0]
     assert (worst["rule"], worst["session"], worst["outcome"]) == ("bad_print", NIGHT, "quarantine")
     assert worst["sec_id"] == sec_id
     assert shown["quarantined cells"].value == shown["quarantined cells in all"].value == 1
@@ -151,7 +151,7 @@ def test_only_the_twenty_worst_are_listed_and_quarantined_ones_come_first(nights
     )  # fmt: skip
     monkeypatch.setattr(reports, "published_findings", lambda root: (findings, {"S14": "XYZ"}))
     shown = reports.quality(nights.settings, at[0], at[0]).shown
-    worst = rows(shown["the worst"])
+    worst = rows(shown["the 20 worst"])
     assert [row["sec_id"] for row in worst] == [f"S{k:02}" for k in (*range(14, -1, -1), 59, 58, 57, 56, 55)]
     assert worst[0]["ticker"] == "XYZ"
     assert {row["rule"]: row["findings"] for row in rows(shown["counts by rule"])} == {
@@ -165,7 +165,7 @@ def test_a_root_without_findings_has_a_report_too(nights, monkeypatch):
     session = xnys().ordinal(NIGHT)
     made = reports.quality(nights.settings, session, session)
     assert made.shown["findings"] == 0
-    assert rows(made.shown["the worst"]) == rows(made.shown["counts by rule"]) == []
+    assert rows(made.shown["the 20 worst"]) == rows(made.shown["counts by rule"]) == []
     assert made.by_session["quarantined cells"].tolist() == [0]
     assert shades_in(decoded(made.shown[PLOT_OF["quality"]])) == {0}
 
