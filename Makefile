@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ROOT   ?= data/simulated
 
-.PHONY: help run test test-slow lint install bench clean
+.PHONY: help run test test-slow test-postgres lint install bench bench-backfill clean
 .DEFAULT_GOAL := help
 
 help:  ## the commands
@@ -38,6 +38,13 @@ test-slow: install  ## the longer suites
 bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m tests.bench
+
+bench-backfill: install  ## 20 years x 300 stocks, killed in the middle, resumed, with a night on top; command line and Dagster
+	$(BIN)/python -m tests.bench.backfill
+
+test-postgres: install  ## Dagster on a throw-away PostgreSQL from the system's packages
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,postgres]'
+	$(BIN)/pytest -n 0 -m postgres tests/assets/test_postgres.py
 
 clean:  ## remove what `make run` made
 	rm -rf data/simulated

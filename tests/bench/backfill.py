@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -107,18 +108,20 @@ def command_line(base: Path, stocks: int, first: int, last: int) -> None:
     whole, broken = base / "undisturbed", base / "interrupted"
 
     env = environment(whole, stocks, first, last)
-    said, seconds = _timed(lambda: finished(erm3(env, "backfill", "--start", start, "--end", night)))
-    print(f"command line, undisturbed: {seconds:.0f} s")
+    watch = Watch()
+    said = finished(erm3(env, "backfill", "--start", start, "--end", night))
+    print(f"command line, undisturbed: {watch}")
     print(next(line for line in said.splitlines() if line.startswith("Seconds by phase")), flush=True)
 
     env = environment(broken, stocks, first, last)
-    began = time.perf_counter()
+    watch = Watch()
     process = erm3(env, "backfill", "--start", start, "--end", eve)
     at = kill_in_the_middle(process, broken, middle, 3.0)
     finished(erm3(env, "backfill", "--start", start, "--end", eve))
-    print(f"command line, killed after {at} and resumed: {time.perf_counter() - began:.0f} s")
-    _, seconds = _timed(lambda: finished(erm3(env, "run", "--start", night, "--end", night)))
-    print(f"the night of {night} on top, in a process of its own: {seconds:.0f} s", flush=True)
+    print(f"command line, killed after {at} and resumed: {watch}")
+    watch = Watch()
+    finished(erm3(env, "run", "--start", night, "--end", night))
+    print(f"the night of {night} on top, in a process of its own: {watch}", flush=True)
     _say_and_require(differences(whole, broken), "interrupted, resumed and a night on top")
 
 
@@ -137,17 +140,18 @@ def dagster(base: Path, stocks: int, first: int, last: int) -> None:
             cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
-    began = time.perf_counter()
+    watch = Watch()
     figures = [json.loads(finished(one_run(start, str(days[middle]))).splitlines()[-1])]
     process = one_run(str(days[middle + 1]), eve)
-    kill_in_the_middle(process, root, str(days[middle]), 20.0)
+    kill_in_the_middle(process, root, str(days[middle]), 5.0)
     assert reached(root) == str(days[middle]), "a run that was killed has published nothing"
     figures.append(json.loads(finished(one_run(str(days[middle + 1]), eve)).splitlines()[-1]))
-    print(f"Dagster, two range runs, the second one killed and repeated: {time.perf_counter() - began:.0f} s")
+    print(f"Dagster, two range runs, the second one killed and repeated: {watch}")
     for one in figures:
         print(json.dumps(one))
-    _, seconds = _timed(lambda: finished(one_run(night, night)))
-    print(f"the night of {night} on top, in a process of its own: {seconds:.0f} s", flush=True)
+    watch = Watch()
+    finished(one_run(night, night))
+    print(f"the night of {night} on top, in a process of its own: {watch}", flush=True)
     if whole.exists():
         _say_and_require(differences(whole, root), "Dagster")
 
@@ -205,9 +209,20 @@ def _span(first: int, last: int) -> tuple[str, str, str]:
     return str(days[0]), str(days[-1]), str(days[-2])
 
 
-def _timed(task: Any) -> tuple[Any, float]:
-    began = time.perf_counter()
-    return task(), time.perf_counter() - began
+class Watch:
+    """Seconds on the wall, and of the processors in the processes that have ended."""
+
+    def __init__(self) -> None:
+        self.began, self.used = time.perf_counter(), _processor_seconds()
+
+    def __str__(self) -> str:
+        used = _processor_seconds() - self.used
+        return f"{time.perf_counter() - self.began:.0f} s ({used:.0f} s of the processors)"
+
+
+def _processor_seconds() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _say_and_require(found: list[str], what: str) -> None:
