@@ -123,6 +123,7 @@ def daily_panel(
         )
         block.ordinary()
         block.judge_cells()
+        block.doubt_small_splits()
         block.delist()
         for name, values in (("close", block.accepted()), ("volume", block.volume), ("ret", block.ret)):
             arrays[name][rows] = values[:, first - start :]

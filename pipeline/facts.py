@@ -34,6 +34,9 @@ ALWAYS = 0
 NO_SESSION = -1
 """A session that is missing, for example the last one of a security that still trades."""
 
+UNOWNED_GAP = 10
+"""Sessions without rows after which rows that belong to no security are reported again."""
+
 
 class KnowsIdentities(Protocol):
     """What is needed of `security_master.SecurityMaster`."""
@@ -225,11 +228,13 @@ def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.Data
 def _unowned(
     frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32]
 ) -> pd.DataFrame:
-    """One finding for each vendor code whose rows belong to no security on their date."""
+    """One finding for each run of rows of a vendor code that belong to no security on their date."""
     dates = frame[date_column].to_numpy("datetime64[D]")
     seen = np.maximum(calendar.on_or_after(dates), visible)
     rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
-    rows = rows.sort_values(["code", "seen", "date"]).drop_duplicates("code")  # what follows is not known yet
+    rows = rows.sort_values(["code", "seen", "date"], ignore_index=True)
+    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= UNOWNED_GAP)
+    rows = rows[~same_run]  # the first row of a run: what follows is not known yet
     return findings_frame(
         sec_id="",
         session=calendar.on_or_after(rows["date"].to_numpy("datetime64[D]")),

@@ -49,7 +49,7 @@ _RULES = (
     Rule("ratio_out_of_bounds", "event", "flag", "a split ratio beyond 1:1000"),
     Rule("basis_review", "event", "flag", "dividend and split on one ex-date, and the basis matters"),
     Rule("yield_jump", "event", "flag", "a regular dividend whose yield is far from that of the one before"),
-    Rule("currency_change", "event", "flag", "a dividend in another currency than the one before"),
+    Rule("currency_change", "event", "flag", "a dividend in another currency than the next one, or than the price"),
     Rule("no_fx_rate", "event", "quarantine", "a foreign dividend without an exchange rate"),
     Rule("spin_off_value", "event", "flag", "how a spin-off was valued"),
     Rule("no_spin_off_value", "event", "quarantine", "a spin-off whose child has neither a close nor a stated value"),

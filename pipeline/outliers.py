@@ -30,6 +30,7 @@ class OutlierRules:
     """Bounds of the return rules, in log units where not said otherwise. `scale`: robust size of the last returns.
 
     jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
+    split_jump:          a fall beyond it may be a missing split, where the volume says so
     event_jump, event_sigmas: the same on a session with a material split; the second also for a missing split
     material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
     followed:            share of an event's effect by which the price must move to have followed it
@@ -42,11 +43,14 @@ class OutlierRules:
     reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
                          more than the second factor above the usual
     misdated:            sessions by which an event may be misdated
+    small, gain:         a split by more than `small` that is not material is doubted when the squares of two moves
+                         shrink by more than `gain` squared scales with the split on the other of the two sessions
     disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
     level_sessions:      bars in a row at an impossible level after which it is the level
     """
 
     jump: float = 0.5
+    split_jump: float = 0.3
     sigmas: float = 12.0
     event_jump: float = 0.4
     event_sigmas: float = 8.0
@@ -64,6 +68,8 @@ class OutlierRules:
     reverse: float = 4.0
     reverse_volume: float = 2.0
     misdated: int = 2
+    small: float = 0.02
+    gain: float = 10.0
     disagreement: float = 0.05
     level_sessions: int = 3
 
@@ -291,7 +297,7 @@ class _Walker:
 
     def _large_move(self, step: _Step, material: bool) -> Judgement | None:
         rules, move = self.rules, abs(step.move)
-        if move <= min(rules.jump, rules.event_jump):
+        if move <= min(rules.jump, rules.event_jump) and step.move > -rules.split_jump:
             return None
         scale = step.scale
         bound = max(rules.jump, rules.sigmas * scale)
@@ -305,7 +311,9 @@ class _Walker:
             return judgement
         if not 1 / rules.impossible < step.factor < rules.impossible:
             return self._impossible(step, bound)
-        if move > max(rules.jump, rules.event_sigmas * scale):
+        volume_known = isfinite(_usual_volume_ratio(self.w.volume, step.u))
+        least = rules.split_jump if step.move < 0 and volume_known else rules.jump
+        if move > max(least, rules.event_sigmas * scale):
             judgement = self._missing_split(step)
             if judgement is not None:
                 return judgement

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import isfinite
+from math import exp, isfinite, log1p
 from typing import Any
 
 import numpy as np
@@ -228,7 +228,8 @@ class Block:
 
     def _near_outlying(self) -> set[Cell]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            outlying = np.abs(np.log1p(self.plain)) > self.rules.event_jump
+            move = np.log1p(self.plain)
+            outlying = (np.abs(move) > self.rules.event_jump) | (move < -self.rules.split_jump)
         cells: set[Cell] = set()
         for i, t in np.argwhere(outlying | self.doubtful).tolist():
             cells |= self._following(i, t)
@@ -325,6 +326,41 @@ class Block:
             walk=walk,
         )
         return judge(window, self.rules, self.max_gap)
+
+    def doubt_small_splits(self) -> None:
+        """Flag splits too small to be judged (stock dividends) that fit the moves better on a neighbouring session.
+
+        The first session that can tell reports. Nothing is moved: a pair of moves is evidence, not proof.
+        """
+        i, ex, effects, visible = self.roster.events.splits()
+        near = (ex >= self.first - self.rules.misdated) & (ex <= self.last) & (visible <= ex)
+        near &= np.abs(effects) > self.rules.small
+        columns = (ex[near] - self.start).tolist()
+        for row, t, effect in zip(i[near].tolist(), columns, effects[near].tolist(), strict=True):
+            for by in (-1, -2, 1, 2):
+                if abs(by) <= self.rules.misdated and self._fits_better(row, t, t + by, effect):
+                    move = float(self.plain[row, t])
+                    evidence = (
+                        f"a split (factor {exp(effect):g}) fits both moves better {by:+d} sessions from its ex-date"
+                    )
+                    expected = exp(log1p(move) - effect) - 1
+                    self.note(row, t + by, "misdated_event", move, expected, evidence, max(t, t + by))
+                    break
+
+    def _fits_better(self, i: int, t: int, other: int, effect: float) -> bool:
+        """Whether two moves are smaller with the split of `t` at the session `other`, by more than noise."""
+        if min(t, other) < 1 or max(t, other) >= self.close.shape[1]:
+            return False
+        if not self.priced[i, [t - 1, t, other - 1, other]].all():
+            return False
+        scale = self._scale(i, min(t, other))
+        if scale == 0 or abs(effect) >= max(self.rules.material, self.rules.material_sigmas * scale):
+            return False  # `judge` looks at it
+        here, there = np.log1p(self.plain[i, [t, other]]).tolist()
+        if abs(here - effect) >= abs(here) or abs(there + effect) >= abs(there):
+            return False
+        gain = here**2 + there**2 - (here - effect) ** 2 - (there + effect) ** 2
+        return bool(gain > self.rules.gain * scale**2)
 
     def _scale(self, i: int, column: int) -> float:
         """Robust daily scale before a column: 1.4826 times the median size of the returns of the last SCALE_SESSIONS,

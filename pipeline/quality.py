@@ -235,12 +235,39 @@ def _odd_dividends(
         jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
     evidence = [f"yield {y:.3%}, the last four had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)]
     odd_yield = _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
-    changed = (follows & ~same_money).to_numpy()
+    return [review, odd_yield, *_odd_currencies(regular, before, follows.to_numpy(), same_money.to_numpy())]
+
+
+def _odd_currencies(
+    regular: pd.DataFrame, before: pd.DataFrame, follows: NDArray[np.bool_], same_money: NDArray[np.bool_]
+) -> list[pd.DataFrame]:
+    """Dividends in another currency than the one before, or, the first of a security, than its price.
+
+    When the second has another one than the first, either may be wrong: the first is named too, at that moment.
+    """
+    changed = follows & ~same_money
+    first = (regular["sec_id"] != before["sec_id"]).to_numpy()
+    alone = first & (regular["currency"] != regular["quoted"]).to_numpy()
+    second = changed & np.r_[False, first[:-1]]
+    earlier = before[second].astype({"ex": "int32"})
+    moment = regular.loc[second, ["ex", "visible"]].max(axis=1).to_numpy()
     told = [
         f"paid in {now}, the one before in {then}"
         for now, then in zip(regular["currency"][changed], before["currency"][changed], strict=True)
     ]
-    return [review, odd_yield, _dated(regular[changed], "currency_change", np.nan, np.nan, told)]
+    abroad = [
+        f"the first one, paid in {paid}, the price is in {quoted}"
+        for paid, quoted in zip(regular["currency"][alone], regular["quoted"][alone], strict=True)
+    ]
+    doubted = [
+        f"paid in {then}, the next one in {now}"
+        for now, then in zip(regular["currency"][second], earlier["currency"], strict=True)
+    ]
+    return [
+        _dated(regular[changed], "currency_change", np.nan, np.nan, told),
+        _dated(regular[alone], "currency_change", np.nan, np.nan, abroad),
+        _dated(earlier, "currency_change", np.nan, np.nan, doubted).assign(detected_at=moment.astype(np.int32)),
+    ]
 
 
 def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFrame:

@@ -63,8 +63,8 @@ by the source."""
 
 @dataclass(frozen=True)
 class Score:
-    """kinds: per kind planted, caught, recall, harm (largest error of a published return near the planted ones),
-    detectable. missed: the planted errors that nobody found.
+    """kinds: per kind planted, caught, detectable (how many a single source can reveal), recall over those (NaN for
+    none), harm (largest error of a published return near the planted ones). missed: detectable errors not found.
 
     recall: over the kinds that a single source can reveal. taken_away: share of clean cells that are missing.
     kept: share of genuine outlying returns that are published; jumps: how many there are.
@@ -89,9 +89,9 @@ def score_faults(clean: SourceTables, planted: SourceTables, ledger: pd.DataFram
     entries["harm"] = [_harm(entry, faulty, difference) for entry in entries.to_dict("records")]
     by_kind = entries.groupby("kind", sort=True)
     kinds = by_kind.agg(planted=("id", "size"), caught=("caught", "sum"), harm=("harm", "max"))
-    kinds["recall"] = kinds["caught"] / kinds["planted"]
-    kinds["detectable"] = by_kind["detectable_from_single_source"].first()
+    kinds["detectable"] = by_kind["detectable_from_single_source"].sum()
     counted = entries[entries["detectable_from_single_source"]]
+    kinds["recall"] = counted.groupby("kind")["caught"].mean().reindex(kinds.index)
     genuine = sane.panel.flag == ReturnFlag.EXTREME_KEPT
     doubted = np.isin(sane.panel.flag, DOUBTED)
     withheld = sane.panel.flag >= ReturnFlag.REJECTED_PRICE

@@ -144,6 +144,12 @@ class EventTable:
         """Of every row: security, ex, |log ratio| and cash."""
         return self.key >> _SHIFT, self.key & ((1 << _SHIFT) - 1), np.abs(np.log(self.num / self.den)), self.cash
 
+    def splits(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int32]]:
+        """Of every split: security, ex, log ratio and `visible`."""
+        at = self.phase == _SPLIT
+        key = self.key[at]
+        return key >> _SHIFT, key & ((1 << _SHIFT) - 1), np.log(self.num[at] / self.den[at]), self.visible[at]
+
     def rows_of(self, begin: int, end: int) -> EventTable:
         """The events of the securities [begin, end), renumbered from 0."""
         lo, hi = np.searchsorted(self.key, np.array([begin, end], np.int64) << _SHIFT)

@@ -17,6 +17,13 @@ from pipeline.sources.spoiled import EVERY_CODE, PRICE_COLUMNS, Spoiled
 LONG_GAP = 35
 SHIFTED_BLOCK = 40
 
+TRACE_OF_A_MOVE = 8.0
+"""Usual daily moves that one unexplained move must exceed to be told from an ordinary day ..."""
+TRACE_OF_A_PAIR = 4.0
+"""... and those that each of two must, one there and one back."""
+FIRST_COUNT_DUE = 126
+"""Sessions of trading after which a share count must have been filed: a quarter, and 90 days."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -207,6 +214,7 @@ def misdated_split(tables: Spoiled, rng: Generator, count: int) -> None:
             max(ex, wrong),
             _text(tables.day(ex)),
             _text(tables.day(wrong)),
+            _split_shows(tables, frame.iloc[at], TRACE_OF_A_PAIR),
         )
 
 
@@ -319,9 +327,15 @@ def shares_x1000(tables: Spoiled, rng: Generator, count: int) -> None:
 
 
 def missing_shares(tables: Spoiled, rng: Generator, count: int) -> None:
-    """A company has no share counts at all."""
+    """A company that has traded long enough to have filed has no share counts at all."""
     frame = tables.tables["shares"]
-    codes = sorted(set(frame["vendor_code"]))
+    spoiled = {entry[1] for entry in tables.entries if entry[0] == "shares_x1000"}
+    spans = {code: tables.rows_of(code) for code in set(frame["vendor_code"]) - spoiled}
+    codes = sorted(
+        code
+        for code, (a, b) in spans.items()
+        if b > a and tables.ordinals[b - 1] - tables.ordinals[a] > FIRST_COUNT_DUE
+    )
     lost = rng.permutation(codes)[:count].tolist()
     for code in lost:
         days = frame["period_end"][frame["vendor_code"] == code]
@@ -421,8 +435,15 @@ def _lose(tables: Spoiled, rng: Generator, count: int, table: str) -> None:
         row = frame.iloc[at]
         ex = tables.ordinal(row["ex_date"])
         true = f"{row['ratio_new']}:{row['ratio_old']}" if table == "splits" else row["amount"]
-        tables.record(row["vendor_code"], ex, ex, true, "no row")
+        shows = table != "splits" or _split_shows(tables, row, TRACE_OF_A_MOVE)
+        tables.record(row["vendor_code"], ex, ex, true, "no row", shows)
     tables.tables[table] = frame.drop(index=picked).reset_index(drop=True)
+
+
+def _split_shows(tables: Spoiled, split: Any, sigmas: float) -> bool:
+    """Whether a split moves the price by more than so many usual daily moves of its stock."""
+    usual = tables.usual_move(split["vendor_code"], tables.ordinal(split["ex_date"]))
+    return bool(abs(np.log(split["ratio_new"] / split["ratio_old"])) > sigmas * usual)
 
 
 def _change(tables: Spoiled, table: str, at: int, column: str, wrong: Any) -> None:

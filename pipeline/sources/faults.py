@@ -50,7 +50,8 @@ def plant_faults(
 
     The ledger has one row per fault: id, kind, vendor_code ("" for a whole day), first_session and last_session of the
     wrong rows (dates), true_value and wrong_value (text), expected_handling (reject, quarantine, accept-and-flag), and
-    detectable_from_single_source. Raises ValueError for an unknown kind.
+    detectable_from_single_source: whether its kind is, and this one leaves a trace (a stock dividend that is missing
+    moves the price no further than an ordinary day, and says nothing). Raises ValueError for an unknown kind.
     """
     wanted = dict(FULL_COUNTS if counts is None else counts)
     unknown = wanted.keys() - FAULTS.keys()
@@ -61,12 +62,12 @@ def plant_faults(
         if wanted.get(kind, 0) > 0:
             spoiled.kind = kind
             fault.plant(spoiled, stream(seed, "fault", kind), wanted[kind])
-    ledger = pd.DataFrame(
-        spoiled.entries, columns=["kind", "vendor_code", "first_session", "last_session", "true_value", "wrong_value"]
-    )
+    columns = ["kind", "vendor_code", "first_session", "last_session", "true_value", "wrong_value", "leaves_a_trace"]
+    ledger = pd.DataFrame(spoiled.entries, columns=columns)
+    trace = ledger.pop("leaves_a_trace").to_numpy(bool)
     ledger.insert(0, "id", [f"F{k:05d}" for k in range(len(ledger))])
     ledger["expected_handling"] = [FAULTS[kind].handling for kind in ledger["kind"]]
-    ledger["detectable_from_single_source"] = [FAULTS[kind].detectable for kind in ledger["kind"]]
+    ledger["detectable_from_single_source"] = trace & [FAULTS[kind].detectable for kind in ledger["kind"]]
     return check_tables(_raw_tables(spoiled.frames()), "tables with planted faults"), ledger
 
 

@@ -97,9 +97,22 @@ class Spoiled:
                 picked.append(at)
         return picked
 
-    def record(self, code: str, first: int, last: int, true: object, wrong: object) -> None:
-        """One entry of the ledger; first, last: session ordinals of the wrong rows."""
-        self.entries.append((self.kind, code, self.day(first), self.day(last), str(true), str(wrong)))
+    def record(
+        self, code: str, first: int, last: int, true: object, wrong: object, leaves_a_trace: bool = True
+    ) -> None:
+        """One entry of the ledger; first, last: session ordinals of the wrong rows.
+
+        leaves_a_trace: whether this one can be told from ordinary data at all, if its kind can.
+        """
+        self.entries.append((self.kind, code, self.day(first), self.day(last), str(true), str(wrong), leaves_a_trace))
+
+    def usual_move(self, code: str, ordinal: int) -> float:
+        """Robust daily log return of a code over the 60 sessions before one; 0 for none."""
+        a, b = self.rows_of(code)
+        before = (self.ordinals[a:b] < ordinal) & (self.ordinals[a:b] >= ordinal - 60) & ~self.dropped[a:b]
+        close = self.values["close"][a:b][before]
+        moves = np.abs(np.diff(np.log(close[close > 0])))
+        return 1.4826 * float(np.median(moves)) if len(moves) else 0.0
 
     def code_at(self, position: int) -> str:
         return self.code_names[self.codes[position]]

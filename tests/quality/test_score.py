@@ -31,11 +31,24 @@ def test_in_a_small_market_nearly_every_error_is_found_and_clean_cells_stay():
     assert harmless["harm"].max() < 0.1
 
 
+def test_a_missing_stock_dividend_leaves_no_trace_and_other_splits_do():
+    market = SimulatedMarket(stocks=40, first_session="2018-01-02", last_session="2019-12-31")
+    clean = open_source(Settings(source="simulated", simulated=market)).load()
+    ledger = plant_faults(clean, seed=1, counts={"missing_split": 100})[1]
+    shows = ledger.set_index("true_value")["detectable_from_single_source"]
+    assert not shows[["21:20"]].any()
+    assert shows[[ratio for ratio in shows.index if ratio in ("2:1", "3:1", "4:1", "1:8", "1:10", "1:20")]].all()
+    assert shows.any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("market_seed", [20060103, 7, 99])
 def test_in_a_larger_market_recall_and_genuine_jumps_are_kept(market_seed):
     result = score(600, 1.0, seed=market_seed, market_seed=market_seed)
     assert result.recall >= 0.95
+    many = result.kinds[result.kinds["detectable"] >= 20]
+    assert len(many) >= 10
+    assert (many["recall"] >= 0.95).all()
     assert result.taken_away <= 1e-4
     assert result.jumps >= 30
     assert result.kept >= 0.99

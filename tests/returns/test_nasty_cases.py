@@ -376,6 +376,15 @@ def test_24_a_foreign_dividend_is_converted_at_its_ex_date():
     assert r != pytest.approx(0.00750)  # EUR taken for USD
 
 
+def test_24_a_currency_that_changes_is_flagged_and_so_is_a_first_one_unlike_the_price():
+    market = Market().stock("X", [40.0] * 30)
+    for session in (1, 30):
+        market.add("fx_rates", currency="EUR", date=day(session - 1), usd_rate=1.1)
+    market.dividend("X", 1, 0.5, currency="EUR").dividend("X", 10, 0.5).dividend("X", 20, 0.5)
+    rows = found(market.panel(29), "currency_change")
+    assert rows == [("X", 1, 1), ("X", 1, 10), ("X", 10, 10)]  # the lone first one is named again by the second
+
+
 def test_24_a_foreign_dividend_without_a_fresh_rate_gives_no_return():
     market = tomorrow(40, 39.8).dividend("X", 1, 0.5, currency="EUR")
     panel = market.add("fx_rates", currency="EUR", date=day(-30), usd_rate=1.10).panel(1)
@@ -444,6 +453,27 @@ def test_28_a_split_on_the_wrong_day_makes_no_pair_of_outliers(delivered, name):
     for outlier in (1.0, -0.49, 1.04):
         assert not np.isclose(r[1:], outlier).any(), name
     assert ("X", 2, 2) in found(panel, "misdated_event")
+
+
+@pytest.mark.parametrize(("delivered", "told"), [(1, 2), (3, 3)])
+def test_28_a_stock_dividend_on_the_wrong_day_is_doubted_and_stays_where_it_is(delivered, told):
+    closes = [42.0, 42.0, 40.0, 40.1, 40.1]  # 21:20 on session 2
+    market = Market().list("X").bars("X", -LEAD, [42.0 * 1.004 ** (k % 2) for k in range(LEAD)])
+    market.bars("X", 0, closes).split("X", delivered, 21, 20)
+    panel = market.panel(4)
+    assert found(panel, "misdated_event") == [("X", 2, told)]  # by the first session that can tell
+    assert returns(panel, "X")[delivered] == pytest.approx(closes[delivered] * 1.05 / closes[delivered - 1] - 1)
+    assert flags(panel, "X")[delivered] == ReturnFlag.WITH_EVENTS
+    nightly = [found(market.panel(k, first=k), "misdated_event") for k in range(5)]
+    assert nightly == [[("X", 2, told)] if k == told else [] for k in range(5)]
+
+
+def test_28_a_stock_dividend_on_its_day_is_not_doubted_and_neither_is_one_within_the_noise():
+    right = Market().stock("X", [42.0, 42.0, 40.0, 40.1]).split("X", 2, 21, 20).panel(3)
+    assert found(right, "misdated_event") == []
+    wild = Market().list("X").bars("X", -LEAD, [42.0 * 1.04 ** (k % 2) for k in range(LEAD)])
+    wild.bars("X", 0, [42.0, 42.0, 40.0, 40.1]).split("X", 1, 21, 20)
+    assert found(wild.panel(3), "misdated_event") == []
 
 
 def test_29_a_wrong_ratio_is_caught_on_its_day_and_its_correction_is_a_new_version():
@@ -527,6 +557,18 @@ def test_36_prices_after_a_delisting_are_left_out():
     assert np.isnan(returns(panel, "X")[3:]).all()
     assert np.isnan(panel.close[0, 2:]).all()
     assert len(found(panel, "bar_after_delisting")) == 12
+
+
+def test_36_each_run_of_rows_that_belong_to_nobody_is_reported_by_its_first_row():
+    market = tomorrow(10.0, 10.1).add("securities", vendor_code="Y", ticker="Y", type="common", first_session=day(40))
+    market.bars("Y", 0, [5.0] * 8).bars("Y", 25, [6.0] * 2)
+    market.owners = {"Y": [(str(day(40))[:10], "Y")]}
+    rows = market.facts().findings
+    rows = rows[rows["rule"] == "no_security"]
+    assert (rows["session"] - ORIGIN).tolist() == [0, 25]
+    assert (rows["detected_at"] - ORIGIN).tolist() == [0, 25]
+    longer = market.bars("Y", 27, [6.0] * 5).facts().findings
+    assert longer[longer["rule"] == "no_security"].equals(rows)  # what comes later changes nothing
 
 
 def test_37_a_volume_beyond_32_bits_survives_and_an_overflow_is_no_volume():
