@@ -4,6 +4,10 @@ A range run records two events for each session and asset (planned, materialised
 to a process that has DAGSTER_EVENT_BATCH_SIZE set, as every process that opens this storage has. But its own SQLite
 storage then opens, commits and closes two databases for each event all the same. Here a batch is one transaction in
 each of them; the rows are the same, in the same order (figures: docs/operations.md). Postgres does this by itself.
+
+A check of this project looks at all sessions of a run at once and has one verdict. Dagster's storage plans it with a
+row for each session, each holding the whole range: work and bytes by the square of the range, and rows that stay
+"planned" for good, since the verdict names no session and gets a row of its own. Here it is planned with one row.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from dagster_shared.record import copy
 
 BATCH_SIZE = 500
 
@@ -47,6 +52,12 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
             last = {(event.get_dagster_event().asset_key, _type(event)): k for k, event in enumerate(events)}
             for k in sorted(last.values()):
                 self._store_asset_event(connection, events[k], ids[k])
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        planned = event.get_dagster_event()
+        data = copy(planned.asset_check_planned_data, partitions_subset=None)
+        of_the_run = event._replace(dagster_event=planned._replace(event_specific_data=data))
+        super()._store_asset_check_evaluation_planned(of_the_run, event_id)
 
 
 class BatchedSqliteStorage(DagsterSqliteStorage):

@@ -89,6 +89,10 @@ def test_batches_leave_the_rows_that_single_events_leave(tmp_path, batched):
     one_by_one = recorded(tmp_path / "b", {})
     assert by_batch.pop("kind") == ["BatchedSqliteEventLog"]
     assert one_by_one.pop("kind") == ["SqliteEventLogStorage"]
+    check, days = "asset_check_executions", len(xnys().between(FIRST, LAST))
+    assert one_by_one[check].count(('["second"]', "fine", "PLANNED")) == days
+    assert one_by_one.pop(check).count(('["second"]', "fine", "SUCCEEDED")) == 1
+    assert by_batch.pop(check) == [('["second"]', "fine", "SUCCEEDED")], "one verdict of a run, and nothing left open"
     assert by_batch == one_by_one
 
 
