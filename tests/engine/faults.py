@@ -113,7 +113,8 @@ def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     right = model.cascade
 
     def wrong(*args: Any) -> Any:
-        return right(*args[:-1], replace(args[-1], half_life=None))
+        *cells, kernel, out = args
+        return right(*cells, replace(kernel, half_life=None), out)
 
     monkeypatch.setattr(model, "cascade", wrong)
 
@@ -186,8 +187,8 @@ def swapped_shares(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def wrong(*args: Any) -> Any:
         shares, variance = right(*args)
-        order = [*range(6), 7, 6, 8]
-        return shares[order], variance
+        shares[[6, 7]] = shares[[7, 6]]
+        return shares, variance
 
     monkeypatch.setattr(model, "explained_risk", wrong)
 

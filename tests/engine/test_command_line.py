@@ -10,7 +10,7 @@ import pytest
 import zarr
 from typer.testing import CliRunner
 
-from pipeline import engine
+from pipeline import loaded
 from pipeline.__main__ import app
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
@@ -36,7 +36,7 @@ def erm3(tables, monkeypatch, tmp_path) -> Callable:
     def run(*command: object):
         (tmp_path / "erm3.toml").write_text(TOML)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(engine, "open_source", lambda settings: known_at(tables, NIGHT))
+        monkeypatch.setattr(loaded, "open_source", lambda settings: known_at(tables, NIGHT))
         return CliRunner().invoke(app, [str(part) for part in command])
 
     return run

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import engine, input_steps, listings, model, model_steps
+from pipeline import input_steps, listings, loaded, model, model_steps
 from pipeline import facts as facts_module
 from pipeline.daily import DailyPanel
 from pipeline.facts import Facts
@@ -123,8 +123,8 @@ def in_facts(change: Callable[[Facts], Facts]) -> Plant:
     """The run works on `change(facts)`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = engine.build_facts
-        monkeypatch.setattr(engine, "build_facts", lambda *args: change(right(*args)))
+        right = loaded.build_facts
+        monkeypatch.setattr(loaded, "build_facts", lambda *args: change(right(*args)))
 
     return plant
 
@@ -213,8 +213,13 @@ def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
         n = len(np.asarray(sec_ids))
         return right(rows, sec_ids, np.repeat(ever, n), np.repeat(ever, n))
 
-    monkeypatch.setattr(listings, "attributes", wrong)
+    of_type = listings.of_type
+
+    def wrong_type(rows: pd.DataFrame, sec_ids: Any, date: object, instant: object, types: Any) -> Any:
+        return of_type(rows, sec_ids, ever, ever, types)
+
     monkeypatch.setattr(facts_module, "attributes", wrong)
+    monkeypatch.setattr(input_steps, "of_type", wrong_type)
 
 
 def backfilled_betas(monkeypatch: pytest.MonkeyPatch) -> None:
