@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import input_steps, listings, loaded, model, model_steps
 from pipeline import facts as facts_module
+from pipeline import input_steps, listings, loaded, model, model_steps
 from pipeline.daily import DailyPanel
 from pipeline.facts import Facts
 from pipeline.run import Run
