@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.stats import StepEventStatus
 
 from assets.deployment import Deployment
+from assets.names import PUBLICATION
 from assets.partitions import RANGE_END, RANGE_START
 
 ATTEMPTS = 3
@@ -32,12 +34,14 @@ class Alert:
     """What is said of a failed run.
 
     steps: for each step that failed: its name, the message, and figures such as the failed checks and the worst cells.
+    published: whether the run had published its stores before it failed, in a report, say.
     """
 
     job: str
     run_id: str
     sessions: str
     steps: tuple[dict[str, Any], ...]
+    published: bool = False
 
     @property
     def title(self) -> str:
@@ -45,7 +49,8 @@ class Alert:
 
     @property
     def text(self) -> str:
-        parts = [self.title, f"Dagster run {self.run_id}. Nothing of it is published. What now: docs/operations.md"]
+        became = "Its stores are published, it failed afterwards." if self.published else "Nothing of it is published."
+        parts = [self.title, f"Dagster run {self.run_id}. {became} What now: docs/operations.md"]
         for step in self.steps:
             parts += ["", f"{step['step']}: {step['message']}"]
             parts += [f"{key}: {_lines(value)}" for key, value in step["figures"].items()]
@@ -62,7 +67,7 @@ def _lines(value: Any) -> str:
     return "".join("\n  " + ", ".join(f"{k} {v}" for k, v in row.items()) for row in value)
 
 
-def alert_of(run: dg.DagsterRun, message: str, failures: Sequence[dg.DagsterEvent]) -> Alert:
+def alert_of(run: dg.DagsterRun, message: str, failures: Sequence[dg.DagsterEvent], published: bool = False) -> Alert:
     """The alert of a failed run, from the failures of its steps."""
     steps = []
     for event in failures:
@@ -76,7 +81,7 @@ def alert_of(run: dg.DagsterRun, message: str, failures: Sequence[dg.DagsterEven
         steps.append({"step": str(event.step_key), "message": said, "figures": figures})
     if not steps:
         steps.append({"step": "run", "message": message, "figures": {}})
-    return Alert(run.job_name, run.run_id, _sessions(run.tags), tuple(steps))
+    return Alert(run.job_name, run.run_id, _sessions(run.tags), tuple(steps), published)
 
 
 def _sessions(tags: Mapping[str, str]) -> str:
@@ -132,6 +137,11 @@ def _run(command: str, text: str) -> None:
         raise AlertNotSent(f"the program of ERM3_DAGSTER_ALERT_COMMAND ({words[0]}) failed: {why}") from None
 
 
+def _has_published(instance: dg.DagsterInstance, run_id: str) -> bool:
+    steps = instance.get_run_step_stats(run_id, [PUBLICATION.to_python_identifier()])
+    return any(step.status is StepEventStatus.SUCCESS for step in steps)
+
+
 def alert_sensor(deployment: Deployment) -> dg.SensorDefinition:
     """Off until a target is configured."""
 
@@ -144,7 +154,13 @@ def alert_sensor(deployment: Deployment) -> dg.SensorDefinition:
     def alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         if not deployment.alerts:
             return dg.SkipReason("no target: set ERM3_DAGSTER_ALERT_WEBHOOK or ERM3_DAGSTER_ALERT_COMMAND and restart")
-        said = alert_of(context.dagster_run, str(context.failure_event.message), context.get_step_failure_events())
+        run = context.dagster_run
+        said = alert_of(
+            run,
+            str(context.failure_event.message),
+            context.get_step_failure_events(),
+            _has_published(context.instance, run.run_id),
+        )
         context.log.info(f"{said.title}: {', '.join(send(said, deployment))}")
         return None
 

@@ -133,3 +133,27 @@ def test_a_run_that_dies_without_a_failed_step_is_told_too():
     said = alert_of(run, "the run's process was killed", [])
     assert "the run's process was killed" in said.text
     assert NIGHT in said.title
+
+
+def test_a_run_that_fails_after_its_publication_says_that_it_is_published(webhook):
+    """A report whose process dies, say: readers have the session, and nobody should run the night again for it."""
+
+    @dg.asset
+    def publication() -> None:
+        """Succeeds."""
+
+    @dg.asset(deps=[publication])
+    def report() -> None:
+        raise dg.Failure("killed")
+
+    with dg.instance_for_test() as instance:
+        job = dg.Definitions([publication, report], jobs=[dg.define_asset_job("nightly", "*")])
+        done = job.resolve_job_def("nightly").execute_in_process(instance=instance, raise_on_error=False)
+        failure = next(e for e in done.all_events if e.event_type_value == "PIPELINE_FAILURE")
+        run = instance.get_run_by_id(done.run_id)
+        alert_sensor(posting_to(webhook.address))(
+            dg.build_run_status_sensor_context("alert", failure, instance, run).for_run_failure()
+        )
+    (document,) = webhook.got
+    assert "Its stores are published" in document["text"]
+    assert "Nothing of it is published" not in document["text"]
