@@ -6,20 +6,23 @@ ordinal alone: a nightly run (T = window) gives the bits of a backfill, for ever
 Definitions: docs/methodology.md.
 """
 
-from pipeline.model.explained_risk import SHARES
-from pipeline.model.hedge import (
-    HEDGE_RATIOS,
-    decompose,
-    hedge_ratios,
-    hedge_ratios_of_stocks,
-    links_of_stocks,
-    lstar_level,
-)
-from pipeline.model.link_betas import LinkBetas
-from pipeline.model.params import KernelParams
-from pipeline.model.reasons import DegenerateReason
-from pipeline.model.run import Cascade, cascade, explained_risk, link_betas, reason_counts
-from pipeline.model.shrinkage import IndustryAggregates, Shrunk, industry_aggregates, shrink, shrink_session
+from pipeline.model.compiled import one_build
+
+with one_build():
+    from pipeline.model.explained_risk import SHARES
+    from pipeline.model.hedge import (
+        HEDGE_RATIOS,
+        decompose,
+        hedge_ratios,
+        hedge_ratios_of_stocks,
+        links_of_stocks,
+        lstar_level,
+    )
+    from pipeline.model.link_betas import LinkBetas
+    from pipeline.model.params import KernelParams
+    from pipeline.model.reasons import DegenerateReason
+    from pipeline.model.run import Cascade, cascade, explained_risk, link_betas, reason_counts
+    from pipeline.model.shrinkage import IndustryAggregates, Shrunk, industry_aggregates, shrink, shrink_session
 
 __all__ = [
     "HEDGE_RATIOS",
