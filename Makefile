@@ -30,7 +30,7 @@ lint: install  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-cache
 
 test: install lint  ## lint, then every test that needs no server and no real data
-	$(BIN)/pytest -n 2 -m "not slow and not postgres and not browser"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not postgres and not browser"
 
 test-slow: install  ## the longer suites
 	$(BIN)/pytest -m slow

@@ -10,11 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
-FINDING_COLUMNS = ["sec_id", "session", "rule", "outcome", "observed", "expected", "evidence", "detected_at"]
-"""sec_id ("" for the whole session), session and detected_at (int32 ordinals), rule (a name of RULES), outcome (flag or
-quarantine), observed and expected (numbers of the rule's own unit), evidence (one sentence)."""
+FINDING_COLUMNS = {
+    "sec_id": "str",
+    "session": "int32",
+    "rule": "str",
+    "outcome": "str",
+    "observed": "float64",
+    "expected": "float64",
+    "evidence": "str",
+    "detected_at": "int32",
+}
+"""Columns and their types: sec_id ("" for the whole session), session and detected_at (ordinals), rule (a name of
+RULES), outcome (flag or quarantine), observed and expected (numbers in the rule's unit), evidence (one sentence)."""
 
 Level = Literal["bar", "event", "return", "panel", "drift"]
 Outcome = Literal["flag", "quarantine", "stop"]
@@ -86,13 +96,23 @@ def findings_frame(**columns: Any) -> pd.DataFrame:
     if "outcome" not in columns:
         rule = columns["rule"]
         columns["outcome"] = RULES[rule].outcome if isinstance(rule, str) else [RULES[name].outcome for name in rule]
-    frame = pd.DataFrame({name: columns[name] for name in FINDING_COLUMNS}, index=columns.get("index"))
-    types = {"session": "int32", "detected_at": "int32", "observed": "float64", "expected": "float64"}
-    return frame.astype(types | dict.fromkeys(("sec_id", "rule", "outcome", "evidence"), "str"))
+    typed = {name: _typed(columns[name], dtype) for name, dtype in FINDING_COLUMNS.items()}
+    return pd.DataFrame(typed, index=columns.get("index"))
+
+
+def _typed(values: Any, dtype: Any) -> Any:
+    if isinstance(values, pd.Series):
+        return values.astype(dtype)
+    if pd.api.types.is_scalar(values):
+        return values if dtype == "str" else np.dtype(dtype).type(values)
+    return pd.array(values, dtype) if dtype == "str" else np.asarray(values, dtype)
+
+
+_NONE = findings_frame(**{name: [] for name in FINDING_COLUMNS})
 
 
 def no_findings() -> pd.DataFrame:
-    return findings_frame(**{name: [] for name in FINDING_COLUMNS})
+    return _NONE.copy()
 
 
 def concat_findings(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

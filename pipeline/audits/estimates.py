@@ -205,19 +205,25 @@ def aggregates_recomputed(store: str, scope: Scope) -> Check:
         weight = np.log1p(daily.read("market_cap", daily_rows, everything)[0].astype(np.float64))[at]
         industry = daily.read("fs_industry_code", daily_rows, everything)[0][at]
         stored = {name: view.read(name, rows, slice(0, len(industries)))[0].astype(np.float64) for name in AGGREGATES}
-        for level, k in ((level, k) for level in range(3) for k in range(len(industries))):
-            peers = np.isfinite(raw[:, level]) & np.isfinite(weight) & (industry == industries[k])
-            found = dict(zip(AGGREGATES, _aggregate(raw[peers, level], weight[peers], fact[peers, level]), strict=True))
-            for name in AGGREGATES:
-                have, want = stored[name][k, level], found[name]
-                error = np.inf if np.isnan(have) != np.isnan(want) else abs(have - want) / (1 + abs(want))
-                day, label = scope.calendar.sessions[row : row + 1], industries[k : k + 1]
-                worst.add(np.array([[error]]), 1e-5, day, label, variable=name, level=LEVELS[level])
+        found = np.array(
+            [
+                [_aggregate(raw[peers, level], weight[peers], fact[peers, level]) for level in range(3)]
+                for peers in (industry == code for code in industries)
+            ]
+        )
+        for k, name in enumerate(AGGREGATES):
+            have, want = stored[name], found[:, :, k]
+            error = np.where(np.isnan(have) != np.isnan(want), np.inf, np.abs(have - want) / (1 + np.abs(want)))
+            for level in range(3):
+                day = scope.calendar.sessions[row : row + 1]
+                worst.add(error[None, :, level], 1e-5, day, industries, variable=name, level=LEVELS[level])
     return worst.check()
 
 
 def _aggregate(beta: Floats, weight: Floats, fact: NDArray) -> tuple[float, float, float, float, float]:
-    """AGGREGATES of the stocks of one industry."""
+    """AGGREGATES of the stocks of one industry; those without a beta or a weight do not count."""
+    counts = np.isfinite(beta) & np.isfinite(weight)
+    beta, weight, fact = beta[counts], weight[counts], fact[counts]
     if not len(beta):
         return 0, 0, np.nan, np.nan, np.nan
     cells = [fact == f for f in np.unique(fact)]

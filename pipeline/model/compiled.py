@@ -55,7 +55,8 @@ def one_build() -> Iterator[None]:
     load. A kernel that is missing from a complete set is compiled here, and the next process starts anew.
     """
     global _compile_anew
-    folder = Path(numba.njit(cache=True)(_nothing)._cache.cache_path)
+    where: Any = numba.njit(cache=True)(_nothing)
+    folder = Path(where._cache.cache_path)
     machine = hashlib.sha256(repr(cpu_target.target_context.codegen().magic_tuple()).encode()).hexdigest()[:16]
     complete = folder / f"kernels-{sys.implementation.cache_tag}-{machine}.complete"
     build = f"{_SOURCES} numba {numba.__version__}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -122,9 +123,15 @@ class ChunkedArray:
                 f"unpacked {unpacked}"
             )
         if out is None:
-            return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object).reshape(self.chunks)
+            return _text(data).reshape(self.chunks).copy()
         _BLOSC.decode(data, out)
         return out
+
+
+@lru_cache(maxsize=64)
+def _text(data: bytes) -> NDArray:
+    """Texts of a chunk. The few chunks of a family's axes are asked for by every step, and take milliseconds each."""
+    return np.asarray(_TEXT.decode(_BLOSC.decode(data)), object)
 
 
 def same(a: NDArray, b: NDArray) -> NDArray[np.bool_]:

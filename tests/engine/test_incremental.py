@@ -129,6 +129,7 @@ BORDER_MARKET = SimulatedMarket(stocks=12, first_session="2018-01-02", last_sess
 BORDER_MODEL = ModelParameters(window=21, min_obs=11, half_life=10.0, min_peers=2)
 
 
+@pytest.mark.slow
 def test_runs_cut_at_and_around_the_border_of_a_chunk_give_the_bytes_of_one_run(tmp_path):
     tables, days = tables_of(BORDER_MARKET), sessions("2018-02-07", "2020-03-31")
     last = ROWS + 5

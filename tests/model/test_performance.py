@@ -38,8 +38,11 @@ def test_ols_beats_cumulative_sums_and_rolling_ols_by_far():
     panel = Panel.of(64, 1000, 252)
     m, s, u = panel.etf
     by_time = np.ascontiguousarray(panel.r.T)
-    one = per_cell(panel, OLS)
-    with_numpy = seconds(lambda: cascade_by_sums(by_time, m, s, u, 252, cumulative_sums), 3) / panel.cells
+    one = with_numpy = np.inf
+    for _ in range(12):  # in turns, so that a bad moment of the machine meets both
+        one = min(one, per_cell(panel, OLS, 2))
+        with_numpy = min(with_numpy, seconds(lambda: cascade_by_sums(by_time, m, s, u, 252, cumulative_sums), 1))
+    with_numpy /= panel.cells
     with_statsmodels = seconds(lambda: statsmodels_cascade(panel.r[0, :351], m[:351], s[:351], u[:351], 252, True), 1)
     assert with_numpy > 4 * one
     assert with_statsmodels / 100 > 1000 * one

@@ -64,24 +64,30 @@ def long_lived_code(source: LoadedSource) -> str:
     return str(next(code for code in counts.index if code in stocks))
 
 
-def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: LoadedSource) -> None:
-    pieces, whole = settings_at(tmp_path / "pieces"), settings_at(tmp_path / "whole")
-    outcomes = list(operations.backfill(pieces, START, END, source=source))
+@pytest.fixture(scope="module")
+def in_years(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> str:
+    """Root of a backfill in one process, a run for each year."""
+    settings = settings_at(tmp_path_factory.mktemp("in_years"))
+    outcomes = list(operations.backfill(settings, START, END, source=source))
     assert len(outcomes) == 2, "2018 and 2019 are one run each"
+    return settings.root
+
+
+def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: LoadedSource, in_years: str) -> None:
+    whole = settings_at(tmp_path)
     engine.execute(whole, START, END, source=source)
     for store in engine.stores(whole):
-        assert_same(values(pieces.root, store), values(whole.root, store))
+        assert_same(values(in_years, store), values(whole.root, store))
 
 
 def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
-    tmp_path: Path, source: LoadedSource
+    tmp_path: Path, source: LoadedSource, in_years: str
 ) -> None:
     """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
-    together, alone = settings_at(tmp_path / "together"), settings_at(tmp_path / "alone")
-    list(operations.backfill(together, START, END, source=source))
+    alone = settings_at(tmp_path)
     for first, last in operations.years(alone, START, END):
         engine.execute(alone, first, last, source=Delivered(source.tables))
-    assert chunks(together.root) == chunks(alone.root)
+    assert chunks(in_years) == chunks(alone.root)
 
 
 def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, source: LoadedSource) -> None:

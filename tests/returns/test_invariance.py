@@ -24,7 +24,7 @@ from tests.returns.market import ORIGIN, RULES, FakeMaster, Market, day, equal, 
 
 LENGTH = 60
 
-quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def random_market(seed: int, length: int = LENGTH) -> Market:
@@ -130,7 +130,7 @@ def test_cells_that_are_not_judged_would_be_judged_the_same(seed, monkeypatch):
     np.testing.assert_array_equal(usual.ret, thorough.ret)
 
 
-@settings(quick, max_examples=8)
+@settings(quick, max_examples=5)
 @given(seed=st.integers(0, 49), order=st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_and_a_second_delivery_change_nothing(seed, order):
     tables = random_market(seed, length=25).tables()

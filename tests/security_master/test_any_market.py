@@ -126,7 +126,7 @@ def master_of(folder: Path, name: str, tables: dict[str, pd.DataFrame], **more: 
     return SecurityMaster.open(path)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_any_market_replays_and_does_not_depend_on_order_or_packaging(seed: int) -> None:
     check_market(seed)

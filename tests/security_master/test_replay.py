@@ -67,7 +67,7 @@ DATES = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(instant=INSTANTS, date=DATES)
 def test_every_ticker_on_a_date_as_known_at_an_instant_is_what_was_answered_then(
     instant: np.datetime64, date: np.datetime64
@@ -80,7 +80,7 @@ def test_every_ticker_on_a_date_as_known_at_an_instant_is_what_was_answered_then
     )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(instant=INSTANTS, date=DATES)
 def test_rosters_labels_histories_and_lineages_replay_too(instant: np.datetime64, date: np.datetime64) -> None:
     _, master = full()
@@ -98,7 +98,7 @@ def test_rosters_labels_histories_and_lineages_replay_too(instant: np.datetime64
         pd.testing.assert_frame_equal(ours, theirs)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(instant=INSTANTS)
 def test_classes_and_share_counts_replay_too(instant: np.datetime64) -> None:
     _, master = full()

@@ -28,16 +28,23 @@ CUTS = {
     "2019-01-14": "the eve of a spin-off and of a listing",
     "2019-02-12": "the eve of a ticker change, and of other types and currencies",
 }
-GARBLED = list(CUTS)[::2]
 
 
-@pytest.mark.parametrize("session", CUTS, ids=lambda day: f"{day}: {CUTS[day]}".replace(" ", "_"))
+def cuts(quick: int) -> list[object]:
+    """Every cut; every third one, from `quick` on, without the mark `slow`."""
+    return [
+        pytest.param(day, id=f"{day}: {why}".replace(" ", "_"), marks=[] if k % 3 == quick else [pytest.mark.slow])
+        for k, (day, why) in enumerate(CUTS.items())
+    ]
+
+
+@pytest.mark.parametrize("session", cuts(quick=2))
 def test_a_world_that_ends_gives_the_same_rows(session: str, full: Publication, tmp_path: Path):
     part = pipeline(world().as_known(instant(session)), session, tmp_path)
     assert differences(part, full, session) == []
 
 
-@pytest.mark.parametrize("session", GARBLED, ids=lambda day: f"{day}: {CUTS[day]}".replace(" ", "_"))
+@pytest.mark.parametrize("session", cuts(quick=0))
 def test_a_garbled_future_gives_the_same_rows(session: str, full: Publication, tmp_path: Path):
     part = pipeline(poisoned(world(), session), session, tmp_path)
     assert differences(part, full, session) == []
