@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,30 +45,34 @@ class Contest(NamedTuple):
 
 
 class TickerIndex:
-    """Every ticker as believed at an instant, for many questions at once."""
+    """Tickers as believed at an instant, for many questions at once; read when they are first asked for."""
 
     def __init__(self, store: Store, known: str) -> None:
-        rows = store.db.execute(
-            "SELECT market, trading_mode, ticker, sec_id, valid_from, valid_to FROM ticker_map "
-            "WHERE known_from <= ? AND ? < known_to",
-            (known, known),
-        ).fetchall()
         self.known = known
-        self.ever = {row[2] for row in rows}
-        self._rows = rows
-        self._holders: dict[Mode, list[Holders]] = {}
+        self._store = store
+        self._rows: dict[str, list[tuple[str, ...]]] = {}
 
-    def markets(self, mode: Mode) -> list[Holders]:
-        """Who holds each ticker, one element for each market; within one nobody overlaps."""
-        if mode not in self._holders:
-            by_market: dict[str, list[tuple[str, ...]]] = {}
-            for market, trading_mode, *row in self._rows:
-                if mode == "any" or trading_mode == "regular":
-                    by_market.setdefault(market, []).append(tuple(row))
-            self._holders[mode] = [
-                Holders(*(list(column) for column in zip(*rows, strict=True))) for _, rows in sorted(by_market.items())
-            ]
-        return self._holders[mode]
+    def rows(self, tickers: Collection[str]) -> list[tuple[str, ...]]:
+        """(market, trading mode, ticker, sec_id, valid_from, valid_to) of each holder that a ticker ever had."""
+        new: dict[str, list[tuple[str, ...]]] = {ticker: [] for ticker in tickers if ticker not in self._rows}
+        for row in self._store.rows(
+            "SELECT market, trading_mode, ticker, sec_id, valid_from, valid_to FROM ticker_map "
+            f"WHERE ticker IN (SELECT value FROM json_each(:tickers)) AND {BELIEVED}",
+            tickers=json.dumps(list(new)),
+            known=self.known,
+        ):
+            new[row[2]].append(row)
+        self._rows |= new
+        return [row for ticker in tickers for row in self._rows[ticker]]
+
+
+def _by_market(rows: Sequence[tuple[str, ...]], mode: Mode) -> list[Holders]:
+    """Who holds each ticker, one element for each market; within one nobody overlaps."""
+    markets: dict[str, list[tuple[str, ...]]] = {}
+    for row in rows:
+        if mode == "any" or row[1] == "regular":
+            markets.setdefault(row[0], []).append(row[2:])
+    return [Holders(*map(list, zip(*markets[market], strict=True))) for market in sorted(markets)]
 
 
 def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: str | None, mode: Mode) -> str | None:
@@ -96,12 +100,16 @@ def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: s
 
 def resolve_many(store: Store, index: TickerIndex, tickers: Sequence[str], dates: Any, mode: Mode) -> pd.DataFrame:
     """sec_id and status of each (ticker, date) pair; see SecurityMaster.resolve_many."""
-    names = pd.Categorical(np.array([canonical_ticker(ticker) for ticker in tickers], dtype=object))
+    place: dict[str, int] = {}
+    codes = [place.setdefault(canonical_ticker(ticker), len(place)) for ticker in tickers]
+    names = pd.Categorical.from_codes(codes, pd.Index(list(place), dtype=object))
     days = np.asarray(dates).astype("datetime64[D]")
-    ever = np.array([name in index.ever for name in names.categories] + [False])[names.codes]
+    rows = index.rows(place)
+    known = {row[2] for row in rows}
+    ever = np.array([name in known for name in place] + [False])[names.codes]
     answer = np.full(len(names), "", dtype=object)
     times = np.zeros(len(names), dtype=np.int64)
-    for market in index.markets(mode):
+    for market in _by_market(rows, mode):
         holder = market.find(names, days)
         times += (holder != "") & (holder != answer)
         answer = np.where(holder != "", holder, answer)

@@ -149,5 +149,5 @@ def test_ten_thousand_resolutions_on_thirty_thousand_securities_are_quick(tmp_pa
         one_by_one = time.process_time() - began
     assert answered["sec_id"].tolist() == single
     # 0.2 s is the aim on an idle machine; the gate leaves room for a busy one
-    assert many < 1.0, f"{many:.3f} s"
+    assert many < 0.6, f"{many:.3f} s"
     assert one_by_one < 1.0, f"{one_by_one:.3f} s"
