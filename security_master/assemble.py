@@ -9,7 +9,7 @@ import pandas as pd
 
 from security_master.evidence import ROW_TABLES, Evidence
 from security_master.identity import Decision, Identities, Question
-from security_master.master_file import Contents, frame_of_rows
+from security_master.master_file import SNAPSHOTS, Contents, frame_of_rows
 from security_master.previous import Previous
 from security_master.taxonomy import Configuration
 
@@ -25,7 +25,7 @@ def assemble(
     questions: list[Question],
     build_id: str,
 ) -> Contents:
-    """Everything that the file holds, each table in its order."""
+    """Everything that the file holds, each table in its order; without the snapshots of the master before."""
     registry = identities.registry
     minted = sorted(registry.minted.values(), key=lambda m: (m.known_from, m.sec_id))
     versions = [*configuration.earlier, (configuration.version, configuration.taxonomy, configuration.factor_etfs)]
@@ -51,9 +51,10 @@ def assemble(
     contents = {table: frame_of_rows(table, found) for table, found in rows.items()}
     contents |= {table.stored: evidence[name] for name, table in ROW_TABLES.items()}
     contents |= facts
-    for table in ("revision", "universe_membership", "universe_snapshot"):
-        carried = before.carried[table] if before else frame_of_rows(table, [])
-        contents[table] = pd.concat([carried, contents[table]], ignore_index=True) if table in contents else carried
+    if before:
+        contents["revision"] = pd.concat([before.carried["revision"], contents["revision"]], ignore_index=True)
+    else:
+        contents |= {table: frame_of_rows(table, []) for table in SNAPSHOTS}
     return contents
 
 

@@ -130,7 +130,7 @@ def build_master(
     contents = assemble(
         batch_id, before, evidence, identities, all_decisions, configuration, facts, questions, report.build_id
     )
-    write_master(path, contents)
+    write_master(path, contents, before=previous if before else None)
     return report
 
 

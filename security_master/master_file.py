@@ -46,6 +46,12 @@ TABLES = (
 )
 """Every table, in the order of writing: what is referred to comes first, and a snapshot after its members."""
 
+SNAPSHOTS = ("universe_membership", "universe_snapshot")
+"""The universes of each month: nearly all rows of a master, and never changed."""
+
+_STAGES = (TABLES[: TABLES.index(SNAPSHOTS[0])], SNAPSHOTS, TABLES[TABLES.index(SNAPSHOTS[-1]) + 1 :])
+"""The tables in transactions of their own."""
+
 Contents = dict[str, pd.DataFrame]
 
 
@@ -66,35 +72,79 @@ def read_contents(connection: sqlite3.Connection) -> Contents:
     return {table: schema.read_frame(connection, table, columns_of(table)) for table in TABLES}
 
 
-def write_master(path: Path, contents: Mapping[str, pd.DataFrame]) -> None:
-    """Write contents to `path`, replacing a file there. Nothing is replaced when a constraint refuses a row."""
+def write_master(
+    path: Path,
+    contents: Mapping[str, pd.DataFrame],
+    *,
+    before: Path | None = None,
+    added: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Write a master to `path`, replacing a file there. Nothing is replaced when a constraint refuses a row.
+
+    before: the master, perhaps the one at `path`, from which tables that are not in `contents` are taken over; they
+    never leave the database. added: more rows of such tables, which are in the order of their primary key.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(path.name + ".building")
-    staged.unlink(missing_ok=True)
+    migrated = path.with_name(path.name + ".migrated")
+    for scratch in (staged, migrated):
+        scratch.unlink(missing_ok=True)
     connection = schema.create(staged)
     try:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("BEGIN")
-        for table in TABLES:
-            _insert(connection, table, contents[table])
-        connection.execute("COMMIT")
+        if before is not None:
+            connection.execute("ATTACH ? AS before", (str(schema.as_current(before, migrated)),))
+        for tables in _STAGES:
+            # What is taken over was checked when it was first written; looking up all references would cost as much
+            # as all the rest.
+            checked = any(table in contents for table in tables)
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
+            connection.execute("BEGIN")
+            for table in tables:
+                if table in contents:
+                    _insert(connection, table, contents[table])
+                else:
+                    _take_over(connection, table, (added or {}).get(table))
+            connection.execute("COMMIT")
         connection.close()
         with staged.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(staged, path)
     finally:
         connection.close()
-        staged.unlink(missing_ok=True)
+        for scratch in (staged, migrated):
+            scratch.unlink(missing_ok=True)
 
 
-def _insert(connection: sqlite3.Connection, table: str, frame: pd.DataFrame) -> None:
+def _take_over(connection: sqlite3.Connection, table: str, added: pd.DataFrame | None) -> None:
+    """Fill a table from the attached master `before`, and with more rows."""
+    names, order = ", ".join(columns_of(table)), schema.row_order(table)
+    rows = f"SELECT {names} FROM before.{table}"
+    if added is not None:
+        connection.execute(f"CREATE TEMP TABLE added AS SELECT {names} FROM {table} LIMIT 0")
+        _insert(connection, table, added, into="temp.added")
+        if table == "universe_membership":
+            _refuse_unknown_securities(connection)
+        rows += f" UNION ALL SELECT {names} FROM temp.added"  # with an ORDER BY the two are merged
+        order = schema.primary_key(table)
+    connection.execute(f"INSERT INTO main.{table} ({names}) {rows} ORDER BY {order}")
+    connection.execute("DROP TABLE IF EXISTS temp.added")
+
+
+def _refuse_unknown_securities(connection: sqlite3.Connection) -> None:
+    unknown = connection.execute("SELECT sec_id FROM temp.added EXCEPT SELECT sec_id FROM main.security").fetchall()
+    if unknown:
+        raise sqlite3.IntegrityError(f"a snapshot has members that are no security: {unknown[0][0]!r}")
+
+
+def _insert(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, into: str = "") -> None:
     if frame.empty:
         return
     names = columns_of(table)
     marks = ", ".join("?" * len(names))
     values = zip(*(_plain(frame[name]) for name in names), strict=True)
-    connection.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", values)
+    connection.executemany(f"INSERT INTO {into or table} ({', '.join(names)}) VALUES ({marks})", values)
 
 
 def _plain(column: pd.Series) -> list[Any]:

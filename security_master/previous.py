@@ -17,7 +17,7 @@ from security_master.master_file import columns_of
 from security_master.registry import Registry, read_registry
 from security_master.taxonomy import read_configurations
 
-CARRIED = ("revision", "universe_membership", "universe_snapshot", "resolution_log")
+CARRIED = ("revision", "resolution_log")
 
 
 @dataclass(frozen=True)

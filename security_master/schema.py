@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,30 @@ def _all_column_types() -> dict[str, dict[str, str]]:
 def column_types(table: str) -> dict[str, str]:
     """Columns of a table and their SQLite types: TEXT, INTEGER or REAL."""
     return _all_column_types()[table]
+
+
+@cache
+def primary_key(table: str) -> str:
+    """Columns of the primary key, "" for none."""
+    rows = _asked("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", table)
+    return ", ".join(str(name) for (name,) in rows)
+
+
+@cache
+def row_order(table: str) -> str:
+    """What orders the rows of a table as they lie in the file: `rowid`, or the primary key where there is none."""
+    ((without_rowid,),) = _asked("SELECT wr FROM pragma_table_list WHERE name = ?", table)
+    return primary_key(table) if without_rowid else "rowid"
+
+
+def _asked(query: str, *values: object) -> list[tuple[Any, ...]]:
+    """Rows of a query to an empty master."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
 
 
 def read_frame(
@@ -134,3 +159,13 @@ def open_migrated_copy(path: Path) -> sqlite3.Connection:
     source.close()
     migrate(guard(copy))
     return copy
+
+
+def as_current(path: Path, scratch: Path) -> Path:
+    """A master file of the current version: `path` itself, or a migrated copy at `scratch`. Raises as opening one."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+        if version_of(file) == current_version():
+            return path
+    with closing(open_migrated_copy(path)) as copy, closing(sqlite3.connect(scratch)) as file:
+        copy.backup(file)
+    return scratch

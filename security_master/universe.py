@@ -7,6 +7,7 @@ stays while its rank is within the band around the size, so that names at the ed
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from security_master import schema
 from security_master.dates import date_text, instant_text
-from security_master.master_file import columns_of, read_contents, write_master
+from security_master.master_file import columns_of, write_master
 
 MEMBER_TYPES = frozenset({"common", "reit"})
 """Kinds of security that may be members; the pipeline adds what else makes one eligible."""
@@ -169,34 +170,32 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
     path = Path(path)
     connection = schema.open_existing(path)
     try:
-        contents = read_contents(connection)
+        recorded = set(connection.execute(f"SELECT {', '.join(KEY_COLUMNS)} FROM universe_snapshot").fetchall())
+        fresh: dict[Key, Snapshot] = {}
+        known_from: list[str] = []
+        for snapshot, day, known in snapshots:
+            key = (snapshot.rule.universe, date_text(day), snapshot.rule.version)
+            if key in fresh:
+                _refuse_other_members(fresh[key].members.tolist(), snapshot, key)
+            elif key in recorded:
+                _refuse_other_members(_recorded_members(connection, key), snapshot, key)
+            else:
+                fresh[key] = snapshot
+                known_from.append(instant_text(known))
     finally:
         connection.close()
-    rows = contents["universe_snapshot"]
-    recorded = set(zip(rows["universe"], rows["mask_as_of"], rows["rule_version"], strict=True))
-    fresh: dict[Key, Snapshot] = {}
-    known_from: list[str] = []
-    for snapshot, day, known in snapshots:
-        key = (snapshot.rule.universe, date_text(day), snapshot.rule.version)
-        if key in fresh:
-            _refuse_other_members(fresh[key].members.tolist(), snapshot, key)
-        elif key in recorded:
-            members = contents["universe_membership"]
-            members = members[_rows_of(members, dict(zip(KEY_COLUMNS, key, strict=True)))]
-            _refuse_other_members(sorted(members.loc[members["status"] != "out", "sec_id"]), snapshot, key)
-        else:
-            fresh[key] = snapshot
-            known_from.append(instant_text(known))
     if fresh:
-        keys = sorted(recorded | set(fresh))
-        for table, columns in (
-            ("universe_membership", _members_of(fresh)),
-            ("universe_snapshot", _facts_of(fresh) | {"known_from": known_from}),
-        ):
-            both = pd.concat([contents[table], schema.typed_frame(columns, table)], ignore_index=True)
-            contents[table] = _by_key(both, keys)
-        write_master(path, contents)
+        facts = _facts_of(fresh) | {"known_from": known_from}
+        added = {"universe_membership": _members_of(fresh), "universe_snapshot": facts}
+        frames = {table: schema.typed_frame(columns, table) for table, columns in added.items()}
+        write_master(path, {}, before=path, added=frames)
     return len(fresh)
+
+
+def _recorded_members(connection: sqlite3.Connection, key: Key) -> list[str]:
+    where = " AND ".join(f"{name} = ?" for name in KEY_COLUMNS)
+    query = f"SELECT sec_id FROM universe_membership WHERE {where} AND status != 'out' ORDER BY sec_id"
+    return [sec_id for (sec_id,) in connection.execute(query, key)]
 
 
 def _members_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
@@ -219,13 +218,6 @@ def _facts_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
     return columns
 
 
-def _by_key(rows: pd.DataFrame, keys: list[Key]) -> pd.DataFrame:
-    """Rows in the order of their keys; those of one snapshot are in order already."""
-    place = {key: at for at, key in enumerate(keys)}
-    places = np.fromiter(map(place.__getitem__, zip(*(rows[name] for name in KEY_COLUMNS), strict=True)), np.int64)
-    return rows.iloc[np.argsort(places, kind="stable")].reset_index(drop=True)
-
-
 def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> None:
     """Raises SnapshotConflict unless the snapshot has the members that are recorded under its key."""
     now = snapshot.members.tolist()
@@ -235,8 +227,3 @@ def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> No
             f"{key[0]} of {key[1]} (rule {key[2]}) is recorded with {len(before)} members and cannot "
             f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
-
-
-def _rows_of(frame: pd.DataFrame, key: dict[str, str]) -> NDArray[np.bool_]:
-    """Which rows belong to one snapshot."""
-    return np.logical_and.reduce([(frame[name] == value).to_numpy(bool) for name, value in key.items()])
