@@ -67,11 +67,6 @@ def frame_of_rows(table: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     return schema.typed_frame(dict(zip(names, values, strict=True)), table)
 
 
-def read_contents(connection: sqlite3.Connection) -> Contents:
-    """Every table of an open master, rows in the order of writing."""
-    return {table: schema.read_frame(connection, table, columns_of(table)) for table in TABLES}
-
-
 def write_master(
     path: Path,
     contents: Mapping[str, pd.DataFrame],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from security_master import (
     build_master,
     record_snapshot,
     record_snapshots,
+    schema,
     select_members,
 )
 from tests.security_master.tables import change, delisting, listing, table
@@ -223,6 +225,46 @@ def test_a_batch_of_snapshots_with_one_conflict_records_none(tmp_path: Path) -> 
         record_snapshots(path, [(snapshot(sec_ids, 3), "2019-05-31", KNOWN), (snapshot(sec_ids, 2), JUNE, KNOWN)])
     with SecurityMaster.open(path) as master:
         assert len(master.snapshots("uni_mc_50")) == 1
+
+
+def test_the_order_in_which_snapshots_are_recorded_does_not_show_in_the_file(tmp_path: Path) -> None:
+    sec_ids = master_with(tmp_path / "m.sqlite", market())
+    may, june = (snapshot(sec_ids, 3), "2019-05-31", KNOWN), (snapshot(sec_ids, 1), JUNE, KNOWN)
+    found = set()
+    for name, calls in {"at_once": [[june, may]], "in_turn": [[may], [june]], "backwards": [[june], [may]]}.items():
+        path = tmp_path / f"{name}.sqlite"
+        path.write_bytes((tmp_path / "m.sqlite").read_bytes())
+        assert [record_snapshots(path, call) for call in calls] == [len(call) for call in calls]
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
+def test_a_member_that_is_no_security_is_refused_and_the_master_stays(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    sec_ids = master_with(path, market())
+    content = path.read_bytes()
+    strange = np.where(sec_ids == snapshot(sec_ids, 1).members[0], "S99", sec_ids)
+    with pytest.raises(sqlite3.IntegrityError, match="no security: 'S99'"):
+        record_snapshot(path, snapshot(strange, 1), JUNE, KNOWN)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["m.sqlite"]
+
+
+def test_snapshots_of_a_master_of_an_older_version_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.sqlite"
+    sec_ids = master_with(path, tables := market())
+    record_snapshot(path, chosen := snapshot(sec_ids, 1), JUNE, KNOWN)
+    steps = [*schema.migrations(), (2, "ALTER TABLE meta ADD COLUMN note TEXT NOT NULL DEFAULT '';")]
+    monkeypatch.setattr(schema, "migrations", lambda: steps)
+    after = tmp_path / "after.sqlite"
+    build_master(after, tables, batch_id="later", previous=path)
+    with SecurityMaster.open(after) as master:
+        found = master.universe("uni_mc_50", "2019-07-01")
+    assert found is not None
+    assert found.members.tolist() == chosen.members.tolist()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["after.sqlite", "m.sqlite"]
 
 
 def test_a_changed_rule_is_a_new_version_beside_the_old_one(tmp_path: Path) -> None:
