@@ -63,9 +63,13 @@ def huber_fit(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: floa
     ratios = y[used] / x[used]
     low, high = float(ratios.min()), float(ratios.max())
 
+    wx = w * x
+
     def best_slope(sigma: float) -> float:
-        def gradient(b: float) -> float:
-            return float((w * x * np.clip((y - b * x) / sigma, -epsilon, epsilon)).sum())
+        kink = epsilon * sigma
+
+        def gradient(b: float) -> float:  # times sigma, which has no part in its sign
+            return float(wx @ np.minimum(np.maximum(y - b * x, -kink), kink))
 
         if low == high or gradient(low) <= 0:
             return low

@@ -52,6 +52,9 @@ SNAPSHOTS = ("universe_membership", "universe_snapshot")
 _STAGES = (TABLES[: TABLES.index(SNAPSHOTS[0])], SNAPSHOTS, TABLES[TABLES.index(SNAPSHOTS[-1]) + 1 :])
 """The tables in transactions of their own."""
 
+_CLOSED = "universe_membership_closed"
+"""The trigger that refuses members of a recorded snapshot."""
+
 Contents = dict[str, pd.DataFrame]
 
 
@@ -90,6 +93,10 @@ def write_master(
         connection.execute("PRAGMA synchronous = OFF")
         if before is not None:
             connection.execute("ATTACH ? AS before", (str(schema.as_current(before, migrated)),))
+        # The guard of closed snapshots would be asked once for each of millions of members. It is there again before
+        # anybody else sees the file; in its place, more members of a recorded snapshot are refused once.
+        guard = connection.execute("SELECT sql FROM main.sqlite_schema WHERE name = ?", (_CLOSED,)).fetchone()[0]
+        connection.execute(f"DROP TRIGGER {_CLOSED}")
         for tables in _STAGES:
             # What is taken over was checked when it was first written; looking up all references would cost as much
             # as all the rest.
@@ -102,6 +109,7 @@ def write_master(
                 else:
                     _take_over(connection, table, (added or {}).get(table))
             connection.execute("COMMIT")
+        connection.execute(guard)
         connection.close()
         with staged.open("rb") as file:
             os.fsync(file.fileno())
@@ -120,17 +128,21 @@ def _take_over(connection: sqlite3.Connection, table: str, added: pd.DataFrame |
         connection.execute(f"CREATE TEMP TABLE added AS SELECT {names} FROM {table} LIMIT 0")
         _insert(connection, table, added, into="temp.added")
         if table == "universe_membership":
-            _refuse_unknown_securities(connection)
+            _refuse_members(connection)
         rows += f" UNION ALL SELECT {names} FROM temp.added"  # with an ORDER BY the two are merged
         order = schema.primary_key(table)
     connection.execute(f"INSERT INTO main.{table} ({names}) {rows} ORDER BY {order}")
     connection.execute("DROP TABLE IF EXISTS temp.added")
 
 
-def _refuse_unknown_securities(connection: sqlite3.Connection) -> None:
-    unknown = connection.execute("SELECT sec_id FROM temp.added EXCEPT SELECT sec_id FROM main.security").fetchall()
-    if unknown:
-        raise sqlite3.IntegrityError(f"a snapshot has members that are no security: {unknown[0][0]!r}")
+def _refuse_members(connection: sqlite3.Connection) -> None:
+    """Members to be added that are no security, or that come after their snapshot was recorded."""
+    for members, problem in (
+        ("SELECT sec_id FROM temp.added EXCEPT SELECT sec_id FROM main.security", "members that are no security"),
+        ("SELECT sec_id FROM temp.added NATURAL JOIN before.universe_snapshot", "new members, and is recorded already"),
+    ):
+        if found := connection.execute(f"{members} LIMIT 1").fetchone():
+            raise sqlite3.IntegrityError(f"a snapshot has {problem}: {found[0]!r}")
 
 
 def _insert(connection: sqlite3.Connection, table: str, frame: pd.DataFrame, into: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from security_master import (
     schema,
     select_members,
 )
+from security_master.master_file import columns_of, write_master
 from tests.security_master.tables import change, delisting, listing, table
 
 TEN = UniverseRule("uni_test", 10)
@@ -248,6 +250,25 @@ def test_a_member_that_is_no_security_is_refused_and_the_master_stays(tmp_path: 
         record_snapshot(path, snapshot(strange, 1), JUNE, KNOWN)
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["m.sqlite"]
+
+
+def test_members_are_not_added_to_a_recorded_snapshot(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    sec_ids = master_with(path, market())
+    record_snapshot(path, chosen := snapshot(sec_ids, 1), JUNE, KNOWN)
+    content = path.read_bytes()
+    late = sorted(set(sec_ids) - set(chosen.rows["sec_id"]))[:1]
+    row = dict(
+        zip(columns_of("universe_membership"), ("uni_mc_50", JUNE, "1", *late, 99, 1.0, "out", "rank"), strict=True)
+    )
+    added = {
+        "universe_membership": schema.typed_frame({name: [value] for name, value in row.items()}, "universe_membership")
+    }
+    with pytest.raises(sqlite3.IntegrityError, match=f"is recorded already: '{late[0]}'"):
+        write_master(path, {}, before=path, added=added)
+    assert path.read_bytes() == content
+    with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="SNAPSHOT_PUBLISHED"):
+        db.execute("INSERT INTO universe_membership VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tuple(row.values()))
 
 
 def test_snapshots_of_a_master_of_an_older_version_are_taken_over(
