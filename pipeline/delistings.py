@@ -9,6 +9,8 @@ nothing.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +75,8 @@ def booked_delistings(
     position = {sec_id: i for i, sec_id in enumerate(sec_ids)}
     booked: dict[int, list[Delisting]] = {}
     rows = delistings[delistings["sec_id"].isin(position)].sort_values(["sec_id", "last", "visible"])
-    for _, versions in rows.groupby(["sec_id", "last"], sort=True):
-        known: list[dict[Any, Any]] = versions.to_dict("records")
+    for _, versions in groupby(rows.to_dict("records"), key=itemgetter("sec_id", "last")):
+        known = list(versions)
         last = int(known[0]["last"])
         booking = max(last + 1, int(known[0]["visible"]))
         row = [version for version in known if version["visible"] <= booking][-1]

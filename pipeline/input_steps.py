@@ -195,18 +195,24 @@ Snapshots = dict[str, dict[np.datetime64, NDArray]]
 
 
 def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
-    """The universes of each month end up to the run's last session; those that have none yet are taken and recorded.
+    """The universes in force in the run and after it; those of month ends that have none yet are taken and recorded.
 
     A snapshot depends on the facts of its month end and on the snapshot before it; it never changes afterwards. The
     first one is that of the last month end before the first published session.
     """
-    taken: Snapshots = {name: dict(run.master.snapshots(name)) for name in UNIVERSES}
+    sessions = run.calendar.sessions
+    recorded = {name: set(run.master.snapshot_days(name)) for name in UNIVERSES}
+    new_ends = [
+        end
+        for end in run.calendar.month_ends(run.published_first - 24, run.last)
+        if any(sessions[end] not in recorded[name] for name in UNIVERSES) and not _before_first(run, end)
+    ]
+    since = sessions[min([run.first, *new_ends])]
+    taken: Snapshots = {name: dict(run.master.snapshots(name, since=since)) for name in UNIVERSES}
     listings, new = run.master.listings(), []
     windows = _Windows(history, symbols, run.last)
-    for month_end in run.calendar.month_ends(run.published_first - 24, run.last):
-        day = run.calendar.sessions[month_end]
-        if all(day in taken[name] for name in UNIVERSES) or _before_first(run, month_end):
-            continue
+    for month_end in new_ends:
+        day = sessions[month_end]
         close, volume, cap = windows.ending(month_end)
         cap = _last_known(cap[:, -run.settings.rules.validity_sessions :])
         price = _last_known(close[:, -run.settings.rules.validity_sessions :])

@@ -301,25 +301,37 @@ class SecurityMaster:
     ) -> Universe | None:
         """The members in force on a date: those of the last month end before the month of `as_of`. None before any."""
         month = np.datetime64(date_text(as_of), "M")
-        known = self.snapshots(name, known_as_of, rule_version)
-        earlier = [snapshot for snapshot in known if snapshot.mask_as_of.astype("datetime64[M]") < month]
-        return earlier[-1] if earlier else None
+        known = self.snapshots(name, known_as_of, rule_version, since=as_of)[:1]
+        return known[0] if known and known[0].mask_as_of.astype("datetime64[M]") < month else None
 
-    def snapshots(self, name: str, known_as_of: Any = None, rule_version: str | None = None) -> list[Universe]:
-        """Every recorded snapshot of a universe known by an instant, by date. rule_version: today's rule if None."""
+    def snapshots(
+        self, name: str, known_as_of: Any = None, rule_version: str | None = None, *, since: Any = None
+    ) -> list[Universe]:
+        """The recorded snapshots of a universe known by an instant, by date. rule_version: today's rule if None.
+
+        since: only those in force from that date on, which begin with the one of the last month end before its month.
+        """
+        recorded = "universe = :name AND rule_version = :version AND known_from <= :known"
         rows = self._store.rows(
-            "SELECT s.mask_as_of, m.sec_id FROM universe_snapshot s LEFT JOIN universe_membership m "
-            "ON m.universe = s.universe AND m.mask_as_of = s.mask_as_of AND m.rule_version = s.rule_version "
-            "AND m.status <> 'out' WHERE s.universe = :name AND s.rule_version = :version AND s.known_from <= :known "
-            "ORDER BY s.mask_as_of, m.sec_id",
+            "SELECT s.mask_as_of, m.sec_id FROM "
+            f"(SELECT * FROM universe_snapshot WHERE {recorded} AND mask_as_of >= coalesce("
+            f"(SELECT max(mask_as_of) FROM universe_snapshot WHERE {recorded} AND mask_as_of < :month), '')) s "
+            "LEFT JOIN universe_membership m ON m.universe = s.universe AND m.mask_as_of = s.mask_as_of "
+            "AND m.rule_version = s.rule_version AND m.status <> 'out' ORDER BY s.mask_as_of, m.sec_id",
             name=name,
             version=rule_version if rule_version is not None else RULES[name].version,
             known=instant_or_newest(known_as_of),
+            month="" if since is None else f"{date_text(since)[:7]}-01",
         )
         members: dict[str, list[str]] = {}
         for day, sec_id in rows:
             members.setdefault(day, []).extend([sec_id] if sec_id else [])
         return [Universe(np.datetime64(day, "D"), np.array(ids, dtype=object)) for day, ids in members.items()]
+
+    def snapshot_days(self, name: str) -> list[np.datetime64]:
+        """The dates of the snapshots that are recorded under today's rule of a universe."""
+        query = "SELECT mask_as_of FROM universe_snapshot WHERE universe = :name AND rule_version = :version ORDER BY 1"
+        return [np.datetime64(day, "D") for (day,) in self._store.rows(query, name=name, version=RULES[name].version)]
 
     def universe_counts(self, name: str, as_of: Any, valid: ArrayLike, *, known_as_of: Any = None) -> dict[str, int]:
         """Members in force, and how many of them are valid that day. valid: sec_ids with a valid price."""

@@ -116,7 +116,8 @@ def masks_are_as_recorded(store: str, scope: Scope) -> Check:
     columns, everything = slice(0, len(view.symbol)), slice(0, len(daily.symbol))
     at = positions(daily.symbol, view.symbol)
     worst = Worst("masks_are_as_recorded", store, 0.0, "1 where the mask is not that of the recorded snapshot")
-    recorded = {universe: scope.master.snapshots(universe) for universe in UNIVERSES}
+    begin = scope.calendar.sessions[scope.first]
+    recorded = {universe: scope.master.snapshots(universe, since=begin) for universe in UNIVERSES}
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
         months = scope.calendar.sessions[first : last + 1].astype("datetime64[M]")
