@@ -228,8 +228,12 @@ def _aggregate(beta: Floats, weight: Floats, fact: NDArray) -> tuple[float, floa
         return 0, 0, np.nan, np.nan, np.nan
     cells = [fact == f for f in np.unique(fact)]
     n = np.array([cell.sum() for cell in cells])
-    mean = np.array([np.average(beta[cell], weights=weight[cell]) for cell in cells])
-    spread = np.array([np.average((beta[c] - m) ** 2, weights=weight[c]) for c, m in zip(cells, mean, strict=True)])
+    mean = np.array([_mean(beta[cell], weight[cell]) for cell in cells])
+    spread = np.array([_mean((beta[cell] - m) ** 2, weight[cell]) for cell, m in zip(cells, mean, strict=True)])
     total = float((n * mean).sum() / n.sum())
     variance = float((n * (np.maximum(spread, 1e-8) + (mean - total) ** 2)).sum() / n.sum())
     return float(n.sum()), len(cells), float(weight.sum()), total, variance
+
+
+def _mean(values: Floats, weight: Floats) -> float:
+    return float((weight * values).sum() / weight.sum())
