@@ -7,14 +7,30 @@ Dagster, and nothing here decides what happens after a failure.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.audits import estimates, hedges, inputs
 from pipeline.audits.scope import Check, Family, Scope, StoreView, failures
+from security_master import SecurityMaster
 
 __all__ = ["Check", "Family", "Scope", "StoreView", "audit", "failures"]
 
 
 def audit(store: str, scope: Scope) -> list[Check]:
     """All checks of one store of the family. Raises KeyError for a store that the family does not have."""
+    return [_with_tickers(check, scope.master) for check in _checks(store, scope)]
+
+
+def _with_tickers(check: Check, master: SecurityMaster) -> Check:
+    """The worst cells with the ticker that each security had on the day, beside its permanent id."""
+    cells = []
+    for cell in check.worst:
+        ticker = master.labels([cell["symbol"]], cell["teo"])[0][0] if {"symbol", "teo"} <= cell.keys() else ""
+        cells.append({"ticker": ticker, **cell} if ticker else cell)
+    return replace(check, worst=tuple(cells))
+
+
+def _checks(store: str, scope: Scope) -> list[Check]:
     whole = inputs.axes_are_whole(store, scope)
     if not whole.passed:
         return [whole]  # the others would read other rows than they mean

@@ -161,10 +161,15 @@ def shrinkage_recomputed(store: str, scope: Scope) -> Check:
                 alpha = se[cell, level] ** 2 / (se[cell, level] ** 2 + tau2)
                 expected[cell, level] = (1 - alpha) * raw[cell, level] + alpha * mean
                 weight_expected[cell, level] = alpha
-        for have, want in ((found, expected), (weight_found, weight_expected)):
+        day = scope.calendar.sessions[row : row + 1]
+        for name, have, want in (
+            ("factor_beta", found, expected),
+            ("shrinkage_weight", weight_found, weight_expected),
+        ):
             error = np.abs(have - want) / (1 + np.abs(want))
             error[np.isnan(have) != np.isnan(want)] = np.inf
-            worst.add(error.T, 1e-5, np.array(LEVELS), view.symbol, session=str(scope.calendar.sessions[row]))
+            for k, level in enumerate(LEVELS):
+                worst.add(error[None, :, k], 1e-5, day, view.symbol, variable=name, level=level)
     return worst.check()
 
 

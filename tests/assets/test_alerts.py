@@ -15,6 +15,7 @@ import pytest
 from assets import alerts
 from assets.alerts import Alert, AlertNotSent, alert_of, alert_sensor, send
 from assets.deployment import Deployment
+from security_master import MASTER_FILE, SecurityMaster
 from tests.engine import faults
 from tests.engine.conftest import NIGHT
 from tests.engine.market import FACTOR_SET, known_at, settings_for
@@ -79,8 +80,10 @@ def test_the_alert_of_a_failed_audit_names_the_check_the_worst_cells_and_the_sta
     assert step["figures"]["failed checks"] == "net_market_beta"
     assert step["figures"]["staged data"].startswith(str(eve / ".staging"))
     cells = step["figures"]["worst cells of net_market_beta"]
-    assert {"teo", "symbol", "error"} <= set(cells[0])
-    for said in ("net_market_beta", str(eve / ".staging"), cells[0]["symbol"], "Nothing of it is published"):
+    assert {"ticker", "teo", "symbol", "error"} <= set(cells[0])
+    with SecurityMaster.open(eve / MASTER_FILE) as master:
+        assert master.resolve(cells[0]["ticker"], cells[0]["teo"]) == cells[0]["symbol"]
+    for said in ("net_market_beta", str(eve / ".staging"), cells[0]["ticker"], "Nothing of it is published"):
         assert said in document["text"]
 
 
