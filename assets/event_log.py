@@ -1,9 +1,10 @@
-"""Dagster's SQLite event log, writing the events of many sessions in one transaction.
+"""Dagster's event log, with the events of many sessions in one transaction and one plan for each check.
 
 A range run records two events for each session and asset (planned, materialised). Dagster hands them over in batches
 to a process that has DAGSTER_EVENT_BATCH_SIZE set, as every process that opens this storage has. But its own SQLite
 storage then opens, commits and closes two databases for each event all the same. Here a batch is one transaction in
-each of them; the rows are the same, in the same order (figures: docs/operations.md). Postgres does this by itself.
+each of them; the rows are the same, in the same order (figures: docs/operations.md). Postgres does this by itself;
+what follows concerns both (`assets.event_log_postgres`).
 
 A check of this project looks at all sessions of a run at once and has one verdict. Dagster's storage plans it with a
 row for each session, each holding the whole range: work and bytes by the square of the range, and rows that stay
@@ -20,7 +21,7 @@ from typing import Any, Self
 import sqlalchemy as db
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.events import ASSET_EVENTS
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_shared.record import copy
@@ -28,7 +29,17 @@ from dagster_shared.record import copy
 BATCH_SIZE = 500
 
 
-class BatchedSqliteEventLog(SqliteEventLogStorage):
+class OneRowForEachCheck(SqlEventLogStorage):
+    """An event log that plans a check of a run with one row, whatever sessions the run has."""
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        planned = event.get_dagster_event()
+        data = copy(planned.asset_check_planned_data, partitions_subset=None)
+        of_the_run = event._replace(dagster_event=planned._replace(event_specific_data=data))
+        super()._store_asset_check_evaluation_planned(of_the_run, event_id)
+
+
+class BatchedSqliteEventLog(OneRowForEachCheck, SqliteEventLogStorage):
     """As its parent, but `store_event_batch` commits once for the asset events of a run."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
@@ -53,12 +64,6 @@ class BatchedSqliteEventLog(SqliteEventLogStorage):
             for k in sorted(last.values()):
                 self._store_asset_event(connection, events[k], ids[k])
 
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        planned = event.get_dagster_event()
-        data = copy(planned.asset_check_planned_data, partitions_subset=None)
-        of_the_run = event._replace(dagster_event=planned._replace(event_specific_data=data))
-        super()._store_asset_check_evaluation_planned(of_the_run, event_id)
-
 
 class BatchedSqliteStorage(DagsterSqliteStorage):
     """Dagster's own SQLite storage with that event log, in the same files: one may be put in place of the other."""
@@ -69,9 +74,13 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
-        # Dagster sends batches only to a process that has this set, and asks each time.
-        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
+        ask_for_batches()
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+def ask_for_batches() -> None:
+    """Dagster sends batches only to a process that has this set, and asks each time."""
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(BATCH_SIZE))
 
 
 def _type(event: EventLogEntry) -> DagsterEventType:

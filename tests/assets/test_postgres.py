@@ -16,6 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from assets.partitions import sessions
@@ -37,8 +38,16 @@ class Server:
     port: int
     password: str
 
-    def url(self, password: str | None = None) -> str:
-        return f"postgresql+psycopg2://erm3:{password or self.password}@127.0.0.1:{self.port}/postgres"
+    def url(self, password: str | None = None, database: str = "postgres") -> str:
+        return f"postgresql+psycopg2://erm3:{password or self.password}@127.0.0.1:{self.port}/{database}"
+
+    def url_of_new_database(self) -> str:
+        name = f"erm3_{secrets.token_hex(4)}"
+        engine = sqlalchemy.create_engine(self.url(), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self.url(database=name)
 
 
 def binary(name: str) -> str:
@@ -82,12 +91,12 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def home(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A DAGSTER_HOME with the file of deploy/postgres and the server's address in the environment."""
+    """A DAGSTER_HOME with the file of deploy/postgres, and the address of an empty database in the environment."""
     place = tmp_path / "dagster_home"
     place.mkdir()
     shutil.copy(DEPLOY / "dagster.yaml", place)
     monkeypatch.setenv("DAGSTER_HOME", str(place))
-    monkeypatch.setenv(VARIABLE, server.url())
+    monkeypatch.setenv(VARIABLE, server.url_of_new_database())
     return place
 
 
@@ -104,7 +113,7 @@ def test_a_range_is_recorded_and_gives_the_bytes_of_the_command_line(home, eve, 
     assert done.success
     with dg.DagsterInstance.get() as instance:  # what another process would find
         kinds = [type(s).__name__ for s in (instance.event_log_storage, instance.run_storage)]
-        assert kinds == ["PostgresEventLogStorage", "PostgresRunStorage"]
+        assert kinds == ["PlannedPostgresEventLog", "PostgresRunStorage"]
         run = instance.get_run_by_id(done.result.run_id)
         assert run is not None
         assert run.status is dg.DagsterRunStatus.SUCCESS
@@ -116,6 +125,11 @@ def test_a_range_is_recorded_and_gives_the_bytes_of_the_command_line(home, eve, 
         assert len(checks) == len(done.checks()) > 20
         failed = {key.name for key, record in checks.items() if record.status.value != "SUCCEEDED"}
         assert failed <= {"is_fresh"}, "that one is about today, and the market's last session is years ago"
+        with instance.event_log_storage.index_connection() as connection:
+            rows = "SELECT check_name, count(*) FROM asset_check_executions GROUP BY asset_key, check_name"
+            planned = connection.execute(sqlalchemy.text(rows)).fetchall()
+        assert len(planned) >= len(checks)
+        assert {count for _, count in planned} == {1}, "a row for each verdict, and none for each session"
         pools = instance.get_concurrency_config().pool_config
         assert (pools.pool_granularity.value, pools.default_pool_limit) == ("run", 1)
     assert not list(home.glob("**/*.db")), "nothing is kept in SQLite files"
