@@ -23,7 +23,8 @@ class PlannedPostgresStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
-        self._event_log_storage = PlannedPostgresEventLog(postgres_url)
+        event_log: Any = PlannedPostgresEventLog  # its parents are unknown to mypy where the package is missing
+        self._event_log_storage = event_log(postgres_url)
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
