@@ -18,7 +18,7 @@ from security_master.derive import FACT_TABLES
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker
-from security_master.resolution import Mode, TickerIndex
+from security_master.resolution import Mode
 from security_master.store import BELIEVED, Store, instant_or_newest
 from security_master.taxonomy import read_configurations
 from security_master.universe import RULES
@@ -56,7 +56,6 @@ class SecurityMaster:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ticker_index: TickerIndex | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> SecurityMaster:
@@ -200,10 +199,8 @@ class SecurityMaster:
     def resolve_many(self, queries: pd.DataFrame, *, known_as_of: Any = None, mode: Mode = "regular") -> pd.DataFrame:
         """`queries` (columns ticker and date) with sec_id ("" for none) and status: ok, none, ambiguous or unknown."""
         known = instant_or_newest(known_as_of)
-        if self._ticker_index is None or self._ticker_index.known != known:
-            self._ticker_index = TickerIndex(self._store, known)
         tickers, dates = queries["ticker"].tolist(), queries["date"].to_numpy()
-        answer = resolution.resolve_many(self._store, self._ticker_index, tickers, dates, mode)
+        answer = resolution.resolve_many(self._store, tickers, dates, known, mode)
         return queries.assign(sec_id=answer["sec_id"].to_numpy(), status=answer["status"].to_numpy())
 
     def history(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:

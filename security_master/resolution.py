@@ -1,17 +1,16 @@
-"""From a ticker and a date to a security: one at a time through SQL, many at once through an interval join."""
+"""From a ticker and a date to a security: one at a time, or many at once."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from security_master.dates import date_text
-from security_master.intervals import Holders
 from security_master.names import canonical_ticker
 from security_master.store import BELIEVED, Store, instant_or_newest
 
@@ -44,37 +43,6 @@ class Contest(NamedTuple):
     candidates: tuple[str, ...]
 
 
-class TickerIndex:
-    """Tickers as believed at an instant, for many questions at once; read when they are first asked for."""
-
-    def __init__(self, store: Store, known: str) -> None:
-        self.known = known
-        self._store = store
-        self._rows: dict[str, list[tuple[str, ...]]] = {}
-
-    def rows(self, tickers: Collection[str]) -> list[tuple[str, ...]]:
-        """(market, trading mode, ticker, sec_id, valid_from, valid_to) of each holder that a ticker ever had."""
-        new: dict[str, list[tuple[str, ...]]] = {ticker: [] for ticker in tickers if ticker not in self._rows}
-        for row in self._store.rows(
-            "SELECT market, trading_mode, ticker, sec_id, valid_from, valid_to FROM ticker_map "
-            f"WHERE ticker IN (SELECT value FROM json_each(:tickers)) AND {BELIEVED}",
-            tickers=json.dumps(list(new)),
-            known=self.known,
-        ):
-            new[row[2]].append(row)
-        self._rows |= new
-        return [row for ticker in tickers for row in self._rows[ticker]]
-
-
-def _by_market(rows: Sequence[tuple[str, ...]], mode: Mode) -> list[Holders]:
-    """Who holds each ticker, one element for each market; within one nobody overlaps."""
-    markets: dict[str, list[tuple[str, ...]]] = {}
-    for row in rows:
-        if mode == "any" or row[1] == "regular":
-            markets.setdefault(row[0], []).append(row[2:])
-    return [Holders(*map(list, zip(*markets[market], strict=True))) for market in sorted(markets)]
-
-
 def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: str | None, mode: Mode) -> str | None:
     """See SecurityMaster.resolve."""
     name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
@@ -98,27 +66,38 @@ def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: s
     return None
 
 
-def resolve_many(store: Store, index: TickerIndex, tickers: Sequence[str], dates: Any, mode: Mode) -> pd.DataFrame:
+def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known: str, mode: Mode) -> pd.DataFrame:
     """sec_id and status of each (ticker, date) pair; see SecurityMaster.resolve_many."""
-    place: dict[str, int] = {}
-    codes = [place.setdefault(canonical_ticker(ticker), len(place)) for ticker in tickers]
-    names = pd.Categorical.from_codes(codes, pd.Index(list(place), dtype=object))
-    days = np.asarray(dates).astype("datetime64[D]")
-    rows = index.rows(place)
-    known = {row[2] for row in rows}
-    ever = np.array([name in known for name in place] + [False])[names.codes]
-    answer = np.full(len(names), "", dtype=object)
-    times = np.zeros(len(names), dtype=np.int64)
-    for market in _by_market(rows, mode):
-        holder = market.find(names, days)
-        times += (holder != "") & (holder != answer)
-        answer = np.where(holder != "", holder, answer)
-    status = np.select([~ever, times == 1, times > 1], ["unknown", "ok", "ambiguous"], "none").astype(object)
-    for contest in contests(store, index.known):
-        within = (days >= np.datetime64(contest.start)) & (days < np.datetime64(contest.end))
-        status[within & (names == contest.ticker) & (times == 0)] = "ambiguous"
-    answer[status != "ok"] = ""
-    return pd.DataFrame({"sec_id": answer, "status": status})
+    names = [canonical_ticker(ticker) for ticker in tickers]
+    days = np.datetime_as_string(np.asarray(dates).astype("datetime64[D]")).tolist()
+    asked = list(dict.fromkeys(zip(names, days, strict=True)))
+    holders: dict[int, set[str]] = {}
+    for number, sec_id in store.rows(
+        "WITH q AS MATERIALIZED (SELECT key, substr(value, 1, 10) AS day, substr(value, 11) AS ticker "
+        "FROM json_each(:asked)) SELECT q.key, t.sec_id FROM q CROSS JOIN ticker_map t "
+        "ON t.ticker = q.ticker AND t.valid_from <= q.day AND q.day < t.valid_to "
+        f"WHERE {BELIEVED} AND (:mode = 'any' OR t.trading_mode = 'regular')",
+        asked=json.dumps([f"{day:10.10}{name}" for name, day in asked]),
+        known=known,
+        mode=mode,
+    ):
+        holders.setdefault(number, set()).add(sec_id)
+    unanswered = {name for number, (name, _) in enumerate(asked) if number not in holders}
+    listed = "ticker IN (SELECT value FROM json_each(:asked))"
+    query = f"SELECT DISTINCT ticker FROM ticker_map WHERE {listed} AND {BELIEVED}"
+    ever = {ticker for (ticker,) in store.rows(query, asked=json.dumps(sorted(unanswered)), known=known)}
+    contested = [contest for contest in contests(store, known) if contest.ticker in unanswered]
+    answers: dict[tuple[str, str], tuple[str, str]] = {}
+    for number, (name, day) in enumerate(asked):
+        if number in holders:
+            found = holders[number]
+            answers[name, day] = (next(iter(found)), "ok") if len(found) == 1 else ("", "ambiguous")
+        elif any(contest.ticker == name and contest.start <= day < contest.end for contest in contested):
+            answers[name, day] = "", "ambiguous"
+        else:
+            answers[name, day] = "", "none" if name in ever else "unknown"
+    columns = [answers[question] for question in zip(names, days, strict=True)]
+    return pd.DataFrame(columns, columns=["sec_id", "status"], dtype=object)
 
 
 def contests(store: Store, known: str) -> list[Contest]:
