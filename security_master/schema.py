@@ -41,12 +41,17 @@ def current_version() -> int:
 
 
 @cache
-def _all_column_types() -> dict[str, dict[str, str]]:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def _empty() -> sqlite3.Connection:
+    """An empty master in memory, to be asked how its tables are declared."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     migrate(connection)
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    rows = {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for name in tables}
-    connection.close()
+    return connection
+
+
+@cache
+def _all_column_types() -> dict[str, dict[str, str]]:
+    tables = [name for (name,) in _empty().execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    rows = {name: _empty().execute(f"PRAGMA table_info({name})").fetchall() for name in tables}
     return {name: {str(row[1]): str(row[2]) for row in found} for name, found in rows.items()}
 
 
@@ -58,25 +63,15 @@ def column_types(table: str) -> dict[str, str]:
 @cache
 def primary_key(table: str) -> str:
     """Columns of the primary key, "" for none."""
-    rows = _asked("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", table)
+    rows = _empty().execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))
     return ", ".join(str(name) for (name,) in rows)
 
 
 @cache
 def row_order(table: str) -> str:
     """What orders the rows of a table as they lie in the file: `rowid`, or the primary key where there is none."""
-    ((without_rowid,),) = _asked("SELECT wr FROM pragma_table_list WHERE name = ?", table)
+    (without_rowid,) = _empty().execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()
     return primary_key(table) if without_rowid else "rowid"
-
-
-def _asked(query: str, *values: object) -> list[tuple[Any, ...]]:
-    """Rows of a query to an empty master."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    migrate(connection)
-    try:
-        return connection.execute(query, values).fetchall()
-    finally:
-        connection.close()
 
 
 def read_frame(
