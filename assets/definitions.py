@@ -14,7 +14,7 @@ from assets.publication import publication_asset
 from assets.reports import report_assets
 from assets.schedules import NIGHTLY, nightly_schedule
 from assets.stores import store_asset
-from pipeline import engine
+from pipeline.engine import family
 from pipeline.settings import Settings
 from pipeline.sources import Source
 
@@ -34,7 +34,7 @@ def build_definitions(
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies; the minor version of Dagster is pinned
         assets = [
             source_tables_asset(settings, deployment, source),
-            *(store_asset(settings, deployment, name) for name in engine.stores(settings)),
+            *(store_asset(settings, deployment, name) for name in family.stores(settings)),
             publication_asset(settings, deployment),
             *report_assets(settings, deployment),
         ]

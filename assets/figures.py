@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.names import factor_set_of
-from pipeline.run import Run, specs
+from pipeline.engine.family import specs
+from pipeline.engine.run import Run
 from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
 

@@ -12,8 +12,8 @@ from assets.deployment import NEW_YORK, Deployment, cron
 from assets.names import PUBLICATION
 from assets.schedules import NotReady, due_at
 from assets.tables import table
-from pipeline import engine
 from pipeline.calendar import xnys
+from pipeline.engine import family
 from pipeline.read import open_dataset
 from pipeline.settings import Settings
 
@@ -58,7 +58,7 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
     expected = calendar.ordinal(due.due)
     reached = {
         name: calendar.ordinal(open_dataset(name, settings.root).teo.values[-1].astype("datetime64[D]"))
-        for name in engine.stores(settings)
+        for name in family.stores(settings)
     }
     behind = max(0, expected - min(reached.values()))
     rows = [

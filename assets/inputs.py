@@ -9,7 +9,7 @@ from assets.metadata import Phases, of_inputs, of_settings
 from assets.names import MARKET_DATA, SOURCE_TABLES
 from assets.partitions import sessions
 from assets.staging import begun, pool_of
-from pipeline import engine
+from pipeline.engine import execution
 from pipeline.settings import Settings
 from pipeline.sources import Source
 
@@ -33,7 +33,7 @@ def source_tables_asset(settings: Settings, deployment: Deployment, source: Sour
         phases = Phases()
         with begun(context, settings, deployment) as run:
             with phases("read, identify, land"):
-                landed = engine.stage_inputs(run, source)
+                landed = execution.stage_inputs(run, source)
             context.add_asset_metadata(
                 of_inputs(run, landed, phases), partition_key=str(run.calendar.sessions[run.last])
             )

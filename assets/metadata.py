@@ -18,8 +18,8 @@ from assets.tables import number, table
 from pipeline.audits import Check
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.spec import ArraySpec
-from pipeline.engine import code_version
-from pipeline.run import Run
+from pipeline.engine.execution import code_version
+from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects

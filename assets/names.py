@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipeline import engine
 from pipeline.datasets import DatasetSpec
-from pipeline.run import specs
+from pipeline.engine import family
+from pipeline.engine.family import specs
 from pipeline.settings import Settings
 
 SOURCE_TABLES = dg.AssetKey("source_tables")
@@ -43,4 +43,4 @@ def last_stores(settings: Settings) -> list[dg.AssetKey]:
     """The stores that no other one is computed from: when they are staged, all are."""
     everything = specs(settings)
     read = {key for spec in everything.values() for key in inputs_of(settings, spec)}
-    return [key_of(everything[name]) for name in engine.stores(settings) if key_of(everything[name]) not in read]
+    return [key_of(everything[name]) for name in family.stores(settings) if key_of(everything[name]) not in read]

@@ -16,8 +16,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from assets.figures import LEVELS, by_session
-from pipeline.quality_report import SHADES
-from pipeline.run import Run, specs
+from pipeline.engine.family import specs
+from pipeline.engine.run import Run
+from pipeline.reports.quality_report import SHADES
 
 YEAR = 252
 BETA_RANGE = (-1.0, 3.0)

@@ -12,8 +12,8 @@ from assets.names import PUBLICATION, last_stores
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from assets.tables import table
-from pipeline import engine
-from pipeline.run import Run
+from pipeline.engine import execution
+from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store import Publication
 
@@ -40,7 +40,7 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
         with joined(context, settings, deployment) as run:
             shown = of_sessions(run) | {"bytes staged": _bytes(run)}
             with phases("guards and switch"):
-                published = engine.publish(run)
+                published = execution.publish(run)
         shown |= _metadata(settings, published) | phases.metadata
         context.add_asset_metadata(shown, partition_key=shown["last session"])
         return dg.MaterializeResult()

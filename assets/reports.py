@@ -21,9 +21,9 @@ from assets.partitions import asked, sessions
 from assets.plots import coverage_by_year, markdown, quarantine_calendar
 from assets.tables import figure, table_of
 from pipeline.calendar import xnys
-from pipeline.findings import RULES
-from pipeline.input_steps import FINDINGS_FILE
-from pipeline.quality_report import (
+from pipeline.quality.findings import FINDINGS_FILE, RULES
+from pipeline.read import read_manifest
+from pipeline.reports.quality_report import (
     WORST,
     calendar,
     counts_by_rule,
@@ -32,8 +32,7 @@ from pipeline.quality_report import (
     quarantined_by_session,
     worst,
 )
-from pipeline.read import read_manifest
-from pipeline.security_coverage import coverage_report
+from pipeline.reports.security_coverage import coverage_report
 from pipeline.settings import Settings
 
 WAS_MADE = "was_made"

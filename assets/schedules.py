@@ -12,8 +12,8 @@ import numpy as np
 
 from assets.deployment import NEW_YORK, Deployment, cron
 from assets.partitions import range_tags
-from pipeline import engine
 from pipeline.calendar import xnys
+from pipeline.engine import family
 from pipeline.read import read_manifest
 from pipeline.settings import Settings
 from pipeline.store import StoreError
@@ -45,7 +45,7 @@ def due_at(settings: Settings, now: datetime) -> Due:
         manifest = read_manifest(settings.root)
     except StoreError:
         raise NotReady(f"nothing is published under {settings.root}: backfill the first range by hand") from None
-    lacking = [name for name in engine.stores(settings) if name not in manifest["stores"]]
+    lacking = [name for name in family.stores(settings) if name not in manifest["stores"]]
     if lacking or manifest["complete_through"] is None:
         begins = min(store["first"] for store in manifest["stores"].values() if store["first"])
         raise NotReady(

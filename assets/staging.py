@@ -16,12 +16,12 @@ import dagster as dg
 from assets.deployment import Deployment
 from assets.network import is_network_failure
 from assets.partitions import asked
-from pipeline import engine
-from pipeline.history import MissingHistoryError
-from pipeline.run import Progress, Run
+from pipeline.engine import execution
+from pipeline.engine.run import Progress, Run
 from pipeline.settings import Settings
 from pipeline.sources import SourceError
 from pipeline.store import StoreError
+from pipeline.store.windows import MissingHistoryError
 
 EXPLAINED = (SourceError, StoreError, MissingHistoryError, LookupError, ValueError)
 """Errors whose message tells a person what to do; the others keep their traceback."""
@@ -46,7 +46,7 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Dep
     first, last = asked(context)
     with (
         _explained(context, deployment),
-        engine.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
+        execution.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
     ):
         for notice in run.stage.notices:
             context.log.warning(notice)
@@ -58,7 +58,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
     """Joins the staging run that an earlier step began."""
     with _explained(context, deployment):
         try:
-            run = engine.attach(settings, staging_run(context), _reports(context))
+            run = execution.attach(settings, staging_run(context), _reports(context))
         except StoreError as error:
             raise dg.Failure(
                 f"{error}. Materialize all assets together, or re-execute all steps of this run: the steps after "

@@ -12,8 +12,8 @@ from assets.metadata import Phases, describe, description, of_asset
 from assets.names import MARKET_DATA, factor_set_of, inputs_of, key_of
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
-from pipeline import engine
-from pipeline.run import specs
+from pipeline.engine import execution
+from pipeline.engine.family import specs
 from pipeline.settings import Settings
 
 
@@ -38,9 +38,9 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
         phases = Phases()
         with joined(context, settings, deployment) as run:
             with phases("compute and write"):
-                engine.step(settings, name)(run)
+                execution.step(settings, name)(run)
             with phases("audit"):
-                checks = engine.audit_store(run, name)
+                checks = execution.audit_store(run, name)
             yield from results(spec, checks)
             stop_on_failure(checks, run.stage.directory)
             describe(context, run, name, checks, phases)

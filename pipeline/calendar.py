@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import exchange_calendars
 import numpy as np
@@ -87,3 +88,48 @@ def xnys() -> Calendar:
     closes = known.closes.dt.tz_convert(None).to_numpy().astype("datetime64[us]")
     sessions.flags.writeable = closes.flags.writeable = False
     return Calendar(sessions, closes)
+
+
+FOR_EVER = np.int32(2**31 - 1)
+
+
+ALWAYS = 0
+"""`visible` of a row that counts as known from the start."""
+
+
+NO_SESSION = -1
+"""A session that is missing, for example the last one of a security that still trades."""
+
+
+_T3 = 3
+
+
+_ERAS = ((np.datetime64("2017-09-05"), 2), (np.datetime64("2024-05-28"), 1))
+
+
+def ex_sessions(record_dates: Any) -> NDArray[np.int64]:
+    """Ordinal of the ex-date for each record date; a date without a session counts as the session before it."""
+    record = xnys().on_or_before(np.asarray(record_dates, "datetime64[D]"))
+    return np.searchsorted(_settlement(), record, side="right")
+
+
+@cache
+def _settlement() -> NDArray[np.int64]:
+    """Ordinal of the session on which trades of each session settle, a large number beyond the calendar."""
+    days = xnys().sessions.astype("datetime64[D]")
+    lag = np.full(len(days), _T3)
+    for start, sessions in _ERAS:
+        lag[days >= start] = sessions
+    settling = np.flatnonzero(~_bank_holidays(days))
+    later = np.searchsorted(settling, np.arange(len(days)), side="right") + lag - 1
+    return np.append(settling, np.full(_T3 + 1, len(days) + _T3))[later]
+
+
+def _bank_holidays(days: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Columbus Day (the second Monday of October) and Veterans Day (11 November, on a Sunday the day after)."""
+    month = days.astype("datetime64[M]")
+    day = (days - month).astype(int) + 1
+    month_of_year = month.astype(int) % 12 + 1
+    monday = (days.astype(int) + 3) % 7 == 0
+    columbus = (month_of_year == 10) & monday & (day >= 8) & (day <= 14)
+    return columbus | ((month_of_year == 11) & ((day == 11) | ((day == 12) & monday)))

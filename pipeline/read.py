@@ -7,8 +7,11 @@ On a local disk a dataset stays on the publication that was live when it was ope
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,13 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.store import integrity
+from pipeline.store.filesystem import open_objects, open_publications
 from pipeline.store.layout import MANIFEST, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
-from pipeline.store.roots import open_publications
 from pipeline.store.zarr_store import ReadOnlyStore
+from security_master import MASTER_FILE, SecurityMaster
 
 HISTORY_COLUMNS = [
     "number",
@@ -171,3 +175,15 @@ def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
         if name is None or name.removesuffix(".zarr") in record["stores"]
     ]
     return pd.DataFrame(rows, columns=HISTORY_COLUMNS)
+
+
+@contextmanager
+def published_master(root: str) -> Iterator[SecurityMaster]:
+    """The security master published with the stores of a root."""
+    data = open_objects(root).read(MASTER_FILE)
+    if data is None:
+        raise StoreError(f"{root} has no {MASTER_FILE}: nothing is published there")
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / MASTER_FILE
+        path.write_bytes(data)
+        yield SecurityMaster.open(path)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from security_master.lookup import SecurityMaster
+from security_master.universe import STOCK_TYPES
 
-STOCK_TYPES = ("common", "adr", "reit")
 USUAL_EXIT_RATE = 0.07
 """Share of listed US stocks that leave the market in a year by merger or delisting; 6 to 8 % since 2006."""
 

@@ -227,3 +227,6 @@ def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> No
             f"{key[0]} of {key[1]} (rule {key[2]}) is recorded with {len(before)} members and cannot "
             f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
         )
+
+
+STOCK_TYPES = ("common", "adr", "reit")

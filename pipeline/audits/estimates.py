@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import reference
+from pipeline.audits import reference
 from pipeline.audits.scope import (
     LEVELS,
     Check,
@@ -22,7 +22,7 @@ from pipeline.audits.scope import (
     some_sessions,
     windows,
 )
-from pipeline.history import positions
+from pipeline.store.windows import positions
 
 
 def home_links_are_pairs(store: str, scope: Scope) -> Check:

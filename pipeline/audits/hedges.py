@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import reference
+from pipeline.audits import reference
 from pipeline.audits.scope import (
     LEVELS,
     RATIOS,
@@ -23,7 +23,7 @@ from pipeline.audits.scope import (
     sample,
     windows,
 )
-from pipeline.history import positions
+from pipeline.store.windows import positions
 
 
 def shares_add_to_one(store: str, scope: Scope) -> list[Check]:

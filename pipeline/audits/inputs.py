@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.audits.scope import RATIOS, SHARES, WORST_CELLS, Check, Scope, Worst, axis_of
-from pipeline.history import positions
 from pipeline.settings import UNIVERSES
+from pipeline.store.windows import positions
 
 
 def axes_are_whole(store: str, scope: Scope) -> Check:

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import reference
+from pipeline.audits import reference
 from pipeline.calendar import Calendar
-from pipeline.history import History, positions
 from pipeline.settings import AuditBounds, FactorSet, ModelParameters
+from pipeline.store.windows import History, positions
 from security_master import FactorEtfs, SecurityMaster
 
 LEVELS = ("market", "sector", "subsector")

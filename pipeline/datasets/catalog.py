@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.spec import TEO_UNITS, CoordinateSpec, DatasetSpec, VariableSpec
-from pipeline.return_flags import ReturnFlag
 from pipeline.settings import UNIVERSES
 
 SCHEMA_VERSION = "1.0"

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.datasets.catalog import catalog
 from pipeline.datasets.metadata import consolidated, render_metadata
+from pipeline.datasets.return_flags import MEANINGS
 from pipeline.datasets.spec import ArraySpec, DatasetSpec
-from pipeline.return_flags import MEANINGS
 from pipeline.settings import DataRules, ModelParameters
 
 STORE_ATTRIBUTES = ("created_utc", "updated_utc", "run_id")

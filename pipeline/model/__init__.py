@@ -21,8 +21,8 @@ with one_build():
     from pipeline.model.link_betas import LinkBetas
     from pipeline.model.params import KernelParams
     from pipeline.model.reasons import DegenerateReason
-    from pipeline.model.run import Cascade, cascade, explained_risk, link_betas, reason_counts
     from pipeline.model.shrinkage import IndustryAggregates, Shrunk, industry_aggregates, shrink, shrink_session
+    from pipeline.model.tile import Cascade, cascade, explained_risk, link_betas, reason_counts
 
 __all__ = [
     "HEDGE_RATIOS",

@@ -32,7 +32,7 @@ from pipeline.model.link_betas import (
     factor_sums,
 )
 from pipeline.model.reasons import DegenerateReason
-from pipeline.model.window import LANES, next_run, split_missing, window_sums
+from pipeline.model.rolling_sums import LANES, next_run, split_missing, window_sums
 
 _TOO_FEW_OBS = int(DegenerateReason.TOO_FEW_OBS)
 _ZERO_VARIANCE = int(DegenerateReason.ZERO_VARIANCE)

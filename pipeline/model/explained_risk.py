@@ -31,7 +31,7 @@ from pipeline.model.link_betas import (
     W,
     factor_sums,
 )
-from pipeline.model.window import LANES, next_run, split_missing, window_sums
+from pipeline.model.rolling_sums import LANES, next_run, split_missing, window_sums
 
 SHARES = (
     "L1_market_ER",

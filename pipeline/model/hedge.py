@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.model.compiled import Bytes, Codes, Floats, Ints, as_input, check_out, kernel
 from pipeline.model.link_betas import LinkBetas
-from pipeline.model.window import one_assignment
+from pipeline.model.rolling_sums import one_assignment
 
 HEDGE_RATIOS = ("L1_market_HR", "L2_market_HR", "L2_sector_HR", "L3_market_HR", "L3_sector_HR", "L3_subsector_HR")
 """Order of the first axis of the hedge ratios."""

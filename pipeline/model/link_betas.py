@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
 from pipeline.model.params import KernelParams
-from pipeline.model.window import (
+from pipeline.model.rolling_sums import (
     LANES,
     copy_row,
     count_missing,

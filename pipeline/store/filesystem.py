@@ -9,6 +9,9 @@ import fsspec
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects, StoreError
+from pipeline.store.publications import Publications
+from pipeline.store.publish_cloud import CloudPublications
+from pipeline.store.publish_local import LocalPublications
 
 REMOTE = ("gs", "gcs")
 
@@ -25,3 +28,12 @@ def open_objects(root: str | Path) -> Objects:
     if protocol not in REMOTE or not path.strip("/"):
         raise StoreError(f"{root}: expected a directory or gs://BUCKET/PATH")
     return CloudObjects(fsspec.filesystem(protocol, use_listings_cache=False), path.strip("/"))
+
+
+def open_publications(root: str | Path | Objects) -> Publications:
+    """The publications under a local directory or `gs://bucket/path`."""
+    objects = root if isinstance(root, Objects) else open_objects(root)
+    if isinstance(objects, CloudObjects):
+        return CloudPublications(objects)
+    assert isinstance(objects, LocalObjects)
+    return LocalPublications(objects)

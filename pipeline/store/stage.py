@@ -23,12 +23,12 @@ from typing import Any, Literal, Self
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import plain, to_json
 from pipeline.datasets.spec import Flags
+from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import METADATA, STAGING, join, staging_key, store_key
 from pipeline.store.lease import TTL_SECONDS, Lease
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.overlay import Overlay
 from pipeline.store.publications import Publications
-from pipeline.store.roots import open_publications
 from pipeline.store.staged_store import StagedStore
 
 log = logging.getLogger(__name__)

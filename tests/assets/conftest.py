@@ -19,11 +19,11 @@ from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.names import key_of
 from assets.partitions import range_tags
-from pipeline.run import specs
+from pipeline.engine.family import specs
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from tests.engine.conftest import EVE, NIGHT, eve, published_eve, tables  # noqa: F401 (fixtures)
-from tests.engine.market import known_at, settings_for
+from tests.engine.published_market import known_at, settings_for
 
 NEXT_NIGHT = "2019-01-15"
 IMPATIENT = Deployment(retry_seconds=0.0)

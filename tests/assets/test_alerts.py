@@ -18,7 +18,7 @@ from assets.deployment import Deployment
 from security_master import MASTER_FILE, SecurityMaster
 from tests.engine import faults
 from tests.engine.conftest import NIGHT
-from tests.engine.market import FACTOR_SET, known_at, settings_for
+from tests.engine.published_market import FACTOR_SET, known_at, settings_for
 
 SECRET = "T0KEN-in-the-path"
 ALERT = Alert("nightly", "0123abcd", NIGHT, ({"step": "ds_daily", "message": "it broke", "figures": {"a": 1}},))

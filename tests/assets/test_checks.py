@@ -13,14 +13,14 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from assets.checks import check_specs, results, stop_on_failure
 from assets.partitions import sessions
-from pipeline import engine
 from pipeline.audits import Check
-from pipeline.run import specs
+from pipeline.engine import execution
+from pipeline.engine.family import specs
 from tests.assets.conftest import asset_of
 from tests.engine import faults
 from tests.engine.conftest import NIGHT, STAGED_TO
 from tests.engine.faults import in_one_cell, tampered
-from tests.engine.market import AUDIT, FACTOR_SET, known_at, seen_by_readers, settings_for
+from tests.engine.published_market import AUDIT, FACTOR_SET, known_at, seen_by_readers, settings_for
 from tests.engine.test_planted_faults import FAULTS
 
 HEDGE, RETURNS = f"ds_erm3_hedge_weights_{FACTOR_SET}", f"ds_erm3_returns_{FACTOR_SET}"
@@ -139,7 +139,7 @@ def test_a_planted_fault_fails_the_partition_and_no_store_changes(fault, launch,
 
 
 def test_a_return_that_changes_after_its_audit_is_not_published(launch, eve, tables, monkeypatch):
-    audit = engine.audit_store
+    audit = execution.audit_store
 
     def then_changed(run, name):
         checks = audit(run, name)
@@ -151,7 +151,7 @@ def test_a_return_that_changes_after_its_audit_is_not_published(launch, eve, tab
         return checks
 
     before = seen_by_readers(eve)
-    monkeypatch.setattr(engine, "audit_store", then_changed)
+    monkeypatch.setattr(execution, "audit_store", then_changed)
     done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
     assert not done.success
     assert not done.materialized("publication")

@@ -10,9 +10,9 @@ import dagster as dg
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.freshness import freshness
-from pipeline import engine
+from pipeline.engine import family
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.market import settings_for
+from tests.engine.published_market import settings_for
 
 
 def at(when: str) -> datetime:
@@ -31,7 +31,7 @@ def test_a_missing_session_is_named_with_the_store_that_lacks_it(published_eve):
     assert not found.passed
     assert found.metadata["expected session"].value == NIGHT
     behind = {r.data["store"]: r.data["sessions behind"] for r in found.metadata["stores"].records}
-    assert behind == dict.fromkeys(engine.stores(settings), 1)
+    assert behind == dict.fromkeys(family.stores(settings), 1)
 
 
 def test_an_empty_root_is_not_fresh(tmp_path):

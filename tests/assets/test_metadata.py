@@ -12,13 +12,13 @@ from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.figures import by_session
 from assets.metadata import Phases, location, of_asset, of_inputs
-from pipeline import engine
+from pipeline.engine import execution, family
+from pipeline.engine.family import specs
 from pipeline.read import open_dataset
-from pipeline.run import specs
 from security_master.identity import Question
 from tests.assets.conftest import NEXT_NIGHT
 from tests.engine.conftest import NIGHT
-from tests.engine.market import FACTOR_SET, settings_for
+from tests.engine.published_market import FACTOR_SET, settings_for
 
 BETAS = f"ds_erm3_betas_{FACTOR_SET}"
 LARGEST_PLOT = 60_000
@@ -33,7 +33,7 @@ def rows(nights, name: str, key: str) -> list[dict]:
 
 
 def test_the_last_session_of_a_run_says_what_the_run_did_to_each_store(nights):
-    for name in engine.stores(nights.settings):
+    for name in family.stores(nights.settings):
         shown = values(nights, name, NEXT_NIGHT)
         assert (shown["sessions"], shown["first session"], shown["last session"]) == (2, NIGHT, NEXT_NIGHT)
         assert shown["bytes staged"] > 0
@@ -92,7 +92,7 @@ def test_plots_and_tables_stand_on_the_last_session_only(nights):
 
 def test_plots_are_small_pictures(nights):
     titles = []
-    for name in engine.stores(nights.settings):
+    for name in family.stores(nights.settings):
         for title, text in values(nights, name, NEXT_NIGHT).items():
             if isinstance(text, str) and text.startswith("!["):
                 picture = base64.b64decode(text.partition("base64,")[2].rstrip(")"))
@@ -123,7 +123,7 @@ def test_the_inputs_say_what_was_delivered_and_what_became_of_it(nights):
 def test_open_questions_of_identity_are_counted_and_listed(nights):
     question = Question("Q1", "shared_figi", {}, ("S1", "S2"), "two lines have one FIGI", "2019-01-14T21:00:00Z")
     report = SimpleNamespace(build_id="b", minted=["S9"], unclassified=3, open_questions=[question] * 25)
-    with engine.begin(nights.settings, NIGHT, NEXT_NIGHT) as run:
+    with execution.begin(nights.settings, NIGHT, NEXT_NIGHT) as run:
         shown = of_inputs(run, {"report": report, "origins": {}, "notices": []}, Phases())
         run.stage.finish()
     assert shown["open questions of identity"] == 25
@@ -141,17 +141,17 @@ def test_the_publication_says_what_readers_see_now(nights):
     shown = values(nights, "publication", NEXT_NIGHT)
     assert shown["complete through"] == NEXT_NIGHT
     assert (shown["sessions"], shown["first session"], shown["last session"]) == (2, NIGHT, NEXT_NIGHT)
-    staged = [values(nights, name, NEXT_NIGHT)["bytes staged"] for name in engine.stores(nights.settings)]
+    staged = [values(nights, name, NEXT_NIGHT)["bytes staged"] for name in family.stores(nights.settings)]
     assert shown["bytes staged"] == sum(staged) > 0
     assert shown["seconds: guards and switch"] > 0
     stores = {row["store"]: row for row in rows(nights, "publication", "stores")}
-    assert stores.keys() == set(engine.stores(nights.settings))
+    assert stores.keys() == set(family.stores(nights.settings))
     assert stores["ds_daily"]["through, now"] == NEXT_NIGHT
 
 
 def test_figures_do_not_depend_on_how_a_range_is_cut(nights):
     settings = nights.settings
-    with engine.begin(settings, NIGHT, NEXT_NIGHT) as run:
+    with execution.begin(settings, NIGHT, NEXT_NIGHT) as run:
         whole = by_session(run, BETAS)
         by_one = [by_session(run, BETAS, day, day) for day in (run.first, run.last)]
         run.stage.finish()

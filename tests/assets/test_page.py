@@ -30,7 +30,7 @@ from pipeline.read import history, read_manifest
 from tests.assets.browser import Browser, browser, free_port, wait_until_it_answers
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, settings_for
+from tests.engine.published_market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, settings_for
 
 REPOSITORY = Path(__file__).parents[2]
 BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]

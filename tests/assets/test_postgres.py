@@ -20,12 +20,12 @@ import sqlalchemy
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from assets.partitions import sessions
-from pipeline import engine
+from pipeline.engine import execution, family
 from pipeline.settings import Settings
 from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, Done, asset_of, build_definitions, range_tags
 from tests.engine.conftest import NIGHT
 from tests.engine.faults import tampered
-from tests.engine.market import known_at, seen_by_readers, settings_for, stored_values
+from tests.engine.published_market import known_at, seen_by_readers, settings_for, stored_values
 
 pytestmark = pytest.mark.postgres
 
@@ -46,7 +46,7 @@ class Server:
         engine = sqlalchemy.create_engine(self.url(), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-        engine.dispose()
+        execution.dispose()
         return self.url(database=name)
 
 
@@ -117,7 +117,7 @@ def test_a_range_is_recorded_and_gives_the_bytes_of_the_command_line(home, eve, 
         run = instance.get_run_by_id(done.result.run_id)
         assert run is not None
         assert run.status is dg.DagsterRunStatus.SUCCESS
-        for name in ("source_tables", *engine.stores(settings_for(eve)), "publication"):
+        for name in ("source_tables", *family.stores(settings_for(eve)), "publication"):
             assert instance.get_materialized_partitions(asset_of(name)) == {NIGHT, NEXT_NIGHT}, name
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [evaluation.asset_check_key for evaluation in done.checks().values()]
@@ -134,7 +134,7 @@ def test_a_range_is_recorded_and_gives_the_bytes_of_the_command_line(home, eve, 
         assert (pools.pool_granularity.value, pools.default_pool_limit) == ("run", 1)
     assert not list(home.glob("**/*.db")), "nothing is kept in SQLite files"
     root = Path(shutil.copytree(published_eve, tmp_path / "by_command", symlinks=True))
-    engine.execute(settings_for(root), NIGHT, NEXT_NIGHT, source=known_at(tables, NEXT_NIGHT))
+    execution.execute(settings_for(root), NIGHT, NEXT_NIGHT, source=known_at(tables, NEXT_NIGHT))
     assert stored_values(eve) == stored_values(root)
 
 

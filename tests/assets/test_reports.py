@@ -18,16 +18,15 @@ from assets.definitions import build_definitions
 from assets.plots import coverage_by_year, markdown, quarantine_calendar
 from assets.tables import table_of
 from pipeline.calendar import xnys
-from pipeline.findings import RULES, findings_frame, no_findings
-from pipeline.quality_report import SHADES, calendar
-from pipeline.read import open_dataset, read_manifest
+from pipeline.quality.findings import RULES, findings_frame, no_findings
+from pipeline.read import open_dataset, published_master, read_manifest
+from pipeline.reports.quality_report import SHADES, calendar
 from pipeline.sources import SourceTables
 from pipeline.store import Stage
-from pipeline.views import published_master
 from security_master import MASTER_FILE
 from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, decoded
 from tests.engine.conftest import NIGHT
-from tests.engine.market import Delivered, known_at, seen_by_readers, settings_for
+from tests.engine.published_market import Delivered, known_at, seen_by_readers, settings_for
 
 REPORTS = ("security_coverage", "quality")
 PLOT_OF = {"security_coverage": "securities by year", "quality": "calendar of quarantined cells"}

@@ -14,21 +14,21 @@ from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.partitions import range_tags, sessions
 from assets.staging import pool_of
-from pipeline import engine
+from pipeline.engine import execution, family
 from pipeline.read import history, open_dataset, read_manifest
 from pipeline.sources import SourceTables
 from pipeline.store import Stage
 from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, name_of
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.market import known_at, seen_by_readers, settings_for, stored_values, tables_of
+from tests.engine.published_market import known_at, seen_by_readers, settings_for, stored_values, tables_of
 
-ASSETS = ["source_tables", *engine.stores(settings_for("unused")), "publication"]
+ASSETS = ["source_tables", *family.stores(settings_for("unused")), "publication"]
 REPORTS = ["security_coverage", "quality"]
 
 
 def test_a_run_gives_the_bytes_of_the_command_line(nights, published_eve, tables, tmp_path):
     root = Path(shutil.copytree(published_eve, tmp_path / "by_command", symlinks=True))
-    engine.execute(settings_for(root), NIGHT, NEXT_NIGHT, source=known_at(tables, NEXT_NIGHT))
+    execution.execute(settings_for(root), NIGHT, NEXT_NIGHT, source=known_at(tables, NEXT_NIGHT))
     assert stored_values(nights.root) == stored_values(root)
     by_run, by_command = read_manifest(nights.root), read_manifest(root)
     assert by_run["complete_through"] == by_command["complete_through"] == NEXT_NIGHT
@@ -123,14 +123,14 @@ def test_another_failure_is_not_repeated(launch, eve, tables):
 def test_steps_are_repeated_after_failures_of_the_network_until_they_work(launch, eve, tables, monkeypatch):
     """The first step begins anew; a later one goes on with what the run has staged."""
     source = Unreliable(known_at(tables, NIGHT).tables, failed_connection(), times=2)
-    audit, failures = engine.audit_store, [TimeoutError("the bucket did not answer"), ConnectionError("reset")]
+    audit, failures = execution.audit_store, [TimeoutError("the bucket did not answer"), ConnectionError("reset")]
 
     def unreliable(run, name):
         if name == "ds_masks" and failures:
             raise failures.pop()
         return audit(run, name)
 
-    monkeypatch.setattr(engine, "audit_store", unreliable)
+    monkeypatch.setattr(execution, "audit_store", unreliable)
     done = launch(settings_for(eve), source, NIGHT)
     assert done.success
     assert len(source.asked) == 3
@@ -139,7 +139,7 @@ def test_steps_are_repeated_after_failures_of_the_network_until_they_work(launch
 
 
 def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
-    audit = engine.audit_store
+    audit = execution.audit_store
 
     def cancelled(run, name):
         if name == "ds_masks":
@@ -148,7 +148,7 @@ def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
 
     before = seen_by_readers(eve)
     with monkeypatch.context() as planted:
-        planted.setattr(engine, "audit_store", cancelled)
+        planted.setattr(execution, "audit_store", cancelled)
         assert not launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
     assert seen_by_readers(eve) == before
     assert launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
@@ -192,7 +192,7 @@ def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its
     both = settings_for(eve, factor_sets=BOTH_SETS)
     done = launch(both, known_at(tables, NIGHT), NIGHT)
     assert done.success
-    second = [name for name in engine.stores(both) if name.endswith("_uni_mc_1000")]
+    second = [name for name in family.stores(both) if name.endswith("_uni_mc_1000")]
     assert len(second) == 5
     recorded = {asset for asset, _ in done.checks()}
     for name in second:

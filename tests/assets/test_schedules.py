@@ -12,11 +12,11 @@ from assets import schedules
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.schedules import due_at, tonight
-from pipeline import engine
+from pipeline.engine import family
 from pipeline.settings import DataRules, Settings
 from pipeline.store import StoreError
 from tests.engine.conftest import NIGHT
-from tests.engine.market import settings_for
+from tests.engine.published_market import settings_for
 
 NEW_YORK = ZoneInfo("America/New_York")
 SETTINGS = settings_for("root")
@@ -31,7 +31,7 @@ def published(monkeypatch):
     """`published(session)`: the root is complete through that session."""
 
     def publish(through: str, settings: Settings = SETTINGS) -> None:
-        stores = {name: {"first": "2018-12-03", "last": through} for name in engine.stores(settings)}
+        stores = {name: {"first": "2018-12-03", "last": through} for name in family.stores(settings)}
         monkeypatch.setattr(schedules, "read_manifest", lambda root: {"stores": stores, "complete_through": through})
 
     return publish

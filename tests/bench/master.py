@@ -20,8 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
-from pipeline.events import clean_events
-from pipeline.security_commands import master_tables
+from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.delivery import master_tables
 from pipeline.sources import FilesSource
 from security_master import build_master
 from security_master.taxonomy import shipped

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import engine
 from pipeline.calendar import xnys
-from pipeline.history import WarmUp
-from pipeline.run import Run
+from pipeline.engine import execution, family
+from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store import StagedStore
+from pipeline.store.windows import WarmUp
 from security_master import MASTER_FILE, build_master
 
 FIRST_SESSION = "2006-01-03"
@@ -75,20 +75,20 @@ def run_whole_model(root: Path, stocks: int, sessions: int, settings: Settings |
     start = xnys().ordinal(FIRST_SESSION)
     days = xnys().sessions
     seconds: dict[str, float] = {}
-    with engine.begin(settings, days[start], days[start + sessions - 1]) as run:
+    with execution.begin(settings, days[start], days[start + sessions - 1]) as run:
         _inputs(run, stocks)
         for name, write in (("ds_daily", _daily), ("ds_etf", _etf)):
             began = time.perf_counter()
             write(run, stocks)
-            checks = engine.audit_store(run, name)
+            checks = execution.audit_store(run, name)
             assert all(check.passed for check in checks), [c for c in checks if not c.passed]
             seconds[name] = time.perf_counter() - began
-        for name in engine.stores(settings)[2:]:
+        for name in family.stores(settings)[2:]:
             began = time.perf_counter()
-            engine.stage_store(run, name)
+            execution.stage_store(run, name)
             seconds[name] = time.perf_counter() - began
         began = time.perf_counter()
-        engine.publish(run)
+        execution.publish(run)
         seconds["publish"] = time.perf_counter() - began
     return Timings(seconds)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import engine
+from pipeline.engine import execution, family
 from pipeline.sources import SourceTables
-from tests.engine.market import FIRST, LAST, Delivered, known_at, settings_for, tables_of
+from tests.engine.published_market import FIRST, LAST, Delivered, known_at, settings_for, tables_of
 
 EVE = "2019-01-11"
 """Last session of the root on which tests add single sessions; two companies list on the second one after it."""
@@ -32,7 +32,7 @@ def whole(once: Callable, tables: SourceTables) -> Path:
     """Root with FIRST to LAST, published in one run. Only read it."""
 
     def make(place: Path) -> None:
-        engine.execute(settings_for(place / "root"), FIRST, LAST, source=Delivered(tables))
+        execution.execute(settings_for(place / "root"), FIRST, LAST, source=Delivered(tables))
 
     return once("engine-whole", make) / "root"
 
@@ -42,7 +42,7 @@ def published_eve(once: Callable, tables: SourceTables) -> Path:
     """Root with FIRST to EVE, made with what was known on EVE. Only read it; `eve` is a copy to work on."""
 
     def make(place: Path) -> None:
-        engine.execute(settings_for(place / "root"), FIRST, EVE, source=known_at(tables, EVE))
+        execution.execute(settings_for(place / "root"), FIRST, EVE, source=known_at(tables, EVE))
 
     return once("engine-eve", make) / "root"
 
@@ -54,17 +54,17 @@ def staged_run(once: Callable, published_eve: Path, tables: SourceTables) -> Pat
     def make(place: Path) -> None:
         root = shutil.copytree(published_eve, place / "root", symlinks=True)
         settings = settings_for(root)
-        with engine.begin(settings, NIGHT, STAGED_TO, run_id=STAGED_RUN) as run:
-            engine.stage_inputs(run, known_at(tables, STAGED_TO))
-            for name in engine.stores(settings):
-                engine.stage_store(run, name)
+        with execution.begin(settings, NIGHT, STAGED_TO, run_id=STAGED_RUN) as run:
+            execution.stage_inputs(run, known_at(tables, STAGED_TO))
+            for name in family.stores(settings):
+                execution.stage_store(run, name)
 
     return once("engine-staged", make) / "root"
 
 
 @pytest.fixture
 def staged(staged_run: Path, tmp_path: Path) -> Path:
-    """A copy of the root with a staged run. `engine.attach(settings, STAGED_RUN)` joins the run."""
+    """A copy of the root with a staged run. `execution.attach(settings, STAGED_RUN)` joins the run."""
     return Path(shutil.copytree(staged_run, tmp_path / "staged", symlinks=True))
 
 

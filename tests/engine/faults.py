@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import engine, model, model_steps
-from pipeline.run import Run
+from pipeline import model
+from pipeline.engine import execution, step_model
+from pipeline.engine.run import Run
 from pipeline.store import staged_store
 from pipeline.store.layout import METADATA
 from pipeline.store.staged_store import StagedStore
@@ -79,7 +80,7 @@ def shortened(dataset_id: str, dim: str) -> Plant:
                     overlay.put(key, json.dumps(document).encode())
             overlay.put(METADATA, json.dumps(documents).encode())
 
-        monkeypatch.setattr(engine, "audit_store", before(engine.audit_store, dataset_id, cut))
+        monkeypatch.setattr(execution, "audit_store", before(execution.audit_store, dataset_id, cut))
 
     return plant
 
@@ -121,53 +122,53 @@ def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def yesterdays_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stocks' window ends a session before that of the ETFs."""
-    right = model_steps._stock_window
+    right = step_model._stock_window
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         return right(run, symbols, first - 1, last - 1)
 
-    monkeypatch.setattr(model_steps, "_stock_window", wrong)
+    monkeypatch.setattr(step_model, "_stock_window", wrong)
 
 
 def returns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Returns are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
-    right = model_steps._stock_window
+    right = step_model._stock_window
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
 
-    monkeypatch.setattr(model_steps, "_stock_window", wrong)
+    monkeypatch.setattr(step_model, "_stock_window", wrong)
 
 
 def industries_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
-    right = model_steps._assignment
+    right = step_model._assignment
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> Any:
         return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
 
-    monkeypatch.setattr(model_steps, "_assignment", wrong)
+    monkeypatch.setattr(step_model, "_assignment", wrong)
 
 
 def everybody_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Betas are estimated for every stock that was ever listed."""
-    right = model_steps._wanted
+    right = step_model._wanted
 
     def wrong(*args: Any) -> np.ndarray:
         return np.ones_like(right(*args))
 
-    monkeypatch.setattr(model_steps, "_wanted", wrong)
+    monkeypatch.setattr(step_model, "_wanted", wrong)
 
 
 def everybody_wanted_without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `everybody_wanted`, but `fact` is that of the members alone."""
-    members = model_steps._wanted
+    members = step_model._wanted
 
     def mask(values: np.ndarray) -> np.ndarray:
         return values * member[-1].T[..., None]
 
     member: list[np.ndarray] = []
-    monkeypatch.setattr(model_steps, "_wanted", lambda *args: member.append(members(*args)) or np.ones_like(member[-1]))
+    monkeypatch.setattr(step_model, "_wanted", lambda *args: member.append(members(*args)) or np.ones_like(member[-1]))
     tampered("ds_erm3_betas", "fact", mask)(monkeypatch)
 
 
@@ -251,7 +252,7 @@ def etf_return_changed(after: str) -> Plant:
     """One session's return of an ETF changes in the staged store, after the audit of the store `after`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        stage_store = engine.stage_store
+        stage_store = execution.stage_store
 
         def wrong(run: Run, name: str) -> Any:
             checks = stage_store(run, name)
@@ -263,7 +264,7 @@ def etf_return_changed(after: str) -> Plant:
                 store.write("return", rows, slice(0, len(store.symbol)), values)
             return checks
 
-        monkeypatch.setattr(engine, "stage_store", wrong)
+        monkeypatch.setattr(execution, "stage_store", wrong)
 
     return plant
 
@@ -282,6 +283,6 @@ def reordered(dataset_id: str) -> Plant:
             axis[[0, 1]] = axis[[1, 0]]
             store.close()
 
-        monkeypatch.setattr(engine, "audit_store", before(engine.audit_store, dataset_id, swap))
+        monkeypatch.setattr(execution, "audit_store", before(execution.audit_store, dataset_id, swap))
 
     return plant

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tests.engine.market import FACTOR_SET
+from tests.engine.published_market import FACTOR_SET
 
 RATIOS = {
     1: {"market": "L1_market_HR"},

@@ -10,12 +10,12 @@ import pytest
 import zarr
 from typer.testing import CliRunner
 
-from pipeline import loaded
-from pipeline.__main__ import app
+from pipeline.cli.runs import app
+from pipeline.market_data import delivery
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.faults import in_one_cell, tampered
-from tests.engine.market import AUDIT, FACTOR_SET, FIRST, MARKET, MODEL, known_at, seen_by_readers
+from tests.engine.published_market import AUDIT, FACTOR_SET, FIRST, MARKET, MODEL, known_at, seen_by_readers
 
 TOML = f"""
 [simulated]
@@ -36,7 +36,7 @@ def erm3(tables, monkeypatch, tmp_path) -> Callable:
     def run(*command: object):
         (tmp_path / "erm3.toml").write_text(TOML)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(loaded, "open_source", lambda settings: known_at(tables, NIGHT))
+        monkeypatch.setattr(delivery, "open_source", lambda settings: known_at(tables, NIGHT))
         return CliRunner().invoke(app, [str(part) for part in command])
 
     return run

@@ -8,14 +8,14 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from pipeline import engine
 from pipeline.calendar import xnys
+from pipeline.engine import execution, family
+from pipeline.engine.run import ROWS
 from pipeline.read import open_dataset, read_manifest
-from pipeline.run import ROWS
 from pipeline.settings import ModelParameters, SimulatedMarket
 from pipeline.sources import SourceTables
 from tests.engine.conftest import EVE
-from tests.engine.market import (
+from tests.engine.published_market import (
     FACTOR_SET,
     FIRST,
     LAST,
@@ -55,7 +55,7 @@ def test_five_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve
     """Each night sees what was known that night; the one run sees everything that is known months later."""
     before = {store: values["symbol"] for store, values in published(eve).items() if "symbol" in values}
     for night in NIGHTS:
-        engine.execute(settings_for(eve), night, night, source=known_at(tables, night))
+        execution.execute(settings_for(eve), night, night, source=known_at(tables, night))
     by_night, at_once = published(eve), published(whole, through=NIGHTS[-1])
     grown = [store for store, symbols in before.items() if len(by_night[store]["symbol"]) > len(symbols)]
     assert {"ds_daily", "ds_masks"} <= set(grown)
@@ -64,7 +64,7 @@ def test_five_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve
     # The tickers are those of the last session of each store, and are compared when both have the same.
     assert differences(by_night, cut_to_the_symbols_of(at_once, by_night), ignore=("ticker", "unique_ticker")) == []
 
-    engine.execute(settings_for(eve), "2019-01-22", LAST, source=Delivered(tables))
+    execution.execute(settings_for(eve), "2019-01-22", LAST, source=Delivered(tables))
     assert stored_values(eve) == stored_values(whole)
     assert lasting_attributes(eve) == lasting_attributes(whole)
     after = published(eve)
@@ -73,18 +73,18 @@ def test_five_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve
 
 def test_running_the_same_range_again_changes_nothing(tables, eve):
     before = seen_by_readers(eve)
-    outcome = engine.execute(settings_for(eve), FIRST, EVE, source=known_at(tables, EVE))
+    outcome = execution.execute(settings_for(eve), FIRST, EVE, source=known_at(tables, EVE))
     assert outcome.publication is None
     assert seen_by_readers(eve) == before
 
     values = stored_values(eve)
-    engine.execute(settings_for(eve), "2019-01-10", EVE, source=Delivered(tables))  # months later
+    execution.execute(settings_for(eve), "2019-01-10", EVE, source=Delivered(tables))  # months later
     assert stored_values(eve) == values
     assert read_manifest(eve)["complete_through"] == EVE
 
 
 def test_neither_threads_nor_the_order_of_the_source_rows_change_a_byte(tables, whole, tmp_path):
-    engine.execute(settings_for(tmp_path, threads=1), FIRST, LAST, source=Delivered(shuffled(tables)))
+    execution.execute(settings_for(tmp_path, threads=1), FIRST, LAST, source=Delivered(shuffled(tables)))
     assert stored_values(tmp_path) == stored_values(whole)
 
 
@@ -99,11 +99,11 @@ def shuffled(tables: SourceTables) -> SourceTables:
 
 def test_until_stops_after_a_store_and_what_it_needs_and_a_full_run_adds_the_rest(tables, published_eve, tmp_path):
     source = known_at(tables, EVE)
-    outcome = engine.execute(settings_for(tmp_path), FIRST, EVE, until="ds_masks", source=source)
+    outcome = execution.execute(settings_for(tmp_path), FIRST, EVE, until="ds_masks", source=source)
     assert outcome.publication is not None
     assert list(read_manifest(tmp_path)["stores"]) == ["ds_daily", "ds_masks"]
     assert outcome.publication.complete_through is None
-    outcome = engine.execute(settings_for(tmp_path), FIRST, EVE, source=source)
+    outcome = execution.execute(settings_for(tmp_path), FIRST, EVE, source=source)
     assert outcome.publication is not None
     assert outcome.publication.complete_through == EVE
     assert stored_values(tmp_path) == stored_values(published_eve)
@@ -120,8 +120,8 @@ def test_until_stops_after_a_store_and_what_it_needs_and_a_full_run_adds_the_res
 )
 def test_a_range_that_does_not_fit_is_refused_before_anything_is_computed(tables, eve, first, last, says):
     before = seen_by_readers(eve)
-    with pytest.raises(engine.RangeError, match=says):
-        engine.execute(settings_for(eve), first, last, source=Delivered(tables))
+    with pytest.raises(family.RangeError, match=says):
+        execution.execute(settings_for(eve), first, last, source=Delivered(tables))
     assert seen_by_readers(eve) == before
 
 
@@ -139,7 +139,7 @@ def test_runs_cut_at_and_around_the_border_of_a_chunk_give_the_bytes_of_one_run(
         roots[name] = tmp_path / name
         settings = settings_for(roots[name], simulated=BORDER_MARKET, model=BORDER_MODEL)
         for a, b in pairwise(ends):
-            engine.execute(settings, days[a], days[b - 1], source=known_at(tables, days[b - 1]))
+            execution.execute(settings, days[a], days[b - 1], source=known_at(tables, days[b - 1]))
     assert stored_values(roots["cut"]) == stored_values(roots["whole"])
     with open_dataset(f"ds_erm3_betas_{FACTOR_SET}", roots["whole"]) as betas:
         across = betas.factor_beta.isel(teo=slice(ROWS - 2, ROWS + 2), level=2)

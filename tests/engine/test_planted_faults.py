@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import engine
+from pipeline.engine import execution, verify
 from pipeline.settings import AuditBounds
 from pipeline.store import NotAudited
 from tests.engine import faults
 from tests.engine.conftest import STAGED_RUN, STAGED_TO
 from tests.engine.faults import in_one_cell, in_session, tampered
-from tests.engine.market import AUDIT, FACTOR_SET, seen_by_readers, settings_for
+from tests.engine.published_market import AUDIT, FACTOR_SET, seen_by_readers, settings_for
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,10 @@ FAULTS = [
 def test_a_wrong_step_fails_its_audit_and_cannot_be_published(fault: Fault, staged, monkeypatch):
     before = seen_by_readers(staged)
     bounds = AuditBounds(**{**AUDIT.model_dump(), **fault.bounds})
-    run = engine.attach(settings_for(staged, audit=bounds), STAGED_RUN)
+    run = execution.attach(settings_for(staged, audit=bounds), STAGED_RUN)
     fault.plant(monkeypatch)
-    with pytest.raises(engine.AuditFailed) as failed:
-        engine.stage_store(run, fault.store)
+    with pytest.raises(execution.AuditFailed) as failed:
+        execution.stage_store(run, fault.store)
     assert {check.name for check in failed.value.checks} == set(fault.caught_by)
     for check in failed.value.checks:
         assert check.worst, f"{check.name} does not say which cells broke"
@@ -227,20 +227,20 @@ def test_a_wrong_step_fails_its_audit_and_cannot_be_published(fault: Fault, stag
     assert recorded is not None
     assert not recorded["passed"]
     with pytest.raises(NotAudited, match=f"{fault.store} failed its audit"):
-        engine.publish(run)
+        execution.publish(run)
     assert seen_by_readers(staged) == before
 
 
 def test_the_staged_run_is_published_when_nothing_is_wrong(staged):
-    run = engine.attach(settings_for(staged), STAGED_RUN)
-    publication = engine.publish(run)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
+    publication = execution.publish(run)
     assert publication is not None
     assert publication.complete_through == STAGED_TO
 
 
 def test_every_check_has_a_fault_that_it_alone_catches(published_eve):
     alone = {name for fault in FAULTS if len(fault.caught_by) == 1 for name in fault.caught_by}
-    every = {check.name for check in engine.verify(settings_for(published_eve))}
+    every = {check.name for check in verify.verify(settings_for(published_eve))}
     assert alone == every
 
 
@@ -249,41 +249,41 @@ FLIPPED = [(1, "L1_market_HR"), (2, "L2_sector_HR"), (3, "L3_subsector_HR")]
 
 @pytest.mark.parametrize(("level", "ratio"), FLIPPED)
 def test_a_flipped_hedge_ratio_is_caught_when_the_return_is_not_replicated(level, ratio, staged, monkeypatch):
-    run = engine.attach(settings_for(staged), STAGED_RUN)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
     tampered("ds_erm3_hedge_weights", ratio, np.negative)(monkeypatch)
-    engine.stage_store(run, HEDGE)
-    with pytest.raises(engine.AuditFailed) as failed:
-        engine.stage_store(run, RETURNS)
+    execution.stage_store(run, HEDGE)
+    with pytest.raises(execution.AuditFailed) as failed:
+        execution.stage_store(run, RETURNS)
     assert {check.name for check in failed.value.checks} == {f"replication_L{level}", f"two_paths_L{level}"}
 
 
 @pytest.mark.parametrize("changed", ["ds_etf", "ds_daily", "ds_masks", BETAS, HEDGE, RETURNS])
 def test_a_staged_store_that_changes_after_its_audit_cannot_be_published(changed, staged):
     before = seen_by_readers(staged)
-    run = engine.attach(settings_for(staged), STAGED_RUN)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
     store = run.open(changed)
     name = store.spec.variables[0].name
     rows, cols = run.rows(store, run.last, run.last), slice(0, len(store.symbol))
     store.write(name, rows, cols, faults.another_value(store.read(name, rows, cols)))
     with pytest.raises(NotAudited, match=f"{changed} was changed after its audit"):
-        engine.publish(run)
+        execution.publish(run)
     assert seen_by_readers(staged) == before
 
 
 def test_a_store_that_is_staged_again_asks_for_the_later_ones_again(staged, monkeypatch):
     """What was made from another version of an input must not be published beside the new one."""
-    run = engine.attach(settings_for(staged), STAGED_RUN)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
     tampered("ds_etf", "volume", lambda volume: volume + 1)(monkeypatch)
-    engine.stage_store(run, "ds_etf")
+    execution.stage_store(run, "ds_etf")
     with pytest.raises(NotAudited, match="was made from another ds_etf than the one staged"):
-        engine.publish(run)
+        execution.publish(run)
 
 
 def test_infinite_errors_are_recorded_as_text(staged, monkeypatch):
-    run = engine.attach(settings_for(staged), STAGED_RUN)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
     tampered("ds_daily", "return", in_one_cell(lambda r: -1.5))(monkeypatch)
-    with pytest.raises(engine.AuditFailed):
-        engine.stage_store(run, "ds_daily")
+    with pytest.raises(execution.AuditFailed):
+        execution.stage_store(run, "ds_daily")
     recorded = run.stage.audit("ds_daily")
     assert recorded is not None
     assert [r["value"] for r in recorded["results"] if not r["passed"]] == ["inf"]
@@ -291,7 +291,7 @@ def test_infinite_errors_are_recorded_as_text(staged, monkeypatch):
 
 
 def test_an_infinite_value_is_refused_where_it_is_written(staged, monkeypatch: pytest.MonkeyPatch):
-    run = engine.attach(settings_for(staged), STAGED_RUN)
+    run = execution.attach(settings_for(staged), STAGED_RUN)
     tampered("ds_erm3_betas", "beta_se", in_one_cell(lambda v: v * np.inf))(monkeypatch)
     with pytest.raises(Exception, match="infinite value"):
-        engine.stage_store(run, BETAS)
+        execution.stage_store(run, BETAS)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import engine
+from pipeline.engine import execution, family
 from pipeline.settings import ModelParameters
-from tests.engine.market import FIRST, MODEL, Delivered, settings_for
+from tests.engine.published_market import FIRST, MODEL, Delivered, settings_for
 from tests.engine.recomputed import LEVELS, RATIOS, Published, check_aggregates, check_shrinkage, close
 
 READER = """
@@ -35,7 +35,7 @@ print(json.dumps(found))
 
 
 def test_every_store_opens_with_xarray_in_a_new_process(whole: Path, tmp_path: Path):
-    names = list(engine.stores(settings_for(whole)))
+    names = list(family.stores(settings_for(whole)))
     done = subprocess.run(
         [sys.executable, "-c", READER, str(whole), *names], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -127,7 +127,7 @@ NARROW = ModelParameters(estimator="ols", window=42, min_obs=21, half_life=30.0,
 def narrow(once: Callable, tables) -> Path:
     def make(place: Path) -> None:
         settings = settings_for(place / "root", model=NARROW)
-        engine.execute(settings, FIRST, "2019-03-29", source=Delivered(tables))
+        execution.execute(settings, FIRST, "2019-03-29", source=Delivered(tables))
 
     return once("engine-narrow", make) / "root"
 

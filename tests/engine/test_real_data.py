@@ -12,7 +12,8 @@ import statsmodels.api as sm
 from scipy.optimize import brentq
 from sklearn.linear_model import HuberRegressor
 
-from pipeline import engine, model
+from pipeline import model
+from pipeline.engine import execution
 from pipeline.model import KernelParams
 from pipeline.settings import ModelParameters, Settings
 from tests.engine.recomputed import LEVELS, Published, check_aggregates, check_shrinkage, close
@@ -29,7 +30,7 @@ EPSILON = ModelParameters().huber_epsilon
 def root(once: Callable, real_data: Path) -> Path:
     def make(place: Path) -> None:
         settings = Settings(root=str(place / "root"), source="files", source_path=str(real_data))
-        engine.execute(settings, FIRST, LAST)
+        execution.execute(settings, FIRST, LAST)
 
     return once("real", make) / "root"
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import engine
 from pipeline.calendar import xnys
+from pipeline.engine import execution
 from pipeline.read import open_dataset
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import SimulatedSource
 from security_master import MASTER_FILE, SecurityMaster
-from tests.engine.market import FACTOR_SET, Delivered
+from tests.engine.published_market import FACTOR_SET, Delivered
 
 WINDOW = ModelParameters().window
 FIRST = "2018-01-02"
@@ -40,7 +40,7 @@ def errors(once: Callable) -> pd.DataFrame:
         for end in ENDS:
             root = place / end
             settings = Settings(root=str(root), simulated=MARKET, audit=AuditBounds(recomputed_cells=0))
-            engine.execute(settings, end, end, until="ds_erm3_betas", source=tables)
+            execution.execute(settings, end, end, until="ds_erm3_betas", source=tables)
             frames.append(errors_of(root, end, source))
         pd.concat(frames, ignore_index=True).to_parquet(place / "errors.parquet")
 

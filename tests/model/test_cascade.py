@@ -14,7 +14,7 @@ from statsmodels.regression.rolling import RollingOLS
 
 from pipeline.model import DegenerateReason, KernelParams, cascade, link_betas
 from tests.model import oracle
-from tests.model.market import make_market, with_trouble
+from tests.model.random_returns import make_market, with_trouble
 
 REASON = DegenerateReason
 

@@ -23,7 +23,7 @@ from pipeline.model import (
     shrink,
 )
 from pipeline.model.compiled import kernel
-from tests.model.market import assert_same_bits, assert_same_cascade, make_market, with_trouble
+from tests.model.random_returns import assert_same_bits, assert_same_cascade, make_market, with_trouble
 
 ROOM = Path(pipeline.model.__file__).parent
 
@@ -105,7 +105,7 @@ def test_two_processes_that_compile_at_once_and_one_that_loads_give_identical_bi
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     code = (
         "import hashlib\nfrom tests.model.test_determinism import ALL, everything\n"
-        "from tests.model.market import make_market, with_trouble\n"
+        "from tests.model.random_returns import make_market, with_trouble\n"
         "market = with_trouble(make_market(12, 200, 30))\n"
         "print([hashlib.sha256(everything(market, p)[0].beta.tobytes()).hexdigest() for p in ALL])"
     )

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import KernelParams, link_betas
-from pipeline.model import run as run_module
-from tests.model.market import assert_same_bits, assert_same_cascade, make_market, with_trouble
+from pipeline.model import KernelParams, link_betas, tile
+from tests.model.random_returns import assert_same_bits, assert_same_cascade, make_market, with_trouble
 
 ALL = [
     KernelParams("ols", 30, 12, None),
@@ -65,12 +64,12 @@ def test_chunks_tiles_and_blocks_give_identical_bits(data):
     start = data.draw(st.integers(0, 79), "start")
     stop = data.draw(st.integers(start + 1, 80), "stop")
     stocks = data.draw(st.permutations(range(10)), "stocks")[: data.draw(st.integers(1, 10), "size")]
-    block = run_module.BLOCK
+    block = tile.BLOCK
     try:
-        run_module.BLOCK = data.draw(st.integers(1, 100), "block")
+        tile.BLOCK = data.draw(st.integers(1, 100), "block")
         part = everything(market.cut(params.window, start, stop).pick(stocks), params)
     finally:
-        run_module.BLOCK = block
+        tile.BLOCK = block
     picked = (
         replace(
             whole[0],

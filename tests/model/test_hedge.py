@@ -17,7 +17,7 @@ from pipeline.model import (
     lstar_level,
 )
 from tests.model import oracle
-from tests.model.market import make_market, with_trouble
+from tests.model.random_returns import make_market, with_trouble
 
 PAIRS = np.array([[u, s] for s in range(1, 4) for u in range(4, 8)], np.int16)
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import HuberRegressor
 from pipeline.model import DegenerateReason, KernelParams
 from pipeline.model.huber import AT_FLOOR, STATE, UNCONVERGED, _bisect, fit_huber
 from tests.model import oracle
-from tests.model.market import assert_same_cascade, make_market
+from tests.model.random_returns import assert_same_cascade, make_market
 
 EPSILON, FLOOR = 1.35, 1e-2
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.model import KernelParams, link_betas, links_of_stocks
 from tests.model import oracle
-from tests.model.market import make_market, with_trouble
+from tests.model.random_returns import make_market, with_trouble
 
 PAIRS = np.array([[4, 1], [5, 2], [6, 3], [7, 1], [5, 1]], np.int16)
 

@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.calendar import xnys
-from pipeline.daily import OUTLIER_RULES, DailyPanel, daily_panel, lookback
-from pipeline.events import clean_events
-from pipeline.facts import Facts, build_facts
-from pipeline.panel_block import Block
-from pipeline.return_flags import ReturnFlag
-from pipeline.returns import Event, total_return
+from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.returns.panel import OUTLIER_RULES, DailyPanel, daily_panel, lookback
+from pipeline.returns.panel_block import Block
+from pipeline.returns.total_return import Event, total_return
 from pipeline.sources.tables import SourceTables
-from tests.returns.market import ORIGIN, RULES, FakeMaster, Market, day, equal, until
+from tests.returns.hand_made import ORIGIN, RULES, FakeMaster, Market, day, equal, until
 
 LENGTH = 60
 

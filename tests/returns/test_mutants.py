@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import daily, facts, panel_block, returns
-from pipeline.daily import DailyPanel
-from pipeline.delistings import Delisting
-from pipeline.outliers import Window
-from pipeline.returns import Accrued, EventTable
-from tests.returns.market import Market, cell, day
+from pipeline.market_data import point_in_time
+from pipeline.returns import panel, panel_block, total_return
+from pipeline.returns.delistings import Delisting
+from pipeline.returns.outliers import Window
+from pipeline.returns.panel import DailyPanel
+from pipeline.returns.total_return import Accrued, EventTable
+from tests.returns.hand_made import Market, cell, day
 
 NAN = float("nan")
 
@@ -69,13 +70,13 @@ def _accrued(change: Callable[[Accrued], Accrued]) -> Patch:
 
 
 def basis_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = returns._dividends
+    right = total_return._dividends
 
     def wrong(these: Any, position: Any) -> pd.DataFrame:
         swapped = these.dividends["basis"].map({"pre": "post", "post": "pre"})
         return right(replace(these, dividends=these.dividends.assign(basis=swapped)), position)
 
-    monkeypatch.setattr(returns, "_dividends", wrong)
+    monkeypatch.setattr(total_return, "_dividends", wrong)
 
 
 def gap_filled_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +104,13 @@ def delisting_return_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def event_keyed_by_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = facts.build_facts
+    right = point_in_time.build_facts
 
     def wrong(tables: Any, master: Any, *more: Any) -> Any:
         found = right(tables, master, *more)
         return replace(found, dividends=found.dividends.assign(sec_id=tables.dividends["vendor_code"].to_numpy()))
 
-    monkeypatch.setattr("tests.returns.market.build_facts", wrong)
+    monkeypatch.setattr("tests.returns.hand_made.build_facts", wrong)
 
 
 def moves_repaired_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,5 +143,5 @@ def test_every_mutant_is_noticed(name, monkeypatch):
 
 
 def test_the_panel_is_made_by_the_functions_that_the_mutants_change():
-    assert daily.Block is panel_block.Block
-    assert daily.event_table is returns.event_table
+    assert panel.Block is panel_block.Block
+    assert panel.event_table is total_return.event_table

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.calendar import xnys
-from pipeline.facts import build_facts
-from pipeline.return_flags import ReturnFlag
-from pipeline.settlement import ex_sessions
+from pipeline.calendar import ex_sessions, xnys
+from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.point_in_time import build_facts
 from pipeline.sources.files import FilesSource
-from tests.returns.market import (
+from tests.returns.hand_made import (
     LEAD,
     ORIGIN,
     RULES,

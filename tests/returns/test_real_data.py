@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.calendar import xnys
-from pipeline.dry_run import DryRun, dry_run
-from pipeline.second_source import agreement, disagreements, vendor_returns, with_names
+from pipeline.reports.dry_run import DryRun, dry_run
+from pipeline.reports.vendor_comparison import agreement, disagreements, vendor_returns, with_names
 from pipeline.settings import DataRules
 from pipeline.sources.files import FilesSource
 

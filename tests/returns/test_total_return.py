@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.returns import Event, total_return
+from pipeline.returns.total_return import Event, total_return
 
 # (name, p0, p1, events, right answer to six decimals). Events: kind, value, basis.
 CASES = [

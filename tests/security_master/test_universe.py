@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.listings import attributes, of_type
 from security_master import (
     MEMBER_TYPES,
     RULES,
@@ -29,6 +28,7 @@ from security_master import (
     select_members,
 )
 from security_master.master_file import columns_of, write_master
+from security_master.panels import attributes, of_type
 from tests.security_master.tables import change, delisting, listing, table
 
 TEN = UniverseRule("uni_test", 10)
@@ -219,7 +219,7 @@ def test_recording_the_same_snapshot_again_adds_nothing_and_another_one_is_refus
     assert path.read_bytes() == content
 
 
-def test_a_batch_of_snapshots_with_one_conflict_records_none(tmp_path: Path) -> None:
+def test_abatch_of_snapshots_with_one_conflict_records_none(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     sec_ids = master_with(path, market())
     record_snapshot(path, snapshot(sec_ids, 1), JUNE, KNOWN)

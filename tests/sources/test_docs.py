@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources.fault_kinds import FAULTS
+from pipeline.sources.planted_faults.kinds import FAULTS
 from pipeline.sources.specs import TABLES
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()

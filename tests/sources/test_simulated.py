@@ -16,7 +16,7 @@ from pipeline.sources import SimulatedSource, SourceTables
 from pipeline.sources.shipped import taxonomy
 from pipeline.sources.simulated.factors import factor_returns
 from pipeline.sources.simulated.identifiers import isin, tickers
-from tests.sources.markets import market, small, small_tables
+from tests.sources.simulated_markets import market, small, small_tables
 
 
 def assert_same_tables(left: SourceTables, right: SourceTables) -> None:
@@ -59,7 +59,7 @@ def test_another_seed_is_another_market() -> None:
 
 def test_another_process_makes_the_same_market() -> None:
     program = (
-        "from tests.sources.test_simulated import digest\nfrom tests.sources.markets import small_tables\n"
+        "from tests.sources.test_simulated import digest\nfrom tests.sources.simulated_markets import small_tables\n"
         "print(digest(small_tables()))"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -17,9 +17,9 @@ from pipeline.calendar import xnys
 from pipeline.datasets import CoordinateSpec, DatasetSpec, VariableSpec
 from pipeline.datasets.catalog import LEVEL, SYMBOL, TEO, TICKER
 from pipeline.store import Publication, Stage, StagedStore, promote
+from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import LEASE
 from pipeline.store.objects import Objects
-from pipeline.store.roots import open_publications
 
 SESSIONS = xnys().sessions
 FIRST = xnys().ordinal("2023-01-03")

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import facts as facts_module
-from pipeline import input_steps, listings, loaded, model, model_steps
-from pipeline.daily import DailyPanel
-from pipeline.facts import Facts
-from pipeline.run import Run
+from pipeline import model
+from pipeline.engine import step_model, step_prices, step_universe
+from pipeline.engine.run import Run
+from pipeline.market_data import delivery, point_in_time
+from pipeline.market_data.point_in_time import Facts
+from pipeline.returns.panel import DailyPanel
 from security_master import SecurityMaster, panels
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -87,8 +88,8 @@ def in_panel(change: Callable[[DailyPanel], DailyPanel]) -> Plant:
     """The daily panel of stocks and ETFs is `change(panel)`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = input_steps.daily_panel
-        monkeypatch.setattr(input_steps, "daily_panel", lambda *args: change(right(*args)))
+        right = step_prices.daily_panel
+        monkeypatch.setattr(step_prices, "daily_panel", lambda *args: change(right(*args)))
 
     return plant
 
@@ -106,7 +107,7 @@ def winsorised_returns(panel: DailyPanel) -> DailyPanel:
 
 def adjusted_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closes are divided by all splits after them, as a vendor's adjusted close is: the price filter sees those."""
-    right = input_steps.daily_panel
+    right = step_prices.daily_panel
 
     def wrong(facts: Facts, sec_ids: np.ndarray, first: int, last: int, *rest: Any) -> DailyPanel:
         panel = right(facts, sec_ids, first, last, *rest)
@@ -116,15 +117,15 @@ def adjusted_prices(monkeypatch: pytest.MonkeyPatch) -> None:
                 close[row_of[split.sec_id], : max(split.ex - first, 0)] *= split.ratio_old / split.ratio_new
         return replace(panel, close=close)
 
-    monkeypatch.setattr(input_steps, "daily_panel", wrong)
+    monkeypatch.setattr(step_prices, "daily_panel", wrong)
 
 
 def in_facts(change: Callable[[Facts], Facts]) -> Plant:
     """The run works on `change(facts)`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = loaded.build_facts
-        monkeypatch.setattr(loaded, "build_facts", lambda *args: change(right(*args)))
+        right = delivery.build_facts
+        monkeypatch.setattr(delivery, "build_facts", lambda *args: change(right(*args)))
 
     return plant
 
@@ -140,58 +141,58 @@ def splits_from_their_ex_date(facts: Facts) -> Facts:
 
 
 def month_end_mask_in_its_own_month(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = input_steps._in_force
+    right = step_universe._in_force
 
     def wrong(run: Run, taken: dict, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         earlier = {day.astype("datetime64[M]").astype("datetime64[D]") - 1: members for day, members in taken.items()}
         return right(run, earlier, symbols, first, last)
 
-    monkeypatch.setattr(input_steps, "_in_force", wrong)
+    monkeypatch.setattr(step_universe, "_in_force", wrong)
 
 
 def survivors_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is listed on the last day of the data is eligible."""
-    right = input_steps.select_members
+    right = step_prices.select_members
 
     def plant_roster(monkeypatch: pytest.MonkeyPatch, dead: set[str]) -> None:
         def wrong(rule: Any, symbols: np.ndarray, *rest: Any) -> Any:
             *others, eligible = rest
             return right(rule, symbols, *others, eligible & ~np.isin(symbols.astype(str), sorted(dead)))
 
-        monkeypatch.setattr(input_steps, "select_members", wrong)
+        monkeypatch.setattr(step_prices, "select_members", wrong)
 
-    take = input_steps.take_snapshots
+    take = step_universe.take_snapshots
 
     def taking(run: Run, *args: Any) -> Any:
         roster = run.master.roster()
         plant_roster(monkeypatch, set(roster.loc[roster["last_session"].notna(), "sec_id"]))
         return take(run, *args)
 
-    monkeypatch.setattr(input_steps, "take_snapshots", taking)
+    monkeypatch.setattr(step_universe, "take_snapshots", taking)
 
 
 def rank_on_todays_market_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Universes are chosen by market caps with the share counts of the last day of the data."""
-    take = input_steps.take_snapshots
-    right = input_steps.select_members
+    take = step_universe.take_snapshots
+    right = step_prices.select_members
 
     def taking(run: Run, symbols: np.ndarray, history: Any) -> Any:
         today = history.window("market_cap", symbols, run.last, run.last)[:, 0]
-        monkeypatch.setattr(input_steps, "select_members", lambda rule, ids, cap, *rest: right(rule, ids, today, *rest))
+        monkeypatch.setattr(step_prices, "select_members", lambda rule, ids, cap, *rest: right(rule, ids, today, *rest))
         return take(run, symbols, history)
 
-    monkeypatch.setattr(input_steps, "take_snapshots", taking)
+    monkeypatch.setattr(step_universe, "take_snapshots", taking)
 
 
 def axis_in_order_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stocks stand in the order of their last sessions."""
-    right = input_steps._listed
+    right = step_prices._listed
 
     def wrong(run: Run, types: Any) -> np.ndarray:
         last = run.master.roster().set_index("sec_id")["last_session"].reindex(right(run, types))
         return last.sort_values(kind="stable").index.to_numpy(object)
 
-    monkeypatch.setattr(input_steps, "_listed", wrong)
+    monkeypatch.setattr(step_prices, "_listed", wrong)
 
 
 def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,20 +207,20 @@ def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     """Types and currencies are those of the last day of the data."""
-    right = listings.attributes
+    right = panels.attributes
     ever = np.datetime64("2100-01-01")
 
     def wrong(rows: pd.DataFrame, sec_ids: Any, dates: Any, instants: Any) -> pd.DataFrame:
         n = len(np.asarray(sec_ids))
         return right(rows, sec_ids, np.repeat(ever, n), np.repeat(ever, n))
 
-    of_type = listings.of_type
+    of_type = panels.of_type
 
     def wrong_type(rows: pd.DataFrame, sec_ids: Any, date: object, instant: object, types: Any) -> Any:
         return of_type(rows, sec_ids, ever, ever, types)
 
-    monkeypatch.setattr(facts_module, "attributes", wrong)
-    monkeypatch.setattr(input_steps, "of_type", wrong_type)
+    monkeypatch.setattr(point_in_time, "attributes", wrong)
+    monkeypatch.setattr(step_prices, "of_type", wrong_type)
 
 
 def backfilled_betas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,13 +237,13 @@ def backfilled_betas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def centred_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window of a session ends five sessions after it, where there are any."""
-    right = model_steps._stock_window
+    right = step_model._stock_window
 
     def wrong(run: Run, *args: Any) -> np.ndarray:
         returns = right(run, *args)
         return np.ascontiguousarray(np.concatenate([returns[:, 5:], returns[:, -5:]], axis=1))
 
-    monkeypatch.setattr(model_steps, "_stock_window", wrong)
+    monkeypatch.setattr(step_model, "_stock_window", wrong)
 
 
 LEAKS = [

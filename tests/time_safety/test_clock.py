@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from tests.engine.market import stored_values
+from tests.engine.published_market import stored_values
 
 PROJECT = Path(pipeline.__file__).parents[1]
 READS_THE_CLOCK = {"now", "today", "utcnow", "time", "time_ns", "localtime", "gmtime", "ctime"}

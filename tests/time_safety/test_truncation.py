@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.market import sessions
+from tests.engine.published_market import sessions
 from tests.time_safety.world import END, START, Publication, differences, instant, pipeline, poisoned, world
 
 CUTS = {

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline import engine
 from pipeline.calendar import xnys
-from pipeline.input_steps import FINDINGS_FILE
+from pipeline.engine import execution
+from pipeline.quality.findings import FINDINGS_FILE
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import SourceTables, open_source
 from security_master import MASTER_FILE, SecurityMaster
-from tests.engine.market import Arrays, Delivered, published, same_bits
+from tests.engine.published_market import Arrays, Delivered, published, same_bits
 
 START, END = "2018-05-04", "2019-05-20"
 MARKET = SimulatedMarket(stocks=40, first_session="2018-01-02", last_session=END)
@@ -110,7 +110,7 @@ class Publication:
 
 def pipeline(tables: SourceTables, through: str, root: Path, until: str | None = None) -> Publication:
     """Everything published for START to `through` from these tables."""
-    engine.execute(settings_for(root), START, through, until=until, source=Delivered(tables))
+    execution.execute(settings_for(root), START, through, until=until, source=Delivered(tables))
     return read(root)
 
 

@@ -1,0 +1,244 @@
+"""`erm3 quality`: what the rules found, what people decide about it, and how good the rules are."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+
+from pipeline.calendar import xnys
+from pipeline.quality.decisions import WHOLE_SESSION, Decision, Verdict, append_decision, recorded_decisions
+from pipeline.quality.findings import RULES
+from pipeline.quality.session_rules import market_correlation
+from pipeline.read import open_dataset, published_master
+from pipeline.reports.quality_report import html_report, named, published_findings, worst
+from pipeline.settings import Settings, SimulatedMarket
+from pipeline.sources import SourceError
+from pipeline.store import StoreError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""What the data-quality rules found, and what people decide about it.
+
+    A rule never edits a value: it flags it, or withholds it (quarantine) until somebody releases or confirms it.""",
+)
+out = Console(soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What a person can act on is one message and an exit status, not a traceback."""
+    try:
+        yield
+    except (StoreError, SourceError, LookupError, ValueError) as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the published stores.")]
+Who = Annotated[
+    str, typer.Argument(help="Permanent id or ticker of the session; '*' for the session's whole delivery.")
+]
+When = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The session of the cell.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+By = Annotated[str | None, typer.Option(help="Who decides; the user of this computer by default.")]
+
+
+@app.command("list")
+@explained()
+def list_(
+    root: Root = None,
+    rule: Annotated[str | None, typer.Option(help="Only this rule (`erm3 quality rules` lists them).")] = None,
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Found on or after this day.")] = None,
+    flags: Annotated[bool, typer.Option("--flags", help="Flags too, not only what is quarantined.")] = False,
+    decided: Annotated[bool, typer.Option("--decided", help="Also cells that somebody decided about.")] = False,
+    limit: Annotated[int, typer.Option(help="Longest list; 0 for all.")] = 50,
+) -> None:
+    """Findings that wait for a person, the worst first."""
+    if rule is not None and rule not in RULES:
+        raise typer.BadParameter(f"there is no rule {rule!r}; there are {', '.join(RULES)}")
+    where = _root(root)
+    rows, tickers = published_findings(where)
+    if not flags:
+        rows = rows[rows["outcome"] == "quarantine"]
+    if rule is not None:
+        rows = rows[rows["rule"] == rule]
+    if since is not None:
+        rows = rows[rows["detected_at"] >= xnys().on_or_after(np.datetime64(since.date()))]
+    if not decided:
+        done = {(one.sec_id, xnys().ordinal(one.session)) for one in recorded_decisions(where)}
+        waiting = [(a, b) not in done for a, b in zip(rows["sec_id"], rows["session"], strict=True)]
+        rows = rows[np.array(waiting, bool)]
+    shown = named(worst(rows, limit or len(rows)), tickers, xnys().sessions)
+    out.print(shown.to_string(index=False, float_format=lambda x: f"{x:.6g}", na_rep="") if len(shown) else "nothing")
+    out.print(f"{len(rows):,} findings" + (f", {len(shown)} shown" if len(shown) < len(rows) else ""))
+
+
+@app.command()
+@explained()
+def release(security: Who, session: When, reason: Reason, root: Root = None, by: By = None) -> None:
+    """The value is right: publish it, with a flag."""
+    _decide("release", security, session, reason, root, by)
+
+
+@app.command()
+@explained()
+def confirm(security: Who, session: When, reason: Reason, root: Root = None, by: By = None) -> None:
+    """The value is wrong: its close is no price."""
+    _decide("confirm", security, session, reason, root, by)
+
+
+def _decide(verdict: Verdict, security: str, session: datetime, reason: str, root: str | None, by: str | None) -> None:
+    where, day = _root(root), session.date().isoformat()
+    xnys().ordinal(day)  # a closed day is a mistake that should be heard of now
+    sec_id = security if security == WHOLE_SESSION else _identify(where, security, day)
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
+    append_decision(where, Decision(sec_id, day, verdict, now, by or getpass.getuser(), reason))
+    out.print(f"{verdict}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
+    out.print(f"What is published changes only by: erm3 restate --from {day} --known-as-of {now} --reason ...")
+
+
+def _identify(root: str, security: str, day: str) -> str:
+    """Permanent id of a ticker as of a day, or the id itself."""
+    with published_master(root) as master:
+        if security in set(master.roster()["sec_id"]):
+            return security
+        sec_id = master.resolve(security, day)
+    if not sec_id:
+        raise typer.BadParameter(f"{security} was no ticker on {day}; give the permanent id, see `erm3 quality list`")
+    return str(sec_id)
+
+
+@app.command()
+def rules() -> None:
+    """All rules with what follows from them."""
+    for name, rule in RULES.items():
+        out.print(f"{name:<26}{rule.level:<8}{rule.outcome:<12}{rule.meaning}")
+
+
+@app.command()
+@explained()
+def report(
+    root: Root = None,
+    to: Annotated[Path, typer.Option("--html", help="File to write.")] = Path("quality.html"),
+) -> None:
+    """One HTML page: counts by rule, a calendar of quarantined cells, the worst findings."""
+    where = _root(root)
+    rows, tickers = published_findings(where)
+    if rows.empty:
+        out.print("nothing was found; no report is written")
+        return
+    first, last = int(rows["session"].min()), int(rows["session"].max())
+    odd_months = _odd_months(Settings(root=where))
+    to.write_text(html_report(rows, tickers, xnys().sessions, first, last, odd_months), "utf-8")
+    out.print(f"{len(rows):,} findings in {to}")
+
+
+@app.command()
+@explained()
+def late(
+    known_as_of: Annotated[
+        datetime,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"], help="UTC instant whose knowledge is compared."),
+    ],
+    root: Root = None,
+    source: Annotated[str | None, typer.Option(help="simulated or files.")] = None,
+    source_path: Annotated[str | None, typer.Option(help="Directory of the `files` source.")] = None,
+) -> None:
+    """Returns that facts learned late would change, with the sessions whose model values hold them in their window.
+
+    Publishes nothing; `erm3 restate` does.
+    """
+    from pipeline.reports.dry_run import dry_run
+    from pipeline.reports.late_changes import late_changes
+    from pipeline.sources import open_source
+
+    given = {"root": root, "source": source, "source_path": source_path}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    instant = np.datetime64(known_as_of, "us")
+    tables = open_source(settings).load()
+    decided = recorded_decisions(settings.root)
+    first_print = dry_run(tables, settings.rules, decisions=decided)
+    restated = dry_run(tables, settings.rules, restated_as_of=instant, decisions=decided)
+    rows = late_changes(first_print.panel, restated.panel, settings.model.window)
+    shown = named(rows, restated.ticker_of, xnys().sessions)
+    out.print(shown.to_string(index=False, float_format=lambda x: f"{x:.6g}", na_rep="") if len(rows) else "nothing")
+    out.print(f"{len(rows):,} returns would change with what was known at {instant}")
+
+
+@app.command()
+@explained()
+def score(
+    stocks: Annotated[int, typer.Option(help="Stocks of the simulated market.")] = 300,
+    seed: Annotated[int, typer.Option(help="Which errors are planted.")] = 1,
+    scale: Annotated[float, typer.Option(help="How many, against a market of 3,000 stocks over 20 years.")] = 0.5,
+) -> None:
+    """Plant vendor errors of every kind into a simulated market and count what the rules find."""
+    from pipeline.reports.quality_score import score_faults
+    from pipeline.sources import open_source
+    from pipeline.sources.planted_faults.plant import plant_faults, scaled_counts
+
+    settings = Settings(source="simulated", simulated=SimulatedMarket(stocks=stocks))
+    clean = open_source(settings).load()
+    planted, ledger = plant_faults(clean, seed=seed, counts=scaled_counts(scale))
+    result = score_faults(clean, planted, ledger, settings.rules)
+    out.print(result.kinds.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+    if len(result.missed):
+        out.print("\nnot found:")
+        columns = ["kind", "vendor_code", "first_session", "true_value", "wrong_value", "harm"]
+        out.print(result.missed[columns].to_string(index=False))
+    out.print(
+        f"\nrecall {result.recall:.4f} on what a single source can reveal; {result.taken_away:.6%} of clean cells "
+        f"withheld; {result.kept:.2%} of {result.jumps} genuine outlying returns kept"
+    )
+
+
+@app.command()
+@explained()
+def compare(
+    source_path: Annotated[Path, typer.Option(help="Directory of a `files` source with total_return_close.")],
+    bound: Annotated[float, typer.Option(help="Difference from which on a name-day is listed.")] = 0.05,
+    tolerance: Annotated[float, typer.Option(help="Difference up to which two returns agree.")] = 1e-3,
+    periods: Annotated[list[str] | None, typer.Option("--period", help="FIRST:LAST, as often as wanted.")] = None,
+) -> None:
+    """Compare returns from closes and events with the vendor's back-adjusted closes, and list where they part."""
+    from pipeline.reports.dry_run import dry_run
+    from pipeline.reports.vendor_comparison import agreement, disagreements, vendor_returns, with_names
+    from pipeline.sources.files import FilesSource
+
+    run = dry_run(FilesSource(source_path).load(), Settings().rules, ("common", "adr", "reit", "etf"))
+    theirs, calendar = vendor_returns(run.facts, run.panel), xnys()
+    rows = disagreements(run.facts, run.panel, bound)
+    listed = with_names(rows, run.ticker_of, calendar.sessions)
+    out.print(listed.to_string(index=False, float_format=lambda x: f"{x:+.4f}"))
+    out.print(f"{len(rows)} name-days differ by more than {bound:.0%}")
+    whole = f"{calendar.sessions[run.panel.first]}:{calendar.sessions[run.panel.last]}"
+    for period in periods or [whole]:
+        begin, _, end = period.partition(":")
+        first = int(calendar.on_or_after(np.datetime64(begin)))
+        last = int(calendar.on_or_before(np.datetime64(end or begin)))
+        found = agreement(run.panel, theirs, first, last, tolerance)
+        out.print(f"{period}: {found.within:.4%} of {found.compared:,} returns within {tolerance * 1e4:g} bp")
+
+
+def _odd_months(settings: Settings) -> pd.DataFrame:
+    """Months of the published stores in which the market ETF and the cap-weighted stocks part."""
+    daily, etf = (open_dataset(name, settings.root) for name in ("ds_daily", "ds_etf"))
+    market = etf["return"].values[:, etf["ticker"].values == settings.market][:, 0]
+    at = np.searchsorted(etf["teo"].values, daily["teo"].values)
+    cap = daily["market_cap"].values.astype(float)
+    before = np.vstack([np.full((1, cap.shape[1]), np.nan), cap[:-1]])
+    ret = daily["return"].values.astype(float)
+    return market_correlation(ret, before, market[at].astype(float), daily["teo"].values.astype("datetime64[M]"))
+
+
+def _root(root: str | None) -> str:
+    return root or Settings().root

@@ -1,0 +1,325 @@
+"""The engine: begin a run, stage and audit its stores one after the other, publish the family or nothing.
+
+    with begin(settings, start, end) as run:             # takes the lease, checks the range against what is published
+        stage_inputs(run)                                # source -> security master -> facts
+        for name in stores(settings):
+            stage_store(run, name)                       # compute, write into the overlay, audit what was written
+        publish(run)                                     # guards, then one switch for all stores and the manifest
+
+`execute` does all of it; the Dagster assets call the same functions, one for each step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.audits import Check, Scope, audit, failures
+from pipeline.calendar import xnys
+from pipeline.engine import step_findings, step_model, step_prices, step_universe
+from pipeline.engine.family import RangeError, specs, stores, stores_until
+from pipeline.engine.run import Progress, Run, silent
+from pipeline.engine.views import StagedFamily
+from pipeline.market_data.delivery import LoadedSource
+from pipeline.market_data.landing import cut, save_facts
+from pipeline.returns.panel import lookback
+from pipeline.settings import FactorSet, Settings
+from pipeline.sources import Source, SourceTables
+from pipeline.store import Publication, Stage, promote
+from security_master import MASTER_FILE
+
+
+class AuditFailed(RuntimeError):
+    """Checks failed and nothing was published. `checks`: the failed ones; `staged_at`: where the data is kept."""
+
+    def __init__(self, store: str, checks: Sequence[Check], staged_at: str) -> None:
+        self.store, self.checks, self.staged_at = store, list(checks), staged_at
+        lines = [
+            f"  {c.name}: {c.explanation}: {c.value:.3g}, bound {c.bound:.3g}; worst: {list(c.worst[:3])}"
+            for c in checks
+        ]
+        super().__init__(
+            f"{store}: {len(checks)} checks failed and nothing was published; the staged data is kept in {staged_at}\n"
+            + "\n".join(lines)
+        )
+
+
+def step(settings: Settings, name: str) -> Callable[[Run], None]:
+    """The function that computes one store and writes it into the overlay."""
+    inputs: dict[str, Callable[[Run, str], None]] = {
+        "ds_daily": step_prices.stage_daily,
+        "ds_etf": step_prices.stage_etf,
+        "ds_masks": step_universe.stage_masks,
+        "ds_erm3_link_betas": step_model.stage_link_betas,
+    }
+    model: dict[str, Callable[[Run, str, FactorSet], None]] = {
+        "ds_erm3_betas": step_model.stage_betas,
+        "ds_erm3_betas_adjusted": step_model.stage_adjusted,
+        "ds_erm3_industry": step_model.stage_industry,
+        "ds_erm3_hedge_weights": step_model.stage_hedge,
+        "ds_erm3_returns": step_model.stage_returns,
+    }
+    spec = specs(settings)[name]
+    if spec.dataset_id in inputs:
+        return lambda run: inputs[spec.dataset_id](run, name)
+    factor_set = FactorSet.parse(dict(spec.attributes)["factor_set_id"])
+    return lambda run: model[spec.dataset_id](run, name, factor_set)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` did.
+
+    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store with its
+    audit, and the publication.
+    """
+
+    publication: Publication | None
+    checks: dict[str, list[Check]]
+    notes: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def execute(
+    settings: Settings,
+    start: object,
+    end: object,
+    until: str | None = None,
+    progress: Progress = silent,
+    source: Source | None = None,
+) -> Outcome:
+    """Compute, audit and publish every session in [start, end]; the family is published whole, or not at all."""
+    names, seconds = stores_until(settings, until), {}
+
+    @contextmanager
+    def timed(phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        seconds[phase] = time.perf_counter() - began
+
+    checks = {}
+    with begin(settings, start, end, names, progress=progress) as run:
+        with timed("inputs"):
+            loaded = LoadedSource.of(settings, source)
+            stage_inputs(run, loaded)
+        for name in names:
+            with timed(name):
+                checks[name] = stage_store(run, name)
+        notes = {name: run.stage.notes(name) for name in names}
+        with timed("publish"):
+            loaded.remember(run.scratch / MASTER_FILE)
+            publication = publish(run)
+    return Outcome(publication, checks, notes, seconds)
+
+
+@contextmanager
+def begin(
+    settings: Settings,
+    start: object,
+    end: object,
+    names: Sequence[str] | None = None,
+    *,
+    run_id: str | None = None,
+    restated_as_of: np.datetime64 | None = None,
+    reason: str | None = None,
+    progress: Progress = silent,
+) -> Iterator[Run]:
+    """Start a run over the sessions in [start, end] that stages the stores `names` (all for None).
+
+    The staged data is kept for a look when the block ends with an error. Raises RangeError when the range holds no
+    session, or leaves a hole after what is published; LeaseHeld when another run is writing.
+    """
+    calendar = xnys()
+    days = calendar.between(start, end)
+    if not len(days):
+        raise RangeError(f"there is no exchange session from {start} to {end}")
+    first, last = calendar.ordinal(days[0]), calendar.ordinal(days[-1])
+    info = {
+        "first": first,
+        "last": last,
+        "restated_as_of": None if restated_as_of is None else str(restated_as_of),
+        **({} if reason is None else {"from": str(days[0]), "to": str(days[-1]), "reason": reason}),
+    }
+    identifier = run_id or f"{days[0]}_{days[-1]}_{uuid.uuid4().hex[:8]}".replace("-", "")
+    stage = Stage.begin(settings.root, identifier, "append" if reason is None else "restatement", info)
+    with stage:
+        yield _run(settings, stage, names, progress)
+
+
+def attach(settings: Settings, run_id: str, progress: Progress = silent) -> Run:
+    """Join a run that another process began. Call `run.stage.detach()` when this process is done."""
+    return _run(settings, Stage.attach(settings.root, run_id), None, progress)
+
+
+def _run(settings: Settings, stage: Stage, names: Sequence[str] | None, progress: Progress) -> Run:
+    calendar = xnys()
+    first, last = int(stage.info["first"]), int(stage.info["last"])
+    restated = stage.info["restated_as_of"]
+    shape = specs(settings)
+    published_first = first
+    for name in names or stores(settings):
+        if not stage.exists_live(name):
+            continue
+        teo = stage.create_or_open(shape[name]).teo
+        begins, reached = calendar.ordinal(teo[0]), calendar.ordinal(teo[-1])
+        days = calendar.sessions
+        if first < begins:
+            raise RangeError(
+                f"{name} is published from {days[begins]} on; {days[first]} lies before. Sessions are only added at "
+                "the end: use a new root for an earlier start"
+            )
+        if first > reached + 1:
+            raise RangeError(
+                f"{name} is published through {days[reached]}; run {days[reached + 1]} to {days[first - 1]} before "
+                f"{days[first]}, so that no session is skipped"
+            )
+        published_first = min(published_first, begins)
+    run = Run(
+        settings=settings,
+        stage=stage,
+        scratch=_scratch(settings, stage),
+        first=first,
+        last=last,
+        published_first=published_first,
+        restated_as_of=None if restated is None else np.datetime64(restated),
+        progress=progress,
+        attributes=_attributes(settings),
+    )
+    master = run.scratch / "master.json"
+    if master.exists():
+        run.attributes["security_master_build"] = json.loads(master.read_text())["build_id"]  # type: ignore[index]
+    return run
+
+
+def _scratch(settings: Settings, stage: Stage) -> Path:
+    """Where the steps of the run keep what is not published: in the staging area, or on this machine for a bucket."""
+    if "://" in settings.root:
+        base = Path(os.environ.get("ERM3_SCRATCH", tempfile.gettempdir())) / "erm3" / stage.run_id
+    else:
+        base = Path(settings.root) / stage.directory_key / "scratch"
+    base.mkdir(parents=True, exist_ok=True)
+    return base
+
+
+@cache
+def code_version() -> str:
+    """Version of this code: the package's, and the commit where the code runs from a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return version("erm3")
+    return f"{version('erm3')}+g{commit}"
+
+
+def _attributes(settings: Settings) -> dict[str, Any]:
+    """Root attributes that say what the numbers are made with."""
+    parameters = settings.model.model_dump()
+    rules = settings.rules.model_dump()
+    return {
+        "institution": "ERM3",
+        "source": settings.source,
+        **{k: ("none" if v is None else v) for k, v in {**parameters, **rules}.items()},
+        "code_version": code_version(),
+    }
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
+    """Source -> security master -> facts, landed in the run's scratch directory; what a person wants to know of it."""
+    loaded = LoadedSource.of(run.settings, source)
+    tables = loaded.tables
+    _check_sessions(run, tables)
+    previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
+    path = run.scratch / MASTER_FILE
+    report = loaded.build_master(path, run.stage.run_id, previous)
+    build = {"build_id": report.build_id}
+    (run.scratch / "master.json").write_text(json.dumps(build))
+    run.attributes["security_master_build"] = report.build_id  # type: ignore[index]
+    facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
+    facts = step_findings.compare_deliveries(run, facts)
+    save_facts(cut(facts, run.reads_from - lookback(run.settings.rules), run.last), run.scratch / "facts")
+    run.stage.add_file(MASTER_FILE, path)
+    origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
+    (run.scratch / "inputs.json").write_text(json.dumps({"origins": origins, **build}, sort_keys=True))
+    return {"origins": origins, "report": report, "notices": tables.notices}
+
+
+def _check_sessions(run: Run, tables: SourceTables) -> None:
+    """The market ETF must have a price on each session of the run, or the source does not have these days."""
+    codes = tables.securities.loc[
+        (tables.securities["ticker"] == run.settings.market) & (tables.securities["type"] == "etf"), "vendor_code"
+    ]
+    dates = tables.prices.loc[tables.prices["vendor_code"].isin(codes), "date"].to_numpy("datetime64[D]")
+    missing = np.setdiff1d(run.days(run.first, run.last), dates)
+    if len(missing):
+        raise RangeError(
+            f"the source {run.settings.source} has no price of {run.settings.market} on {len(missing)} of the "
+            f"{run.sessions} sessions, from {missing[0]} to {missing[-1]}; nothing was computed"
+        )
+
+
+def stage_store(run: Run, name: str) -> list[Check]:
+    """Compute one store, write it into the overlay, audit what was written. Raises AuditFailed."""
+    step(run.settings, name)(run)
+    checks = audit_store(run, name)
+    broken = failures(checks)
+    if broken:
+        raise AuditFailed(name, broken, run.stage.directory)
+    return checks
+
+
+def audit_store(run: Run, name: str) -> list[Check]:
+    """Run the checks of one staged store and keep their results beside the staged data."""
+    checks = audit(name, scope(run, name))
+    made_from = {other: run.stage.digest(other) for other in _inputs(run, name)}
+    inputs = json.loads((run.scratch / "inputs.json").read_text())
+    made_from["security_master"] = inputs["build_id"]
+    made_from |= {f"source:{table}": origin["sha256"] for table, origin in inputs["origins"].items()}
+    run.stage.record_audit(name, not failures(checks), made_from, [check.as_dict() for check in checks])
+    return checks
+
+
+def _inputs(run: Run, name: str) -> list[str]:
+    return [other for other in stores_until(run.settings, name) if other != name]
+
+
+def scope(run: Run, name: str) -> Scope:
+    """What the audits of one store look at in this run."""
+    identifier = dict(specs(run.settings)[name].attributes)["factor_set_id"] or run.settings.factor_sets[0]
+    family = StagedFamily(run)
+    return Scope(
+        family=family,
+        calendar=run.calendar,
+        factor_set=FactorSet.parse(identifier),
+        model=run.settings.model,
+        bounds=run.settings.audit,
+        first=run.first,
+        last=run.last,
+        master=run.master,
+        history=cache(run.history),
+        before=family.before,
+    )
+
+
+def publish(run: Run) -> Publication | None:
+    """Make all staged stores live with one switch; None when nothing differs from what is published."""
+    step_findings.add_findings(run)
+    return promote(run.stage, stores(run.settings), run.calendar.sessions)

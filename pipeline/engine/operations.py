@@ -1,0 +1,181 @@
+"""Work over many sessions: backfills in year-sized runs, restatements, and which sessions a change touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import xnys
+from pipeline.engine import execution, family
+from pipeline.engine.execution import Outcome
+from pipeline.engine.family import RangeError, specs
+from pipeline.engine.run import Progress, Run, silent
+from pipeline.engine.views import PublishedFamily
+from pipeline.market_data.delivery import LoadedSource
+from pipeline.settings import Settings
+from pipeline.sources import Source, SourceTables
+from pipeline.store import Publication, StoreError
+
+INPUT_STORES = ("ds_daily", "ds_etf")
+
+
+def published_range(settings: Settings) -> tuple[Any, Any] | None:
+    """First and last session through which the whole family is published; None when nothing is."""
+    try:
+        teo = PublishedFamily(settings.root).view(family.stores(settings)[-1]).teo
+    except StoreError:
+        return None
+    return (teo[0], teo[-1]) if len(teo) else None
+
+
+def years(settings: Settings, start: object, end: object) -> list[tuple[Any, Any]]:
+    """The year-sized runs that a backfill of [start, end] still needs: (first, last) session of each."""
+    days = xnys().between(start, end)
+    if not len(days):
+        raise RangeError(f"there is no exchange session from {start} to {end}")
+    published = published_range(settings)
+    if published is not None:
+        if days[0] < published[0]:
+            raise RangeError(
+                f"{settings.root} begins on {published[0]}; sessions are only added at its end. "
+                f"Backfill from {days[0]} into a new root"
+            )
+        days = days[days > published[1]]
+    year = days.astype("datetime64[Y]")
+    return [(days[year == y][0], days[year == y][-1]) for y in np.unique(year)]
+
+
+def backfill(
+    settings: Settings, start: object, end: object, progress: Progress = silent, source: Source | None = None
+) -> Iterator[Outcome]:
+    """Publish [start, end] in runs of at most a year each, one outcome for each; what is published is not run again.
+
+    Interrupted at any moment, the same call goes on after the last published year.
+    """
+    todo = years(settings, start, end)
+    if not todo:
+        return
+    source = LoadedSource.of(settings, source)
+    for first, last in todo:
+        yield execution.execute(settings, first, last, progress=progress, source=source)
+
+
+def warm_up_note(settings: Settings, start: object, tables: SourceTables) -> str | None:
+    """What is missing when the source has no data for a whole window before `start`; None when it has."""
+    calendar, model = xnys(), settings.model
+    first = int(calendar.on_or_after(np.datetime64(str(start)[:10], "D")))
+    begins = int(calendar.on_or_after(tables.prices["date"].min().to_datetime64()))
+    if begins <= first - model.window:
+        return None
+    full, least = begins + model.window, begins + model.min_obs
+    days = calendar.sessions
+    return (
+        f"The source begins on {days[begins]}, less than a window of {model.window} sessions before {days[first]}. "
+        f"Betas need {model.min_obs} returns: the first ones come on {days[max(first, least)]}, and windows are whole "
+        f"from {days[full]} on. Earlier sessions are published with NaN."
+    )
+
+
+def touched(settings: Settings, changed_first: object, changed_last: object) -> tuple[Any, Any]:
+    """Published sessions that a change of inputs in [changed_first, changed_last] can touch: their windows hold it.
+
+    Universes of past month ends are never taken again, so nothing reaches further than a window.
+    """
+    published = published_range(settings)
+    if published is None:
+        raise RangeError(f"nothing is published in {settings.root}")
+    calendar = xnys()
+    changed = calendar.between(max(np.datetime64(str(changed_first)[:10], "D"), published[0]), changed_last)
+    if not len(changed) or changed[0] > published[1]:
+        raise RangeError(f"no published session lies in {changed_first} to {changed_last}")
+    reach = calendar.ordinal(changed[-1]) + settings.model.window - 1
+    last = min(reach, calendar.ordinal(published[1]))
+    return changed[0], calendar.sessions[last]
+
+
+@dataclass(frozen=True)
+class Restatement:
+    """What a restatement did. changes: one row per variable that changed, with cells, sessions and largest change."""
+
+    publication: Publication | None
+    first: Any
+    last: Any
+    changes: pd.DataFrame
+
+
+def restate(
+    settings: Settings,
+    start: object,
+    reason: str,
+    known_as_of: np.datetime64 | None = None,
+    progress: Progress = silent,
+    source: Source | None = None,
+) -> Restatement:
+    """Compute the published sessions from `start` on again with what is known at `known_as_of`; publish what differs.
+
+    known_as_of: UTC instant; the knowledge instant of the last published session for None. Returns are made again from
+    `start` on; the model only for the sessions whose windows hold a return, cap or class that changed.
+    """
+    if not reason.strip():
+        raise ValueError("a restatement needs a reason, for those who ask later why history changed")
+    published = published_range(settings)
+    if published is None:
+        raise RangeError(f"nothing is published in {settings.root}")
+    calendar = xnys()
+    first = max(np.datetime64(str(start)[:10], "D"), published[0])
+    if first > published[1]:
+        raise RangeError(f"{start} lies after the last published session, {published[1]}")
+    last = calendar.ordinal(published[1])
+    own = np.datetime64(calendar.knowledge_instants([last], settings.rules.vendor_delay_minutes)[0])
+    instant = own if known_as_of is None else known_as_of
+    with execution.begin(
+        settings, first, published[1], restated_as_of=instant, reason=reason, progress=progress
+    ) as run:
+        execution.stage_inputs(run, source)
+        for name in INPUT_STORES:
+            execution.stage_store(run, name)
+        changes = pd.concat([changed_cells(run, name) for name in INPUT_STORES], ignore_index=True)
+        if changes.empty:
+            run.stage.finish()
+            return Restatement(None, first, published[1], changes)
+        begins = calendar.ordinal(changes["first"].min())
+        ends = min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last)
+        model_run = replace(run, first=begins, last=ends)
+        names = [name for name in family.stores(settings) if name not in INPUT_STORES]
+        for name in names:
+            execution.stage_store(model_run, name)
+        changes = pd.concat([changes, *(changed_cells(model_run, name) for name in names)], ignore_index=True)
+        run.stage.note("restatement", {"changes": changes.astype(str).to_dict("records")})
+        days = calendar.sessions
+        return Restatement(execution.publish(run), days[begins], days[ends], changes)
+
+
+CHANGE_COLUMNS = ["store", "variable", "cells", "first", "last", "largest_change"]
+
+
+def changed_cells(run: Run, name: str) -> pd.DataFrame:
+    """How the staged rows of a store differ from the published ones: one row per variable that does."""
+    staged, live = run.open(name), run.stage.open_live(specs(run.settings)[name])
+    found = []
+    for variable in staged.spec.variables:
+        for first, last in run.blocks(staged):
+            rows = run.rows(live, first, last)
+            old = live.read(variable.name, rows)
+            new = staged.read(variable.name, rows)[:, : old.shape[1]]
+            same = (old == new) | ((old != old) & (new != new))
+            if same.all():
+                continue
+            at = np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))
+            days = run.days(first, last)
+            with np.errstate(invalid="ignore"):
+                size = np.abs(new.astype(np.float64) - old.astype(np.float64))[~same]
+            largest = float(np.nanmax(size)) if np.isfinite(size).any() else float("nan")
+            found.append((name, variable.name, int((~same).sum()), days[at[0]], days[at[-1]], largest))
+    frame = pd.DataFrame(found, columns=CHANGE_COLUMNS)
+    return frame.groupby(["store", "variable"], as_index=False, sort=False).agg(
+        {"cells": "sum", "first": "min", "last": "max", "largest_change": "max"}
+    )

@@ -1,0 +1,195 @@
+"""One run: its sessions, its staging overlay, and the inputs that its steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.calendar import Calendar, xnys
+from pipeline.engine.family import specs
+from pipeline.market_data.landing import load_facts
+from pipeline.market_data.point_in_time import Facts
+from pipeline.model import KernelParams
+from pipeline.quality.decisions import read_decisions
+from pipeline.settings import Settings
+from pipeline.store import Stage, StagedStore
+from pipeline.store.windows import History, WarmUp
+from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
+
+ROWS = 504
+"""Sessions of one time block: the rows of a chunk."""
+
+TRADED_SESSIONS = 60
+SNAPSHOT_LOOK_BACK = TRADED_SESSIONS + 25
+"""Sessions before a published one that its universe may depend on: the trading rule, and a month end up to 23 back."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(store: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over the consecutive sessions with ordinals [first, last].
+
+    scratch: directory of what the steps hand to each other beside the stores: landed facts, warm-up, the master.
+    published_first: ordinal of the first published session, the run's own `first` for a new root.
+    restated_as_of: with a declared restatement, the instant whose knowledge the sessions of the run are given.
+    attributes: root attributes of the stores beyond those that their specs declare.
+    """
+
+    settings: Settings
+    stage: Stage
+    scratch: Path
+    first: int
+    last: int
+    published_first: int
+    restated_as_of: np.datetime64 | None = None
+    progress: Progress = silent
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def calendar(self) -> Calendar:
+        return xnys()
+
+    @property
+    def sessions(self) -> int:
+        return self.last - self.first + 1
+
+    @cached_property
+    def facts(self) -> Facts:
+        return load_facts(self.scratch / "facts", self.restated_as_of)
+
+    @cached_property
+    def master(self) -> SecurityMaster:
+        return SecurityMaster.open(self.scratch / MASTER_FILE)
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame | None:
+        """What people decided about quarantined cells (`pipeline.quality.decisions`); None when nobody did."""
+        return read_decisions(self.settings.root, self.calendar, self.settings.rules, self.restated_as_of)
+
+    @cached_property
+    def etfs(self) -> FactorEtfs:
+        etfs = self.master.factor_etfs()
+        if etfs.tickers[etfs.market] != self.settings.market:
+            raise ValueError(
+                f"the factor sets use the market ETF {self.settings.market}, but the factor-ETF table names "
+                f"{etfs.tickers[etfs.market]}; change one of them"
+            )
+        return etfs
+
+    @cached_property
+    def etf_ids(self) -> NDArray[np.object_]:
+        """Permanent id of each factor ETF, "" where the source has none; the rows of the model's ETF array."""
+        return np.asarray(self.etfs.sec_ids, dtype=object)
+
+    def assignment(self, industry: NDArray, first: int, last: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Rows of the sector and subsector ETF in force for industry codes (n, T) at [first, last], -1 for none."""
+        days, rule = self.days(first, last), self.cut_over
+        return self.etfs.sector_positions(industry, days, **rule), self.etfs.subsector_positions(industry, days, **rule)
+
+    @property
+    def cut_over(self) -> dict[str, Any]:
+        """When an ETF takes over from its proxy: once it has `min_obs` sessions of its own."""
+        return {"calendar": self.calendar.sessions, "min_obs": self.settings.model.min_obs}
+
+    @cached_property
+    def kernel(self) -> KernelParams:
+        p = self.settings.model
+        return KernelParams(
+            estimator=p.estimator,
+            window=p.window,
+            min_obs=p.min_obs,
+            half_life=p.half_life,
+            huber_epsilon=p.huber_epsilon,
+            huber_scale_floor=p.huber_scale_floor,
+            ridge_alpha=p.ridge_alpha,
+        )
+
+    @property
+    def look_back(self) -> int:
+        """Sessions before a published one that its values may depend on."""
+        return max(self.settings.model.window, SNAPSHOT_LOOK_BACK)
+
+    @property
+    def warm_up_first(self) -> int:
+        return max(self.published_first - self.look_back, 0)
+
+    @property
+    def needs_warm_up(self) -> bool:
+        return self.first - self.published_first < self.look_back
+
+    @property
+    def reads_from(self) -> int:
+        """First session that this run computes from the source."""
+        return self.warm_up_first if self.needs_warm_up else self.first
+
+    def instants(self, first: int, last: int) -> NDArray[np.datetime64]:
+        """Knowledge instant of each session in [first, last]."""
+        own = self.calendar.knowledge_instants(np.arange(first, last + 1), self.settings.rules.vendor_delay_minutes)
+        return own if self.restated_as_of is None else np.maximum(own, self.restated_as_of)
+
+    def days(self, first: int, last: int) -> NDArray[np.datetime64]:
+        return self.calendar.sessions[first : last + 1]
+
+    def blocks(self, store: StagedStore) -> Iterator[tuple[int, int]]:
+        """Ordinals [a, b] of the run, cut where the store's chunks begin."""
+        start = self.calendar.ordinal(store.teo[0])
+        a = self.first
+        while a <= self.last:
+            b = min(start + ((a - start) // ROWS + 1) * ROWS - 1, self.last)
+            yield a, b
+            a = b + 1
+
+    def rows(self, store: StagedStore, first: int, last: int) -> slice:
+        """Rows of this store for the ordinals [first, last]."""
+        return store.rows_of(self.days(first, last))
+
+    def open(self, name: str) -> StagedStore:
+        """A store as this run leaves it, for reading."""
+        return self.stage.create_or_open(specs(self.settings)[name])
+
+    def create(self, name: str, flags: Mapping[str, Any] | None = None, **attributes: Any) -> StagedStore:
+        """A store of the run, for writing, with the run's attributes."""
+        return self.stage.create_or_open(specs(self.settings)[name], {**self.attributes, **attributes}, flags)
+
+    def history(self, name: str) -> History:
+        """Windows of `ds_daily` or `ds_etf`, warm-up included."""
+        path = self.scratch / f"warm_up_{name}.npz"
+        return History(self.open(name), WarmUp.load(path) if path.exists() else None, self.calendar)
+
+    def extend(self, store: StagedStore, labels: Sequence[Any] | NDArray, dim: str = "symbol") -> NDArray:
+        """Grow the sessions to the run's last one and the other axis, at its end, by what it lacks; the new axis."""
+        have, wanted = set(store.axis(dim).tolist()), np.asarray(labels)
+        new = wanted[[label not in have for label in wanted.tolist()]]
+        reached = self.first - 1
+        if len(store.teo):
+            reached = self.calendar.ordinal(store.teo[-1])
+            if reached < self.first - 1:
+                days = self.calendar.sessions
+                raise ValueError(
+                    f"{store.name} is published through {days[reached]}: run {days[reached + 1]} to "
+                    f"{days[self.first - 1]} before {days[self.first]}"
+                )
+        store.extend(**{"teo": self.calendar.sessions[reached + 1 : self.last + 1], dim: new})
+        return store.axis(dim)
+
+    def label(self, store: StagedStore) -> None:
+        """Write the tickers of the symbols as they are, and are known to be, at the store's last session."""
+        last = self.calendar.ordinal(store.teo[-1])
+        ticker, unique = self.master.labels(store.symbol, store.teo[-1], known_as_of=self.instants(last, last)[0])
+        store.set_coord("ticker", ticker)
+        store.set_coord("unique_ticker", unique)
+
+    def done(self, store: StagedStore, last: int) -> None:
+        self.progress(store.name, last - self.first + 1, self.sessions)

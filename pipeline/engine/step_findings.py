@@ -1,0 +1,63 @@
+"""What the rules found in a run, from the steps that find it to the file beside the stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from pipeline.engine.run import Run
+from pipeline.market_data.gate import refuse_undecided
+from pipeline.market_data.point_in_time import Facts
+from pipeline.quality.drift import DELIVERED_FILE, DRIFT_RULES, delivered_bars, drift, drift_findings
+from pipeline.quality.findings import FINDINGS_FILE, concat_findings
+
+
+def keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:
+    """What the rules found for one store. Steps may run side by side, so each has a file of its own until the end."""
+    path = run.scratch / f"findings_{name}.parquet"
+    concat_findings(found).to_parquet(path, index=False, compression="zstd")
+
+
+def add_findings(run: Run) -> None:
+    """Publish what the run's rules found beside the stores, in place of earlier rows about the same sessions."""
+    fresh = {name: run.scratch / f"findings_{name}.parquet" for name in ("ds_daily", "ds_etf")}
+    fresh = {name: path for name, path in fresh.items() if path.exists()}
+    if not fresh:
+        return
+    rows = [pd.read_parquet(path) for path in fresh.values()]
+    before = run.stage.published_file(FINDINGS_FILE, run.scratch / f"before_{FINDINGS_FILE}")
+    if before is not None:
+        old = pd.read_parquet(before)
+        about = [symbol for name in fresh for symbol in run.open(name).symbol]
+        if "ds_daily" in fresh:  # findings about whole sessions come with the stocks
+            about.append("")
+        again = old["detected_at"].between(run.first, run.last) & old["sec_id"].isin(about)
+        rows.append(old[~again])
+    path = run.scratch / FINDINGS_FILE
+    concat_findings(rows).to_parquet(path, index=False, compression="zstd")
+    run.stage.add_file(FINDINGS_FILE, path)
+
+
+def compare_deliveries(run: Run, facts: Facts) -> Facts:
+    """The facts with a finding for each bar that was published and that the vendor has rewritten since.
+
+    Raises BatchFault when so many were that somebody should look first. A declared restatement is the way to publish
+    what was rewritten, so it compares nothing. Stages what is delivered now, for the next run to compare with.
+    """
+    now, at = delivered_bars(facts.prices, run.last), run.scratch / f"before_{DELIVERED_FILE}"
+    if (published := run.stage.published_file(DELIVERED_FILE, at)) is not None:
+        before = pd.read_parquet(published)
+        if run.restated_as_of is None:
+            found = drift_findings(drift(before[before["session"] < run.first], facts.prices), run.first)
+            refuse_undecided(found[found["rule"] == "drift"], run.decisions)
+            facts = replace(facts, findings=concat_findings([facts.findings, found]))
+        own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
+        kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
+        now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
+        now = now[now["session"] > now["session"].max() - DRIFT_RULES.sessions]
+    path = run.scratch / DELIVERED_FILE
+    now.to_parquet(path, index=False, compression="zstd")
+    run.stage.add_file(DELIVERED_FILE, path)
+    return facts

@@ -1,0 +1,233 @@
+"""Cleaning of what a source delivered before anybody uses it: duplicate events, spin-offs that are written as odd
+splits, share counts in a wrong unit.
+
+Works on a source's tables, keyed by vendor code, and returns tables of the same form with one more column,
+`splits.kind`: `split`, or `spin_off`, which is part of the return and never changes a share count. Every decision uses
+the row itself and rows that were known no later, so that what is decided for a session does not depend on the future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import ex_sessions, xnys
+from pipeline.market_data.share_counts import leave_out_jumps
+from pipeline.sources.tables import SourceTables
+
+Row = dict[str, Any]
+
+EVENT_FINDING_COLUMNS = ["table", "vendor_code", "ex_date", "rule", "observed", "expected", "evidence", "known_from"]
+
+DUPLICATE_DAYS = 7
+"""Equal splits, or equal dividends, with ex-dates at most so far apart are one event delivered twice; exactly so far
+apart they are a weekly payer's two, if it paid a week before the first one as well."""
+
+LARGEST_SMALL_TERM = 5
+"""A split's ratio in lowest terms has one term up to this (3:2, 5:4, 7:2, 1:20) ..."""
+
+STOCK_DIVIDENDS = frozenset({Fraction(11, 10), Fraction(21, 20)})
+"""... or it is one of the customary stock dividends. Any other ratio above one is a spin-off's price factor."""
+
+LARGEST_REVERSE_IN_ODD_RATIO = 10
+LARGEST_SPIN_FACTOR_IN_ODD_RATIO = Fraction(8, 5)
+
+
+def _findings(rows: Iterable[Row]) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows), columns=EVENT_FINDING_COLUMNS)
+    dates = {"ex_date": "datetime64[s]", "known_from": "datetime64[us]"}
+    frame = frame.astype({"observed": "float64", "expected": "float64"} | dates)
+    return frame.sort_values(["table", "vendor_code", "ex_date", "rule", "evidence"], ignore_index=True)
+
+
+@dataclass(frozen=True, eq=False)
+class CleanTables(SourceTables):
+    """A source's tables, cleaned; `findings` says what was read differently or left out (EVENT_FINDING_COLUMNS)."""
+
+    findings: pd.DataFrame = field(default_factory=lambda: _findings([]))
+
+
+@dataclass(frozen=True, eq=False)
+class CleanedEvents:
+    """What cleaning gives."""
+
+    tables: CleanTables
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        return self.tables.findings
+
+
+def clean_events(tables: SourceTables) -> CleanedEvents:
+    """Duplicates removed, odd splits recognised, share counts in a wrong unit left out.
+
+    Cleaning twice is cleaning once.
+    """
+    if isinstance(tables, CleanTables):
+        return CleanedEvents(tables)
+    delivered = {entry.name: getattr(tables, entry.name) for entry in fields(tables)}
+    if "kind" in tables.splits.columns:  # what was known, of cleaned tables
+        return CleanedEvents(CleanTables(**delivered))
+    findings: list[Row] = []
+    splits = _drop_repeated(
+        tables.splits, "duplicate_split", ["vendor_code", "ratio_new", "ratio_old"], findings, _describe_split
+    )
+    splits = _recognise_spin_offs(splits, tables.spin_offs, findings)
+    dividends = _drop_repeated(
+        tables.dividends,
+        "duplicate_dividend",
+        ["vendor_code", "amount", "currency", "kind", "basis"],
+        findings,
+        _describe_dividend,
+    )
+    dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings)
+
+    def report(rule: str, row: Row, observed: float, expected: float, evidence: str) -> None:
+        findings.append(_finding(rule, row, observed, expected, evidence))
+
+    shares = leave_out_jumps(tables.shares, splits[splits["kind"] == "split"], report)
+    cleaned = {"splits": splits, "dividends": dividends, "shares": shares, "findings": _findings(findings)}
+    return CleanedEvents(CleanTables(**delivered | cleaned))
+
+
+def is_small_ratio(ratio: Fraction) -> bool:
+    """Whether companies split their shares like this: 2:1, 3:2, 1:20, 21:20; not 1253:1000."""
+    return min(ratio.numerator, ratio.denominator) <= LARGEST_SMALL_TERM or ratio in STOCK_DIVIDENDS
+
+
+def read_ratio(ratio: Fraction) -> list[tuple[Fraction, str]]:
+    """What a delivered split ratio means: its factors with their kind, in the order in which they happen.
+
+    1253:1000 is a spin-off that a vendor wrote as a split. 17:36 is a spin-off of 17:12 on the day of a 1:3 reverse
+    split. A ratio just below one (191:200) is an exchange of shares, and stays a split.
+    """
+    if is_small_ratio(ratio):
+        return [(ratio, "split")]
+    if ratio > 1:
+        return [(ratio, "spin_off")]
+    old_for_one = ceil(1 / ratio)
+    rest = ratio * old_for_one
+    if old_for_one <= LARGEST_REVERSE_IN_ODD_RATIO and rest <= LARGEST_SPIN_FACTOR_IN_ODD_RATIO:
+        return [(rest, "spin_off"), (Fraction(1, old_for_one), "split")]
+    return [(ratio, "split")]
+
+
+def _drop_repeated(
+    events: pd.DataFrame,
+    rule: str,
+    what: list[str],
+    findings: list[Row],
+    describe: Callable[[Row], tuple[float, float, str]],
+) -> pd.DataFrame:
+    """An event that comes again, the same but for an ex-date at most DUPLICATE_DAYS away, counts once.
+
+    The row that was known first stays: when the second arrives, the first is already in force. Of two known together
+    the one stays whose ex-date agrees with its record date, else the one that goes ex first. The same ex-date known at
+    another instant is a correction, which replaces by itself.
+    """
+    rows = events.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
+    ex = rows["ex_date"].to_numpy("datetime64[D]")
+    rows["off_record"] = rows["record_date"].isna() | (ex_sessions(rows["record_date"]) != xnys().on_or_after(ex))
+    follows = np.zeros(len(rows), bool)
+    follows[1:] = (np.diff(ex) <= np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
+    near = follows | np.r_[follows[1:], False]
+    run = np.cumsum(~follows)[near]
+    known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
+    week, never = pd.Timedelta(days=DUPLICATE_DAYS), pd.Timestamp.max
+    dropped: list[int] = []
+    for _, group in rows[near].groupby(run, sort=False):
+        kept: list[Row] = []
+        ordered = sorted(
+            ({**row, "index": int(i)} for i, row in zip(group.index, _records(group), strict=True)),
+            key=lambda row: (row["known_from"], row["off_record"], row["ex_date"]),
+        )
+        for row in ordered:
+            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= week), None)
+            if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
+                kept.append(row)
+                continue
+            first, second = sorted((clash["ex_date"], row["ex_date"]))
+            if second - first == week and known.get((row["vendor_code"], first - week), never) <= row["known_from"]:
+                kept.append(row)
+                continue
+            dropped.append(row["index"])
+            observed, expected, text = describe(row)
+            evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
+            findings.append(_finding(rule, row, observed, expected, evidence))
+    return rows.drop(index=dropped, columns="off_record").reset_index(drop=True)
+
+
+def _describe_split(row: Row) -> tuple[float, float, str]:
+    ratio = row["ratio_new"] / row["ratio_old"]
+    return ratio * ratio, ratio, f"split {row['ratio_new']}:{row['ratio_old']}"
+
+
+def _describe_dividend(row: Row) -> tuple[float, float, str]:
+    return 2 * row["amount"], row["amount"], f"dividend {row['amount']:g} {row['currency']}"
+
+
+def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[Row]) -> pd.DataFrame:
+    """The `kind` of each split. The factor of a spin-off that `spin_offs` states too ends where that row is known."""
+    stated = spin_offs.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
+    rows: list[Row] = []
+    for row in _records(splits):
+        ratio = Fraction(int(row["ratio_new"]), int(row["ratio_old"]))
+        for factor, kind in read_ratio(ratio):
+            read = row | {"ratio_new": factor.numerator, "ratio_old": factor.denominator, "kind": kind}
+            if kind == "split":
+                rows.append(read)
+                continue
+            evidence = f"{row['ratio_new']}:{row['ratio_old']} is no split ratio, {factor} is read as a spin-off"
+            known = stated.get((row["vendor_code"], row["ex_date"]))
+            if known is None or known > row["known_from"]:
+                rows.append(read)
+            if known is not None:
+                evidence += "; the spin-off is also delivered as such, and that row is used"
+                if known > row["known_from"]:
+                    rows.append(read | {"ratio_new": 1, "ratio_old": 1, "known_from": known})
+            findings.append(_finding("spin_off_as_split", row, float(ratio), 1.0, evidence))
+    if not rows:
+        return splits.iloc[:0].assign(kind=pd.Series(dtype="str"))
+    return pd.DataFrame(rows, columns=[*splits.columns, "kind"]).astype(dict(splits.dtypes) | {"kind": "str"})
+
+
+def _drop_spin_offs_paid_twice(
+    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[Row]
+) -> pd.DataFrame:
+    """A dividend on the day of an odd split, worth about what the split is worth, is the same spin-off once more."""
+    odd = splits.loc[splits["kind"] == "spin_off", ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"]]
+    both = dividends.reset_index().merge(odd, on=["vendor_code", "ex_date"], suffixes=("", "_split"))
+    both = both[both["known_from_split"] <= both["known_from"]].sort_values("ex_date")
+    if both.empty:
+        return dividends
+    bars = prices.loc[prices["vendor_code"].isin(set(both["vendor_code"])), ["vendor_code", "date", "close"]]
+    bars = bars[bars["close"] > 0].assign(vendor_code=lambda x: x["vendor_code"].astype("str")).sort_values("date")
+    bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print, which the event's day knows
+    both = pd.merge_asof(both, bars, left_on="ex_date", right_on="date", by="vendor_code", allow_exact_matches=False)
+    dropped: list[int] = []
+    for row in _records(both):
+        worth = (1 - row["ratio_old"] / row["ratio_new"]) * row["close"]
+        if worth * 2 / 3 <= row["amount"] <= worth * 3 / 2:
+            dropped.append(row["index"])
+            evidence = (
+                f"dividend {row['amount']:g} and {row['ratio_new']}:{row['ratio_old']} are one spin-off, counted once"
+            )
+            findings.append(_finding("spin_off_paid_twice", row, row["amount"], worth, evidence))
+    return dividends.drop(index=dropped).reset_index(drop=True)
+
+
+def _records(frame: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _finding(rule: str, row: Row, observed: float, expected: float, evidence: str) -> Row:
+    table = "dividends" if "amount" in row else "shares" if "shares" in row else "splits"
+    about = row["ex_date"] if "ex_date" in row else row["period_end"]
+    values = (table, row["vendor_code"], about, rule, observed, expected, evidence, row["known_from"])
+    return dict(zip(EVENT_FINDING_COLUMNS, values, strict=True))

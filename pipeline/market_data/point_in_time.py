@@ -1,0 +1,330 @@
+"""The source's rows under permanent ids: security, session ordinal and the first session that may use each row.
+
+`build_facts` joins every table to the security master by vendor code *and date*, turns dates into ordinals, and turns
+`known_from` into `visible`, so that time safety is one integer comparison from here on. Two rows with one key and
+different `visible` are a correction: the later one replaces the earlier from its `visible` on.
+
+What does not fit (a bar on a closed day, a row that belongs to no security) is left out and listed in `findings`;
+nothing is repaired here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.calendar import ALWAYS, FOR_EVER, NO_SESSION, Calendar
+from pipeline.market_data.cleaning import clean_events
+from pipeline.quality.bars import bars_of
+from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
+from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from pipeline.settings import DataRules
+from security_master.panels import attributes
+
+if TYPE_CHECKING:
+    from pipeline.sources.tables import SourceTables
+
+
+UNOWNED_GAP = 10
+"""Sessions without rows after which rows that belong to no security are reported again."""
+
+
+class KnowsIdentities(Protocol):
+    """What is needed of `security_master.SecurityMaster`."""
+
+    def assign(self, vendor_codes: Any, dates: Any) -> NDArray[np.object_]: ...
+
+    def roster(self) -> pd.DataFrame: ...
+
+    def listings(self) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Dated facts keyed by `sec_id`. `session`, `ex`, `first`, `last`, `visible`, `detected_at` are int32 ordinals.
+
+    prices:     sec_id (category, sorted) session open high low close volume total_return_close visible;
+                sorted by sec_id, session, visible
+    splits:     sec_id ex ratio_new ratio_old kind visible; kind `split`, or `spin_off`: in the return, never in the
+                share count
+    dividends:  sec_id ex amount currency kind basis quoted visible; quoted: currency of the security's price then
+    spin_offs:  sec_id ex child_sec_id child_ratio value visible
+    delistings: sec_id last reason cash successor_sec_id successor_ratio exchange resumes visible; `exchange`: where it
+                was listed; `resumes`: session of a new listing of the same security, or a large number
+    fx_rates:   currency session usd_rate (USD for one unit) visible
+    securities: sec_id sec_type first last (NO_SESSION: none), as known now
+    findings:   what was left out or read differently, see `pipeline.quality.findings`
+    """
+
+    prices: pd.DataFrame
+    splits: pd.DataFrame
+    dividends: pd.DataFrame
+    spin_offs: pd.DataFrame
+    delistings: pd.DataFrame
+    fx_rates: pd.DataFrame
+    securities: pd.DataFrame
+    findings: pd.DataFrame
+    restated_as_of: np.datetime64 | None = None
+
+
+def build_facts(
+    tables: SourceTables,
+    master: KnowsIdentities,
+    calendar: Calendar,
+    rules: DataRules,
+    restated_as_of: np.datetime64 | None = None,
+) -> Facts:
+    """Rows of `tables` under permanent ids.
+
+    `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
+    restatement uses; later rows keep their own `visible`.
+    """
+    cleaned = clean_events(tables)
+    tables = cleaned.tables
+    clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
+    findings: list[pd.DataFrame] = []
+
+    def identify(name: str, date_column: str) -> pd.DataFrame:
+        """Rows of one table that belong to a security, with sec_id and visible."""
+        frame: pd.DataFrame = getattr(tables, name)
+        sec_ids = master.assign(frame["vendor_code"].to_numpy(), frame[date_column].to_numpy("datetime64[D]"))
+        owned = np.asarray(sec_ids != "", bool)
+        visible = clock.visible(frame)
+        if not owned.all():
+            findings.append(_unowned(frame[~owned], name, date_column, calendar, visible[~owned]))
+        frame = frame[owned].copy()
+        frame["visible"] = visible[owned]
+        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
+        return frame
+
+    def event_session(frame: pd.DataFrame, name: str, date_column: str, to: str) -> pd.DataFrame:
+        """The ex-date as an ordinal; a closed day rolls forward and is flagged, one before the calendar is dropped."""
+        dates = frame[date_column].to_numpy("datetime64[D]")
+        inside = (dates >= calendar.sessions[0]) & (dates <= calendar.sessions[-1])
+        frame, dates = frame[inside].copy(), dates[inside]
+        frame[to] = calendar.on_or_after(dates)
+        closed = ~calendar.is_session(dates)
+        if closed.any():
+            moved = frame[closed]
+            findings.append(
+                findings_frame(
+                    sec_id=moved["sec_id"],
+                    session=moved[to],
+                    rule="event_on_closed_day",
+                    observed=np.nan,
+                    expected=np.nan,
+                    evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
+                    detected_at=np.maximum(moved[to], moved["visible"]),
+                )
+            )
+        return frame
+
+    prices = identify("prices", "date")
+    prices, left_out = _sessions_of_bars(prices, calendar)
+    findings += left_out
+    splits = event_session(identify("splits", "ex_date"), "splits", "ex_date", "ex")
+    dividends = event_session(identify("dividends", "ex_date"), "dividends", "ex_date", "ex")
+    spin_offs = event_session(identify("spin_offs", "ex_date"), "spin_offs", "ex_date", "ex")
+    dividends["quoted"] = clock.attributes(master, dividends, "ex")["currency"].to_numpy()
+    spin_offs["child_sec_id"] = _other_party(master, spin_offs, "child_code", "ex_date")
+    delistings = identify("delistings", "last_session")
+    delistings["last"] = calendar.on_or_before(delistings["last_session"].to_numpy("datetime64[D]"))
+    delistings["exchange"] = clock.attributes(master, delistings, "last")["exchange"].to_numpy()
+    delistings["successor_sec_id"] = _other_party(master, delistings, "successor_code", "last_session")
+    fx_rates = tables.fx_rates
+    fx_rates = fx_rates[calendar.is_session(fx_rates["date"].to_numpy("datetime64[D]"))].copy()
+    fx_rates["session"] = calendar.on_or_after(fx_rates["date"].to_numpy("datetime64[D]"))
+    fx_rates["visible"] = clock.visible(fx_rates)
+
+    findings.append(_identified_findings(cleaned.findings, master, clock))
+    bars = _sorted_bars(prices)
+    delistings = _latest_of_each_key(
+        delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio", "exchange"]
+    )
+    delistings.insert(len(delistings.columns) - 1, "resumes", resumptions(delistings, bars, rules.max_gap))
+    facts = Facts(
+        prices=bars,
+        splits=_latest_of_each_key(splits, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
+        dividends=_latest_of_each_key(
+            dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis", "quoted"], many=True
+        ),
+        spin_offs=_latest_of_each_key(spin_offs, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"]),
+        delistings=delistings,
+        fx_rates=_latest_of_each_key(fx_rates, ["currency", "session"], ["usd_rate"]),
+        securities=_securities(master, calendar),
+        findings=no_findings(),
+        restated_as_of=restated_as_of,
+    )
+    shares = identify("shares", "period_end")
+    findings.append(missing_share_counts(facts.prices, facts.securities, shares))
+    findings += off_record_findings(facts.prices, splits, dividends)
+    findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs)
+    return replace(facts, findings=concat_findings(findings))
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Turns instants of knowledge into the ordinal of the first session that may use them."""
+
+    calendar: Calendar
+    delay_minutes: int
+    restated_as_of: np.datetime64 | None
+
+    def visible(self, frame: pd.DataFrame) -> NDArray[np.int32]:
+        known_from = frame["known_from"].to_numpy("datetime64[us]")
+        visible = self.calendar.visible_from(known_from, self.delay_minutes)
+        if self.restated_as_of is not None:
+            visible[known_from <= self.restated_as_of] = ALWAYS
+        return visible
+
+    def attributes(self, master: KnowsIdentities, events: pd.DataFrame, session: str) -> pd.DataFrame:
+        """Attributes of the security of each event at its session, as known when the event is first used."""
+        of_event, end = events[session].to_numpy(), len(self.calendar.sessions) - 1
+        used = np.minimum(np.maximum(of_event, events["visible"].to_numpy()), end)
+        instants = self.calendar.knowledge_instants(used, self.delay_minutes)
+        if self.restated_as_of is not None:
+            instants = np.maximum(instants, self.restated_as_of)
+        days = self.calendar.sessions[np.minimum(of_event, end)]
+        return attributes(master.listings(), events["sec_id"], days, instants)
+
+
+def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    """Bars with their ordinal; those on a closed day, or known before their session closed, are left out."""
+    dates = prices["date"].to_numpy("datetime64[D]")
+    prices["session"] = calendar.on_or_after(dates)
+    closed_day = ~calendar.is_session(dates)
+    session = np.minimum(prices["session"].to_numpy(), len(calendar.closes) - 1)
+    early = ~closed_day & (prices["known_from"].to_numpy("datetime64[us]") < calendar.closes[session])
+    left_out = []
+    for rule, bad, says in (
+        ("bar_on_closed_day", closed_day, "bar dated {}, on which the exchange was closed"),
+        ("bar_before_close", early, "bar of {} was known before that session closed"),
+    ):
+        if bad.any():
+            rows = prices[bad]
+            left_out.append(
+                findings_frame(
+                    sec_id=rows["sec_id"].astype("str"),
+                    session=rows["session"],
+                    rule=rule,
+                    observed=rows["close"],
+                    expected=np.nan,
+                    evidence=[says.format(day) for day in dates[bad]],
+                    detected_at=np.maximum(rows["session"], rows["visible"]),
+                )
+            )
+    return prices[~(closed_day | early)] if left_out else prices, left_out
+
+
+def _unowned(
+    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32]
+) -> pd.DataFrame:
+    """One finding for each run of rows of a vendor code that belong to no security on their date."""
+    dates = frame[date_column].to_numpy("datetime64[D]")
+    seen = np.maximum(calendar.on_or_after(dates), visible)
+    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
+    rows = rows.sort_values(["code", "seen", "date"], ignore_index=True)
+    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= UNOWNED_GAP)
+    rows = rows[~same_run]  # the first row of a run: what follows is not known yet
+    return findings_frame(
+        sec_id="",
+        session=calendar.on_or_after(rows["date"].to_numpy("datetime64[D]")),
+        rule="no_security",
+        observed=np.nan,
+        expected=np.nan,
+        evidence=[
+            f"{name}: rows of {row.code} from {row.date:%Y-%m-%d} on belong to no security" for row in rows.itertuples()
+        ],
+        detected_at=rows["seen"].to_numpy(),
+        index=range(len(rows)),
+    )
+
+
+def _other_party(master: KnowsIdentities, frame: pd.DataFrame, code: str, date_column: str) -> NDArray[np.object_]:
+    """Security that a second vendor code of the row means on the row's date; "" where there is none."""
+    return np.asarray(
+        master.assign(frame[code].to_numpy(object), frame[date_column].to_numpy("datetime64[D]")), dtype=object
+    )
+
+
+def _identified_findings(rows: pd.DataFrame, master: KnowsIdentities, clock: _Clock) -> pd.DataFrame:
+    """Findings of the event cleaning, which are keyed by vendor code and date, under permanent ids."""
+    if rows.empty:
+        return no_findings()
+    dates = rows["ex_date"].to_numpy("datetime64[D]")
+    session = clock.calendar.on_or_after(dates)
+    return findings_frame(
+        sec_id=np.asarray(master.assign(rows["vendor_code"].to_numpy(object), dates), dtype=object),
+        session=session,
+        rule=rows["rule"].to_numpy(),
+        observed=rows["observed"].to_numpy(),
+        expected=rows["expected"].to_numpy(),
+        evidence=rows["evidence"].to_numpy(),
+        detected_at=np.maximum(session, clock.visible(rows)),
+        index=range(len(rows)),
+    )
+
+
+def _latest_of_each_key(frame: pd.DataFrame, key: list[str], values: list[str], many: bool = False) -> pd.DataFrame:
+    """Sorted by key and `visible`; of rows that become visible together, the one that was known last.
+
+    `many`: a key may hold several rows at once (two dividends of one kind on one day); then all rows of the last
+    instant stay. The order of the input rows has no influence: ties are broken by the values.
+    """
+    frame = frame.sort_values([*key, "visible", "known_from", *values], kind="stable", ignore_index=True)
+    moment = frame.groupby([*key, "visible"], sort=False, observed=True)
+    if many:
+        kept = frame["known_from"].to_numpy() == moment["known_from"].transform("max").to_numpy()
+    else:
+        kept = ~frame.duplicated([*key, "visible"], keep="last").to_numpy()
+    return frame.loc[kept, [*key, *values, "visible"]].reset_index(drop=True)
+
+
+def _sorted_bars(prices: pd.DataFrame) -> pd.DataFrame:
+    """`_latest_of_each_key` for millions of bars: one integer sort, and the slow way only for bars that meet."""
+    values = ["open", "high", "low", "close", "volume", "total_return_close"]
+    security = prices["sec_id"].cat.codes.to_numpy(np.int64)
+    moment = (security << 40) | (prices["session"].to_numpy(np.int64) << 20) | prices["visible"].to_numpy(np.int64)
+    order = np.argsort(moment, kind="stable")
+    moment = moment[order]
+    prices = prices.iloc[order] if (order[1:] < order[:-1]).any() else prices
+    meets = np.zeros(len(prices), bool)
+    same = moment[1:] == moment[:-1]
+    meets[1:] |= same
+    meets[:-1] |= same
+    if meets.any():
+        settled = _latest_of_each_key(prices[meets], ["sec_id", "session"], values)
+        keep = ~meets
+        keep[np.flatnonzero(meets)[np.r_[True, np.diff(moment[meets]) != 0]]] = True
+        slots = meets[keep]
+        prices = prices[keep].copy()
+        for column in values:
+            prices.loc[slots, column] = settled[column].to_numpy()
+    return prices[["sec_id", "session", *values, "visible"]].reset_index(drop=True)
+
+
+def _securities(master: KnowsIdentities, calendar: Calendar) -> pd.DataFrame:
+    roster = master.roster()
+    last = roster["last_session"].to_numpy("datetime64[D]")
+    frame = roster[["sec_id", "sec_type"]].copy()
+    frame["first"] = calendar.on_or_after(roster["first_session"].to_numpy("datetime64[D]"))
+    frame["last"] = np.where(np.isnat(last), NO_SESSION, calendar.on_or_before(last)).astype(np.int32)
+    return frame
+
+
+def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) -> NDArray[np.int32]:
+    """For each row of `delistings` the first session of a new listing: a bar with volume after a silence of more than
+    `max_gap` sessions since the last one; FOR_EVER where there is none. Shorter than that, bars are a stale tail."""
+    resumes = np.full(len(delistings), FOR_EVER)
+    for k, row in enumerate(delistings.to_dict("records")):
+        bars = bars_of(prices, row["sec_id"])
+        bars = bars[(bars["session"] > row["last"]) & (bars["visible"] <= bars["session"])]
+        silence = np.diff(bars["session"].to_numpy(), prepend=row["last"])
+        found = np.flatnonzero((silence > max_gap) & ~(bars["volume"].to_numpy() <= 0))
+        if len(found):
+            resumes[k] = bars["session"].iloc[found[0]]
+    return resumes

@@ -1,0 +1,83 @@
+"""Rules about single bars; the panel leaves out what they quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BarRules:
+    """Bounds of the bar rules.
+
+    sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
+                    `sentinel_sessions` before was above `sentinel_if_below`
+    ohlc_tolerance: relative
+    stale_sessions: the repetition of a close without volume from which on it is no price
+    """
+
+    sentinel: float = 1e6
+    sentinel_if_below: float = 5e5
+    sentinel_sessions: int = 60
+    ohlc_tolerance: float = 1e-6
+    stale_sessions: int = 5
+
+
+BAR_RULES = BarRules()
+
+
+def rejected_closes(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+    """Bars whose close is a number that cannot be a price. Bars of one security stand together, by session."""
+    close = bars["close"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        impossible = ~np.isnan(close) & ~((close > 0) & np.isfinite(close))
+        sentinel = close >= rules.sentinel
+    if sentinel.any():  # a stock that really trades there has traded near there
+        owner, session = bars["sec_id"].cat.codes.to_numpy(), bars["session"].to_numpy()
+        for k in np.flatnonzero(sentinel & ~impossible):
+            near = (owner == owner[k]) & (session < session[k]) & (session >= session[k] - rules.sentinel_sessions)
+            impossible[k] = not (close[near & (close < rules.sentinel)] >= rules.sentinel_if_below).any()
+    return impossible
+
+
+def inconsistent_bars(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+    """Bars that break `low <= open, close <= high`; a missing field breaks nothing."""
+    slack = 1 + rules.ohlc_tolerance
+    opened, high, low, close = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
+    with np.errstate(invalid="ignore"):
+        return (
+            (low > high * slack)
+            | (low > opened * slack)
+            | (low > close * slack)
+            | (opened > high * slack)
+            | (close > high * slack)
+        )
+
+
+def closes_outside_range(bars: pd.DataFrame, factor: float) -> NDArray[np.bool_]:
+    """Closes more than `factor` outside the [low, high] of their own bar."""
+    high, low, close = (bars[name].to_numpy() for name in ("high", "low", "close"))
+    with np.errstate(invalid="ignore"):
+        return (close > factor * high) | (close * factor < low)
+
+
+def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
+    volume = bars["volume"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        return ~np.isnan(volume) & ~((volume >= 0) & np.isfinite(volume))
+
+
+def stale_closes(
+    close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules = BAR_RULES
+) -> NDArray[np.bool_]:
+    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, sessions without gaps."""
+    repeats = np.zeros(close.shape, bool)
+    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & (volume[:, 1:] == 0)
+    stale = repeats.copy()
+    for back in range(1, rules.stale_sessions):
+        stale[:, back:] &= repeats[:, :-back]
+        stale[:, :back] = False
+    return stale

@@ -1,0 +1,40 @@
+"""Look-ups in delivered bars: the bars of a security, its close at a session, its last close before an event."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.float64]:
+    """Last close before each event's ex-date, as first printed; NaN for none. (n,)"""
+    codes = prices["sec_id"].cat.codes.to_numpy(np.int64)
+    printed = np.flatnonzero((prices["visible"] <= prices["session"]) & (prices["close"] > 0))
+    key = (codes[printed] << 20) | prices["session"].to_numpy(np.int64)[printed]
+    owner = prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])).astype(np.int64)
+    wanted = (owner << 20) | events["ex"].to_numpy(np.int64)
+    at = np.searchsorted(key, wanted) - 1
+    found = (at >= 0) & (owner >= 0)
+    found[found] = key[at[found]] >> 20 == owner[found]
+    close = np.full(len(events), np.nan)
+    close[found] = prices["close"].to_numpy()[printed[at[found]]]
+    return close
+
+
+def bars_of(prices: pd.DataFrame, sec_id: str) -> pd.DataFrame:
+    """The bars of one security, sorted by session and `visible` (`prices` of `Facts`)."""
+    codes = prices["sec_id"].cat.codes.to_numpy()
+    code = prices["sec_id"].cat.categories.get_indexer(pd.Index([sec_id])).astype(codes.dtype)[0]
+    if code < 0:
+        return prices.iloc[:0]
+    return prices.iloc[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
+
+
+def close_of(prices: pd.DataFrame, sec_id: str, session: int, known_at: int, max_age: int = 0) -> float:
+    """Raw close of a security as known at an ordinal: of `session`, or up to `max_age` sessions earlier; else NaN."""
+    bars = bars_of(prices, sec_id)
+    age = session - bars["session"].to_numpy()
+    close = bars["close"].to_numpy()
+    fit = (age >= 0) & (age <= max_age) & (bars["visible"].to_numpy() <= known_at) & (close > 0) & np.isfinite(close)
+    return float(close[fit][-1]) if fit.any() else np.nan

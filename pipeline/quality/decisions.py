@@ -1,0 +1,107 @@
+"""What people decided about quarantined cells: an append-only file of dated facts beside the stores.
+
+    {"sec_id": "S...", "session": "2024-04-02", "decision": "release", "known_from": "2024-04-03T13:05:00",
+     "by": "anna", "reason": "spin-off, confirmed by the company"}
+
+`release` says that the value is right: it is published, with a flag. `confirm` says that it is wrong: the close is no
+price. With `sec_id` `*` the decision is about the whole delivery of that session. The last decision about a cell holds.
+A decision is in force from `known_from` on: it changes what is already published only through a declared restatement.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import ALWAYS, Calendar
+from pipeline.settings import DataRules
+from pipeline.store.filesystem import open_objects
+
+DECISIONS_FILE = "quality_decisions.jsonl"
+COLUMNS = ["sec_id", "session", "decision", "visible"]
+
+WHOLE_SESSION = "*"
+"""`sec_id` of a decision about a whole session's delivery."""
+
+Verdict = Literal["release", "confirm"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One line of the file. session: a date; known_from: UTC instant."""
+
+    sec_id: str
+    session: str
+    decision: Verdict
+    known_from: str
+    by: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.decision not in ("release", "confirm"):
+            raise ValueError(f"a decision is release or confirm, found {self.decision!r}")
+        for name in ("sec_id", "by", "reason"):
+            if not str(getattr(self, name)).strip():
+                raise ValueError(f"a decision needs {name}: who, about what, and why")
+
+
+def append_decision(root: str, decision: Decision) -> None:
+    """Add one line at the end of the root's file; nothing that stands there changes."""
+    line = json.dumps(asdict(decision), ensure_ascii=False, sort_keys=True) + "\n"
+    open_objects(root).update(DECISIONS_FILE, lambda before: (before or b"") + line.encode())
+
+
+def recorded_decisions(root: str) -> list[Decision]:
+    """All decisions of a root, in the order in which they were made."""
+    content = open_objects(root).read(DECISIONS_FILE)
+    return [] if content is None else parse_decisions(content.decode(), f"{root}/{DECISIONS_FILE}")
+
+
+def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[Decision]:
+    """The lines of a file. Raises ValueError that names the line."""
+    decisions = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            decisions.append(Decision(**json.loads(line)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{where}, line {number}: {error}; correct the line, or append the right decision"
+            ) from error
+    return decisions
+
+
+def read_decisions(
+    root: str, calendar: Calendar, rules: DataRules, restated_as_of: np.datetime64 | None = None
+) -> pd.DataFrame | None:
+    """A root's decisions as `daily_panel` takes them; None when there are none.
+
+    With a declared restatement, decisions known by its instant hold from the start.
+    """
+    decisions = recorded_decisions(root)
+    return decisions_frame(decisions, calendar, rules, restated_as_of) if decisions else None
+
+
+def decisions_frame(
+    decisions: list[Decision], calendar: Calendar, rules: DataRules, restated_as_of: np.datetime64 | None = None
+) -> pd.DataFrame:
+    """`sec_id session decision visible`, in the order in which they became known."""
+    known = np.array([one.known_from for one in decisions], "datetime64[us]")
+    visible = calendar.visible_from(known, rules.vendor_delay_minutes)
+    if restated_as_of is not None:
+        visible[known <= restated_as_of] = ALWAYS
+    frame = pd.DataFrame(
+        {
+            "sec_id": [one.sec_id for one in decisions],
+            "session": np.array([calendar.ordinal(one.session) for one in decisions], np.int32),
+            "decision": [one.decision for one in decisions],
+            "visible": visible.astype(np.int32),
+        },
+        columns=COLUMNS,
+    )
+    return frame.iloc[np.argsort(known, kind="stable")].reset_index(drop=True)

@@ -1,0 +1,101 @@
+"""Bars that the vendor rewrote after they were published.
+
+Beside the stores lies what the vendor delivered for the last sessions (`DELIVERED_FILE`, first prints). The next run
+compares: each bar that now reads differently is a finding, and when too many do, nothing is published before somebody
+has looked. A row with a later `known_from` is a declared correction, which stands beside the first print, and no drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+
+DELIVERED_FILE = "delivered_bars.parquet"
+_KEY, _VALUES = ["sec_id", "session"], ["close", "volume"]
+
+
+@dataclass(frozen=True)
+class DriftRules:
+    """sessions: how far back deliveries are compared; share: of the bars, from which on nothing is published."""
+
+    sessions: int = 30
+    share: float = 0.001
+
+
+DRIFT_RULES = DriftRules()
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """What a vendor rewrote: `changed` (sec_id, session, close and volume before and after), of `compared` bars."""
+
+    changed: pd.DataFrame
+    compared: int
+
+    @property
+    def share(self) -> float:
+        return len(self.changed) / max(self.compared, 1)
+
+
+def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules = DRIFT_RULES) -> pd.DataFrame:
+    """First prints of the sessions up to `last`, as known then: sec_id, session, close, volume.
+
+    prices: those of `Facts`. Back-adjusted closes are left out: they are rewritten by definition.
+    """
+    session = prices["session"]
+    rows = prices[(session > last - rules.sessions) & (session <= last) & (prices["visible"] <= last)]
+    rows = rows[_KEY + _VALUES].assign(sec_id=rows["sec_id"].astype("str"))
+    return rows.drop_duplicates(_KEY, keep="first").sort_values(_KEY, ignore_index=True)
+
+
+def drift(before: pd.DataFrame, prices: pd.DataFrame) -> Drift:
+    """Bars of an earlier delivery (`delivered_bars`) that no row of `prices` says any more."""
+    if before.empty:
+        return Drift(before.iloc[:0], 0)
+    now = prices.loc[prices["session"].between(before["session"].min(), before["session"].max()), _KEY + _VALUES]
+    now = now.assign(sec_id=now["sec_id"].astype("str"))
+    both = before.merge(now, how="left", on=_KEY, suffixes=("_before", "_after"))
+    same = pd.Series(True, index=both.index)
+    for name in _VALUES:
+        was, is_now = both[f"{name}_before"], both[f"{name}_after"]
+        same &= (was == is_now) | (was.isna() & is_now.isna())
+    said = same.groupby([both[name] for name in _KEY]).transform("any")
+    changed = both[~said].drop_duplicates(_KEY, keep="first", ignore_index=True)
+    return Drift(changed, len(before))
+
+
+def drift_findings(found: Drift, at: int, rules: DriftRules = DRIFT_RULES) -> pd.DataFrame:
+    """One finding for each rewritten bar, and one that stops the session `at` when there are too many."""
+    rows = found.changed
+    if rows.empty:
+        return no_findings()
+    bars = findings_frame(
+        sec_id=rows["sec_id"].to_numpy(),
+        session=rows["session"].to_numpy(),
+        rule="rewritten_bar",
+        observed=rows["close_after"].to_numpy(),
+        expected=rows["close_before"].to_numpy(),
+        evidence=[
+            f"close {row.close_before:g}, volume {row.volume_before:g} when it was published; "
+            f"now {row.close_after:g}, {row.volume_after:g}"
+            for row in rows.itertuples()
+        ],
+        detected_at=at,
+        index=range(len(rows)),
+    )
+    if found.share <= rules.share:
+        return bars
+    whole = findings_frame(
+        sec_id="",
+        session=at,
+        rule="drift",
+        observed=found.share,
+        expected=rules.share,
+        evidence=f"{len(rows)} of {found.compared} bars of the last {rules.sessions} sessions were rewritten",
+        detected_at=at,
+        index=[0],
+    )
+    return concat_findings([bars, whole])

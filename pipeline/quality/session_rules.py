@@ -1,0 +1,231 @@
+"""Rules about whole sessions and deliveries.
+
+A rule looks at rows up to the session in which it reports and no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+
+
+@dataclass(frozen=True)
+class PanelRules:
+    """Bounds for one session over all securities; sessions with fewer than `names` securities are not judged.
+
+    coverage:        smallest share of the names with a price the session before that must have one
+    stale:           largest share of names whose close and volume both repeat the session before
+    broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
+    shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
+    zero_returns:    largest share of returns that are exactly zero
+    median_move:     largest median of |return|
+    splits, dividends: largest share of names with one on one ex-date
+    market_correlation, month_sessions: smallest correlation of the market ETF with the cap-weighted stocks in a month
+                     of at least so many sessions
+    """
+
+    names: int = 20
+    coverage: float = 0.7
+    stale: float = 0.5
+    broken_factor: float = 8.0
+    broken_share: float = 0.05
+    shifted_bars: int = 3
+    shifted_sessions: int = 25
+    zero_returns: float = 0.3
+    median_move: float = 0.06
+    splits: float = 0.03
+    dividends: float = 0.15
+    market_correlation: float = 0.9
+    month_sessions: int = 15
+
+
+SESSIONS_AT_ONCE = 504
+"""Sessions whose bars are laid out side by side at a time, which bounds the memory."""
+
+
+PANEL_RULES = PanelRules()
+
+
+class BatchFault(RuntimeError):
+    """A delivery is wrong as a whole; nothing of it may be computed. `findings` are the rows that say why."""
+
+    def __init__(self, findings: pd.DataFrame) -> None:
+        self.findings = findings
+        shown = "\n".join(f"  {row['rule']}: {row['evidence']}" for row in findings.to_dict("records")[:20])
+        super().__init__(
+            f"{len(findings)} faults of whole deliveries; nothing was computed.\n{shown}\n"
+            "Have the vendor deliver again. Or accept it as it is: erm3 quality release '*' SESSION (a code: SEC_ID\n"
+            "SESSION). Or withhold the session: erm3 quality confirm '*' SESSION"
+        )
+
+
+def batch_findings(
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES
+) -> pd.DataFrame:
+    """Faults of whole sessions in [first, last]; each looks at its session and the one before, as first printed.
+
+    events: frame with `sec_id` and `ex` whose securities are left out of the comparison of closes on that session.
+    """
+    blocks = [
+        _faults_of_sessions(prices, events, begin, min(begin + SESSIONS_AT_ONCE - 1, last), rules)
+        for begin in range(first, last + 1, SESSIONS_AT_ONCE)
+    ]
+    return concat_findings(blocks)
+
+
+def _faults_of_sessions(
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules
+) -> pd.DataFrame:
+    session = prices["session"].to_numpy()
+    at = np.flatnonzero((session >= first - 1) & (session <= last) & (prices["visible"].to_numpy() <= session))
+    names = prices["sec_id"].cat.categories
+    row, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - (first - 1)
+    shape = len(names), last - first + 2
+    close, vendor, volume = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
+        array[row, column] = prices[name].to_numpy()[at]
+    eventful = np.zeros(shape, bool)
+    near = events[events["ex"].between(first - 1, last)]
+    position = names.get_indexer(pd.Index(near["sec_id"]))
+    eventful[position[position >= 0], near["ex"].to_numpy(np.int64)[position >= 0] - (first - 1)] = True
+
+    level = np.where(np.isfinite(close), close, vendor)
+    priced = np.isfinite(level)
+    before, now = priced[:, :-1], priced[:, 1:]
+    both = before & now
+    found = []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covered = both.sum(0) / before.sum(0)
+        repeated = both & (level[:, 1:] == level[:, :-1]) & (volume[:, 1:] == volume[:, :-1]) & (volume[:, 1:] > 0)
+        stale = repeated.sum(0) / both.sum(0)
+        step = np.abs(np.log(close[:, 1:] / close[:, :-1]))
+        broken = ((step > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
+    enough = before.sum(0) >= rules.names
+    for rule, value, bound, bad, says in (
+        (
+            "coverage",
+            covered,
+            rules.coverage,
+            covered < rules.coverage,
+            "of the names priced the session before have one",
+        ),
+        ("stale_session", stale, rules.stale, stale > rules.stale, "of the names repeat close and volume"),
+        (
+            "broken_session",
+            broken,
+            rules.broken_share,
+            broken > rules.broken_share,
+            "of the closes break without event",
+        ),
+    ):
+        sessions = np.flatnonzero(enough & bad) + first
+        found.append(
+            findings_frame(
+                sec_id="",
+                session=sessions,
+                rule=rule,
+                observed=value[sessions - first],
+                expected=bound,
+                evidence=[f"session {s}: {value[s - first]:.1%} {says}" for s in sessions],
+                detected_at=sessions,
+                index=range(len(sessions)),
+            )
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES) -> pd.DataFrame:
+    """Securities whose bars lie on closed days again and again: their dates are shifted.
+
+    findings: those of `Facts`; the `bar_on_closed_day` among them count, at the session that could see them.
+    """
+    closed = findings[findings["rule"] == "bar_on_closed_day"].sort_values(["sec_id", "detected_at"])
+    owner, seen = closed["sec_id"].to_numpy(object), closed["detected_at"].to_numpy()
+    back = rules.shifted_bars - 1
+    third = np.arange(back, len(closed))
+    dense = (owner[third] == owner[third - back]) & (seen[third] - seen[third - back] <= rules.shifted_sessions)
+    third = third[dense & (seen[third] >= first) & (seen[third] <= last)]
+    rows = closed.iloc[third].drop_duplicates("sec_id")
+    return findings_frame(
+        sec_id=rows["sec_id"].to_numpy(object),
+        session=rows["session"].to_numpy(),
+        rule="shifted_code",
+        observed=float(rules.shifted_bars),
+        expected=0.0,
+        evidence=[
+            f"{rules.shifted_bars} bars of {sec_id} on closed days within {rules.shifted_sessions} sessions"
+            for sec_id in rows["sec_id"]
+        ],
+        detected_at=rows["detected_at"].to_numpy(),
+        index=range(len(rows)),
+    )
+
+
+def panel_findings(
+    ret: NDArray[np.float64], events: Mapping[str, NDArray[np.integer]], first: int, rules: PanelRules = PANEL_RULES
+) -> pd.DataFrame:
+    """Flags of sessions that look odd over all securities of a panel.
+
+    ret: (n, T) returns; events: by kind ("split", "dividend") (T,) how many securities have one; first: ordinal of
+    column 0.
+    """
+    finite = np.isfinite(ret)
+    n = finite.sum(0)
+    priced = np.flatnonzero(n >= rules.names)
+    if not len(priced):
+        return no_findings()
+    sizes = np.abs(ret[:, priced])
+    checks = [
+        ("zero_returns", (ret[:, priced] == 0).sum(0) / n[priced], rules.zero_returns, "of the returns are zero"),
+        ("median_move", np.nanmedian(sizes, axis=0), rules.median_move, "is the median size of a return"),
+    ]
+    for kind, count in events.items():
+        bound = rules.splits if kind == "split" else rules.dividends
+        checks.append(("event_count", count[priced] / n[priced], bound, f"of the names have a {kind}"))
+    found = []
+    for rule, value, bound, says in checks:
+        bad = np.flatnonzero(value > bound)
+        found.append(
+            findings_frame(
+                sec_id="",
+                session=priced[bad] + first,
+                rule=rule,
+                observed=value[bad],
+                expected=bound,
+                evidence=[f"{value[k]:.2%} {says}" for k in bad],
+                detected_at=priced[bad] + first,
+                index=range(len(bad)),
+            )
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def market_correlation(
+    ret: NDArray[np.float64],
+    cap: NDArray[np.float64],
+    market: NDArray[np.float64],
+    months: NDArray[np.datetime64],
+    rules: PanelRules = PANEL_RULES,
+) -> pd.DataFrame:
+    """Months in which the cap-weighted stocks do not move with the market ETF: month, sessions, correlation.
+
+    ret, cap: (T, n) returns and the market caps of the session before; market: (T,); months: (T,) datetime64[M].
+    """
+    weight = np.where(np.isfinite(ret) & np.isfinite(cap), cap, 0.0)
+    total = weight.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        stocks = (weight * np.nan_to_num(ret)).sum(1) / total
+    rows = []
+    for month in np.unique(months):
+        use = (months == month) & (total > 0) & np.isfinite(market) & ((weight > 0).sum(1) >= rules.names)
+        if use.sum() >= rules.month_sessions:
+            correlation = float(np.corrcoef(stocks[use], market[use])[0, 1])
+            if not correlation >= rules.market_correlation:
+                rows.append((month, int(use.sum()), correlation))
+    return pd.DataFrame(rows, columns=["month", "sessions", "correlation"])

@@ -1,0 +1,81 @@
+"""From a source's tables to a panel, in memory and without a root: for checks of the data and of the rules."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import xnys
+from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.gate import delivery_faults
+from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.quality.decisions import WHOLE_SESSION, Decision, decisions_frame
+from pipeline.returns.panel import DailyPanel, daily_panel
+from pipeline.settings import DataRules
+from pipeline.sources.tables import SourceTables
+from security_master import MASTER_FILE, SecurityMaster, build_master
+from security_master.universe import STOCK_TYPES
+
+NOT_FOR_THE_MASTER = ("prices", "dividends", "fx_rates")
+
+
+@dataclass(frozen=True, eq=False)
+class DryRun:
+    """panel: every session of the source; faults of whole deliveries are in `faults` and did not stop it.
+
+    sec_ids_of: the securities that a vendor code means at one time or another; ticker_of: by permanent id.
+    """
+
+    tables: SourceTables
+    facts: Facts
+    panel: DailyPanel
+    faults: pd.DataFrame
+    sec_ids_of: dict[str, set[str]]
+    ticker_of: dict[str, str]
+
+
+def dry_run(
+    tables: SourceTables,
+    rules: DataRules,
+    types: Sequence[str] = STOCK_TYPES,
+    restated_as_of: np.datetime64 | None = None,
+    decisions: Sequence[Decision] = (),
+) -> DryRun:
+    """Cleaning, a fresh security master, facts, and the panel of all securities of `types`.
+
+    restated_as_of: as in `build_facts`; the same roster and sessions come out with any instant.
+    """
+    cleaned = clean_events(tables).tables
+    frames = {name: frame for name, frame in cleaned.frames.items() if name not in NOT_FOR_THE_MASTER}
+    frames["splits"] = cleaned.splits[cleaned.splits["kind"] == "split"]
+    first_dates = cleaned.prices.groupby("vendor_code", observed=True)["date"].min()
+    first_bars = {str(code): date for code, date in first_dates.items()}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / MASTER_FILE
+        build_master(path, frames, batch_id="dry run", first_bars=first_bars)
+        with SecurityMaster.open(path) as master:
+            facts = build_facts(cleaned, master, xnys(), rules, restated_as_of)
+            owners = _owners(cleaned, master)
+            listed = facts.securities.loc[facts.securities["sec_type"].isin(types), "sec_id"].to_numpy(object)
+            first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
+            tickers, _ = master.labels(listed, xnys().sessions[last])
+    faults = delivery_faults(facts, first, last)
+    released = pd.DataFrame({"sec_id": faults["sec_id"].replace("", WHOLE_SESSION), "session": faults["session"]})
+    released = released.assign(decision="release", visible=0)
+    decided = pd.concat([released, decisions_frame(list(decisions), xnys(), rules, restated_as_of)], ignore_index=True)
+    panel = daily_panel(facts, listed, first, last, rules, decided)
+    return DryRun(tables, facts, panel, faults, owners, dict(zip(listed, tickers, strict=True)))
+
+
+def _owners(tables: SourceTables, master: SecurityMaster) -> dict[str, set[str]]:
+    owners: dict[str, set[str]] = {}
+    listed = tables.securities[["vendor_code", "first_session"]]
+    first = listed["first_session"].fillna(tables.prices["date"].min())
+    for code, sec_id in zip(listed["vendor_code"], master.assign(listed["vendor_code"], first), strict=True):
+        owners.setdefault(code, set()).add(sec_id)
+    return owners

@@ -1,0 +1,158 @@
+"""Findings and decisions through the engine: about ETFs as about stocks, and about bars that the vendor rewrote."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pipeline.calendar import xnys
+from pipeline.engine import execution, operations
+from pipeline.quality.decisions import Decision, append_decision
+from pipeline.quality.session_rules import BatchFault
+from pipeline.read import published_master
+from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
+from pipeline.sources import SourceTables, open_source
+from tests.engine.published_market import Delivered
+
+FIRST, EVENING, NEXT = "2018-06-15", "2018-07-12", "2018-07-13"
+SPOILED = "2018-07-11"
+MARKET = SimulatedMarket(stocks=40, first_session="2018-01-02", last_session="2018-07-31")
+MODEL = ModelParameters(window=42, min_obs=21, half_life=21.0, min_peers=2)
+
+
+def settings(root: Path) -> Settings:
+    return Settings(root=str(root), simulated=MARKET, model=MODEL, audit=AuditBounds(recomputed_cells=0))
+
+
+@pytest.fixture(scope="module")
+def tables() -> SourceTables:
+    """The market, with one close of SPY in another unit."""
+    clean = open_source(Settings(simulated=MARKET)).load()
+    return with_closes(clean, [("SPY", SPOILED, 60.0)])
+
+
+def with_closes(tables: SourceTables, spoiled: list[tuple[str, str, float]]) -> SourceTables:
+    prices = tables.prices.copy()
+    for code, date, factor in spoiled:
+        at = (prices["vendor_code"] == code) & (prices["date"] == date)
+        assert at.sum() == 1
+        prices.loc[at, ["open", "high", "low", "close"]] *= factor
+    return replace(tables, prices=prices)
+
+
+def run(root: Path, tables: SourceTables, first: str, last: str) -> None:
+    execution.execute(settings(root), first, last, source=Delivered(tables))
+
+
+@pytest.fixture(scope="module")
+def published(once: Callable, tables: SourceTables) -> Path:
+    return once("quality-engine", lambda place: run(place / "root", tables, FIRST, EVENING)) / "root"
+
+
+@pytest.fixture
+def root(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "root", symlinks=True))
+
+
+def findings(root: Path) -> pd.DataFrame:
+    return pd.read_parquet(root / "quality_findings.parquet")
+
+
+def spy_on(root: Path, day: str, variable: str = "return") -> float:
+    store = xr.open_zarr(root / "ds_etf.zarr")
+    value = store[variable].sel(teo=day).values[store["ticker"].values == "SPY"]
+    return float(value[0])
+
+
+def sec_id_of(root: Path, ticker: str) -> str:
+    with published_master(str(root)) as master:
+        return str(master.resolve(ticker, SPOILED))
+
+
+def stocks(tables: SourceTables, count: int) -> list[str]:
+    rows = tables.prices[tables.prices["date"] == "2018-07-10"]
+    return [code for code in rows["vendor_code"].astype(str) if code not in {"SPY"}][:count]
+
+
+def test_what_the_rules_find_about_an_etf_is_published_with_that_of_the_stocks(published):
+    rows = findings(published)
+    spy = rows[rows["sec_id"] == sec_id_of(published, "SPY")]
+    bad = spy[spy["rule"] == "bad_print"]
+    assert bad["session"].tolist() == [xnys().ordinal(SPOILED)]
+    assert np.isnan(spy_on(published, SPOILED))
+    assert np.isfinite(spy_on(published, EVENING))
+    assert len(rows) > len(spy)  # and those about stocks are still there
+
+
+def test_a_decision_about_an_etf_holds_as_one_about_a_stock(root, tables):
+    known = "2018-07-12T23:00:00"
+    append_decision(str(root), Decision(sec_id_of(root, "SPY"), SPOILED, "release", known, "anna", "a test"))
+    operations.restate(settings(root), SPOILED, "SPY was released", np.datetime64(known), source=Delivered(tables))
+    assert spy_on(root, SPOILED) == pytest.approx(59, rel=0.1)
+
+
+def test_running_a_night_again_replaces_the_findings_of_its_own_sessions_only(root, tables):
+    before = findings(root)
+    run(root, tables, EVENING, EVENING)
+    pd.testing.assert_frame_equal(findings(root), before)
+
+
+def test_a_night_after_an_unchanged_delivery_finds_no_drift(root, tables):
+    run(root, tables, NEXT, NEXT)
+    assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()
+
+
+def test_many_rewritten_bars_stop_the_night_until_somebody_decides(root, tables):
+    names = stocks(tables, 5)
+    rewritten = with_closes(tables, [(name, "2018-07-10", 1.01) for name in names])
+    with pytest.raises(BatchFault, match="drift: 5 of"):
+        run(root, rewritten, NEXT, NEXT)
+    assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()  # nothing was published
+    append_decision(str(root), Decision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "the vendor explained it"))
+    run(root, rewritten, NEXT, NEXT)
+    rows = findings(root)
+    bars = rows[rows["rule"] == "rewritten_bar"]
+    assert len(bars) == 5
+    assert set(bars["session"]) == {xnys().ordinal("2018-07-10")}
+    assert set(bars["detected_at"]) == {xnys().ordinal(NEXT)}
+    assert rows.loc[rows["rule"] == "drift", "observed"].tolist() == pytest.approx([5 / 2000], rel=0.5)
+    run(root, rewritten, "2018-07-16", "2018-07-16")  # the next night compares with the delivery that was accepted
+
+
+@pytest.mark.slow
+def test_a_rewritten_bar_changes_nothing_that_is_published(root, tables):
+    name = stocks(tables, 1)[0]
+    before = xr.open_zarr(root / "ds_daily.zarr")["close"].load()
+    append_decision(str(root), Decision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "one bar only"))
+    run(root, with_closes(tables, [(name, "2018-07-10", 1.01)]), NEXT, NEXT)
+    after = xr.open_zarr(root / "ds_daily.zarr")["close"].sel(teo=before["teo"], symbol=before["symbol"])
+    np.testing.assert_array_equal(before.values, after.values)
+    assert (findings(root)["rule"] == "rewritten_bar").sum() == 1
+
+
+def test_a_declared_restatement_publishes_what_was_rewritten_and_ends_the_drift(root, tables):
+    rewritten = with_closes(tables, [(name, "2018-07-10", 1.01) for name in stocks(tables, 5)])
+    operations.restate(settings(root), "2018-07-10", "the vendor rewrote closes", source=Delivered(rewritten))
+    run(root, rewritten, NEXT, NEXT)
+    assert not findings(root)["rule"].isin(["drift"]).any()
+
+
+@pytest.mark.slow
+def test_a_correction_with_its_own_instant_is_no_drift_after_a_restatement_either(root, tables):
+    prices = tables.prices
+    names = stocks(tables, 5)
+    fixed = prices[(prices["date"] == "2018-07-10") & prices["vendor_code"].isin(names)]
+    fixed = fixed.assign(known_from=np.datetime64("2018-07-12T12:00:00", "us"), known_assumed=False)
+    fixed["close"] *= 1.01
+    corrected = replace(tables, prices=pd.concat([prices, fixed.astype(prices.dtypes)], ignore_index=True))
+    run(root, corrected, EVENING, EVENING)
+    operations.restate(settings(root), "2018-07-10", "corrected closes", source=Delivered(corrected))
+    run(root, corrected, NEXT, NEXT)
+    assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()

@@ -1,0 +1,230 @@
+"""Backfills in pieces, restatements of published sessions, and the reach of a change."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.calendar import xnys
+from pipeline.engine import execution, family, operations
+from pipeline.market_data.delivery import LoadedSource
+from pipeline.read import history, open_dataset
+from pipeline.settings import ModelParameters, Settings, SimulatedMarket
+from tests.engine.published_market import Delivered
+
+START, END = "2018-09-04", "2019-03-29"
+WINDOW = 60
+
+
+def settings_at(root: Path) -> Settings:
+    return Settings(
+        root=str(root),
+        model=ModelParameters(window=WINDOW, min_obs=30, half_life=30.0),
+        simulated=SimulatedMarket(stocks=30, first_session="2018-01-02", last_session="2019-06-28"),
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> LoadedSource:
+    return LoadedSource.of(settings_at(tmp_path_factory.mktemp("unused")))
+
+
+def values(root: str, store: str) -> dict[str, np.ndarray]:
+    with open_dataset(store, root) as data:
+        return {str(name): data[name].values.copy() for name in data.variables}
+
+
+def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def with_price(source: LoadedSource, code: str, day: str, factor: float) -> LoadedSource:
+    """The source with one close changed, as a vendor that corrects it without saying so."""
+    prices = source.tables.prices.copy()
+    at = (prices["vendor_code"] == code) & (prices["date"] == pd.Timestamp(day))
+    assert at.sum() == 1
+    for column in ("open", "high", "low", "close"):
+        prices.loc[at, column] *= factor
+    return LoadedSource(source.name, replace(source.tables, prices=prices))
+
+
+def long_lived_code(source: LoadedSource) -> str:
+    """The common stock with the most prices."""
+    securities = source.tables.securities
+    stocks = set(securities.loc[securities["type"] == "common", "vendor_code"])
+    counts = source.tables.prices["vendor_code"].value_counts()
+    return str(next(code for code in counts.index if code in stocks))
+
+
+@pytest.fixture(scope="module")
+def in_years(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> str:
+    """Root of a backfill in one process, a run for each year."""
+    settings = settings_at(tmp_path_factory.mktemp("in_years"))
+    outcomes = list(operations.backfill(settings, START, END, source=source))
+    assert len(outcomes) == 2, "2018 and 2019 are one run each"
+    return settings.root
+
+
+def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: LoadedSource, in_years: str) -> None:
+    whole = settings_at(tmp_path)
+    execution.execute(whole, START, END, source=source)
+    for store in family.stores(whole):
+        assert_same(values(in_years, store), values(whole.root, store))
+
+
+def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
+    tmp_path: Path, source: LoadedSource, in_years: str
+) -> None:
+    """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
+    alone = settings_at(tmp_path)
+    for first, last in operations.years(alone, START, END):
+        execution.execute(alone, first, last, source=Delivered(source.tables))
+    assert chunks(in_years) == chunks(alone.root)
+
+
+def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, source: LoadedSource) -> None:
+    """What was made for one root is not taken for another one's, whose master has seen less."""
+    full, less = settings_at(tmp_path / "full"), settings_at(tmp_path / "less")
+    mine = LoadedSource.of(full, Delivered(source.tables))
+    (first, last), (then, _) = operations.years(full, START, END)
+    execution.execute(full, first, last, source=mine)
+    shares = source.tables.shares
+    execution.execute(less, first, last, source=Delivered(replace(source.tables, shares=shares.iloc[:-5])))
+    execution.execute(less, then, then, source=mine)
+
+    def filings(root: str) -> int:
+        with sqlite3.connect(Path(root) / "security_master.sqlite") as master:
+            return int(master.execute("SELECT count(*) FROM shares_row").fetchone()[0])
+
+    assert filings(less.root) == filings(full.root) > 5
+
+
+def chunks(root: str) -> dict[str, str]:
+    """Hash of every published file, but for those that say which run wrote them."""
+    live = Path(root) / ".publications" / "current"
+    files = [path for path in live.rglob("*") if path.is_file() and not path.name.startswith(".z")]
+    own = ("manifest.json", "publish_log", "security_master.sqlite")
+    found = {str(path.relative_to(live)): path for path in files}
+    assert len(found) > 100
+    hashes = {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items() if not name.startswith(own)
+    }
+    with sqlite3.connect(live / "security_master.sqlite") as master:
+        runs = [run for (run,) in master.execute("SELECT batch_id FROM load_batch ORDER BY seq")]
+        dump = "\n".join(master.iterdump())
+    for k, run in enumerate(runs):
+        dump = dump.replace(run, f"batch {k}")
+    return hashes | {"security_master": hashlib.sha256(dump.encode()).hexdigest()}
+
+
+def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path: Path, source: LoadedSource) -> None:
+    settings = settings_at(tmp_path)
+    runs = operations.backfill(settings, START, END, source=source)
+    next(runs)
+    runs.close()
+    todo = operations.years(settings, START, END)
+    assert [str(first) for first, _ in todo] == ["2019-01-02"]
+    assert len(list(operations.backfill(settings, START, END, source=source))) == 1
+    assert operations.years(settings, START, END) == []
+
+
+def test_a_backfill_before_the_first_published_session_is_refused(tmp_path: Path, source: LoadedSource) -> None:
+    settings = settings_at(tmp_path)
+    execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
+    with pytest.raises(family.RangeError, match="into a new root"):
+        operations.years(settings, START, END)
+
+
+def test_a_hole_after_the_published_sessions_is_refused(tmp_path: Path, source: LoadedSource) -> None:
+    settings = settings_at(tmp_path)
+    execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
+    with pytest.raises(family.RangeError, match="run 2018-10-08 to 2018-10-09 before"):
+        execution.execute(settings, "2018-10-10", "2018-10-12", source=source)
+
+
+def test_missing_warm_up_is_explained(tmp_path: Path, source: LoadedSource) -> None:
+    settings = settings_at(tmp_path)
+    note = operations.warm_up_note(settings, "2018-01-10", source.tables)
+    assert note is not None
+    assert "2018-01-02" in note
+    assert operations.warm_up_note(settings, START, source.tables) is None
+
+
+@pytest.fixture(scope="module")
+def restated(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> tuple[Settings, operations.Restatement]:
+    """A root on which the close of one stock was corrected for one session and restated."""
+    settings = settings_at(tmp_path_factory.mktemp("restated"))
+    execution.execute(settings, START, END, source=source)
+    changed = with_price(source, long_lived_code(source), "2018-10-17", 1.01)
+    with pytest.raises(Exception, match="restatement"):
+        execution.execute(settings, START, END, source=changed)
+    return settings, operations.restate(settings, START, "vendor corrected a close", source=changed)
+
+
+def test_a_restatement_touches_exactly_the_windows_that_hold_the_change(
+    restated: tuple[Settings, operations.Restatement],
+) -> None:
+    settings, done = restated
+    assert (str(done.first), str(done.last)) == tuple(
+        str(day) for day in operations.touched(settings, "2018-10-17", "2018-10-18")
+    )
+    returns = done.changes.set_index(["store", "variable"]).loc[("ds_daily", "return")]
+    assert (returns["cells"], str(returns["first"])[:10], str(returns["last"])[:10]) == (2, "2018-10-17", "2018-10-18")
+    betas = done.changes[done.changes["store"].str.startswith("ds_erm3_betas_SPY")]
+    assert betas["first"].min() >= done.first
+    assert betas["last"].max() <= done.last
+
+
+def test_what_a_restatement_replaced_stays_openable(restated: tuple[Settings, operations.Restatement]) -> None:
+    settings, done = restated
+    publications = history(settings.root)
+    assert list(publications["kind"]) == ["append", "restatement"]
+    assert publications["reason"].iloc[-1] == "vendor corrected a close"
+    before = open_dataset("ds_daily", settings.root, publication=done.publication.replaces)
+    now = open_dataset("ds_daily", settings.root)
+    differ = (before["return"] != now["return"]) & ~(before["return"].isnull() & now["return"].isnull())
+    assert int(differ.sum()) == 2
+
+
+def test_a_restatement_equals_a_root_built_from_the_corrected_source(
+    tmp_path: Path, source: LoadedSource, restated: tuple[Settings, operations.Restatement]
+) -> None:
+    settings, _ = restated
+    fresh = settings_at(tmp_path)
+    execution.execute(fresh, START, END, source=with_price(source, long_lived_code(source), "2018-10-17", 1.01))
+    for store in family.stores(fresh):
+        assert_same(values(settings.root, store), values(fresh.root, store))
+
+
+def test_a_restatement_without_differences_publishes_nothing(
+    restated: tuple[Settings, operations.Restatement], source: LoadedSource
+) -> None:
+    settings, _ = restated
+    again = operations.restate(
+        settings, "2019-01-02", "nothing", source=with_price(source, long_lived_code(source), "2018-10-17", 1.01)
+    )
+    assert again.publication is None
+    assert len(history(settings.root)) == 2
+
+
+def test_a_restatement_needs_a_reason_and_published_sessions(tmp_path: Path) -> None:
+    settings = settings_at(tmp_path)
+    with pytest.raises(ValueError, match="reason"):
+        operations.restate(settings, START, "  ")
+    with pytest.raises(family.RangeError, match="nothing is published"):
+        operations.restate(settings, START, "because")
+
+
+def test_touched_reaches_one_window(restated: tuple[Settings, operations.Restatement]) -> None:
+    settings, _ = restated
+    first, last = operations.touched(settings, "2018-10-17", "2018-10-17")
+    calendar = xnys()
+    assert calendar.ordinal(last) - calendar.ordinal(first) == WINDOW - 1

@@ -1,0 +1,190 @@
+"""Faults of whole deliveries stop the session before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.gate import refuse_batch_faults
+from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
+from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings
+from tests.returns.hand_made import ORIGIN, Market, day
+
+NAMES = [f"N{k:02d}" for k in range(40)]
+
+
+def ordinary_market(sessions: int = 16) -> Market:
+    rng = np.random.default_rng(5)
+    market = Market()
+    for name in NAMES:
+        market.list(name, first=0)
+        closes = 50 * np.exp(np.cumsum(0.01 * rng.standard_normal(sessions)))
+        market.bars(
+            name, 0, np.round(closes, 2).tolist(), volume=rng.integers(1000, 9000, sessions).astype(float).tolist()
+        )
+    return market
+
+
+def rows_of(market: Market, offset: int) -> list[dict]:
+    return [row for row in market.rows["prices"] if row["date"] == day(offset)]
+
+
+def check(market: Market, first: int = 1, last: int = 15) -> None:
+    refuse_batch_faults(market.facts(), ORIGIN + first, ORIGIN + last)
+
+
+def stale(market: Market) -> None:
+    before = {row["vendor_code"]: row for row in rows_of(market, 6)}
+    for row in rows_of(market, 7):
+        row.update(close=before[row["vendor_code"]]["close"], volume=before[row["vendor_code"]]["volume"])
+
+
+def partial(market: Market) -> None:
+    gone = {id(row) for row in rows_of(market, 7)[16:]}  # 60 % are missing
+    market.rows["prices"] = [row for row in market.rows["prices"] if id(row) not in gone]
+
+
+def broken(market: Market) -> None:
+    for row in rows_of(market, 7)[:5]:
+        row["close"] *= 100
+
+
+def shifted(market: Market) -> None:
+    for row in market.rows["prices"]:
+        if row["vendor_code"] == "N03":
+            row["date"] = row["date"] - np.timedelta64(1, "D")
+
+
+def test_an_ordinary_market_passes():
+    check(ordinary_market())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [(stale, "stale_session"), (partial, "coverage"), (broken, "broken_session"), (shifted, "shifted_code")],
+)
+def test_a_wrong_delivery_stops_the_session(spoil, rule):
+    market = ordinary_market()
+    spoil(market)
+    with pytest.raises(BatchFault, match=rule) as fault:
+        market.panel(15, codes=NAMES)
+    assert set(fault.value.findings["rule"]) == {rule}
+    if rule != "shifted_code":
+        check(market, 1, 6)  # the sessions before are fine
+        with pytest.raises(BatchFault):
+            check(market, 7, 7)
+
+
+def test_a_handful_of_names_is_no_crowd():
+    market = Market().stock("X", [10.0, 10.0, 10.0])
+    market.panel(2)
+
+
+def test_a_person_can_accept_a_delivery_or_withhold_it():
+    market = ordinary_market()
+    stale(market)
+    decided = pd.DataFrame({"sec_id": ["*"], "session": [ORIGIN + 7], "decision": ["release"], "visible": [0]})
+    released = market.panel(15, codes=NAMES, decisions=decided)
+    assert (released.ret[:, 7] == 0).all()
+    withheld = market.panel(15, codes=NAMES, decisions=decided.assign(decision="confirm"))
+    assert (withheld.flag[:, 7] == ReturnFlag.BATCH_FAULT).all()
+    assert np.isnan(withheld.ret[:, 7]).all()
+    assert np.isfinite(withheld.ret[:, 8]).all()
+
+
+def test_a_decision_about_another_session_accepts_nothing():
+    market = ordinary_market()
+    stale(market)
+    other = pd.DataFrame({"sec_id": ["*"], "session": [ORIGIN + 8], "decision": ["release"], "visible": [0]})
+    with pytest.raises(BatchFault):
+        market.panel(15, codes=NAMES, decisions=other)
+
+
+def test_bars_that_came_late_do_not_fill_a_hole_of_their_session():
+    market = ordinary_market()
+    for row in rows_of(market, 7)[16:]:
+        row["known_from"] = day(8) + np.timedelta64(30, "h")
+    with pytest.raises(BatchFault, match="coverage"):
+        check(market, 7, 7)
+
+
+def test_odd_sessions_are_flagged():
+    rng = np.random.default_rng(1)
+    ret = 0.01 * rng.standard_normal((40, 6))
+    ret[:, 2] = 0.0
+    ret[:, 4] *= 20
+    counts = {"split": np.array([0, 0, 0, 9, 0, 0]), "dividend": np.array([1, 2, 3, 1, 2, 30])}
+    found = panel_findings(ret, counts, first=100)
+    assert sorted(zip(found["rule"], found["session"], strict=True)) == [
+        ("event_count", 103),
+        ("event_count", 105),
+        ("median_move", 104),
+        ("zero_returns", 102),
+    ]
+    assert panel_findings(ret[:5], counts, first=100).empty  # too few names to say anything
+
+
+def test_a_market_etf_that_goes_its_own_way_is_found():
+    rng = np.random.default_rng(2)
+    months = np.repeat(np.array(["2020-01", "2020-02"], "datetime64[M]"), 20)
+    market = 0.01 * rng.standard_normal(40)
+    ret = market[:, None] + 0.01 * rng.standard_normal((40, 50))
+    cap = np.ones_like(ret)
+    assert market_correlation(ret, cap, market, months).empty
+    market[20:] = np.roll(market[20:], 1)
+    found = market_correlation(ret, cap, market, months)
+    assert found["month"].tolist() == [np.datetime64("2020-02")]
+
+
+def delivered(market: Market) -> pd.DataFrame:
+    return delivered_bars(market.facts().prices, ORIGIN + 15)
+
+
+def test_rewritten_history_is_drift_and_a_declared_correction_is_not():
+    market = ordinary_market()
+    before = delivered(market)
+    same = drift(before, ordinary_market().facts().prices)
+    assert (len(same.changed), same.compared) == (0, len(before))
+    assert len(before) == 40 * 16
+    for row in rows_of(market, 9)[:2]:
+        row["close"] = round(row["close"] * 1.02, 2)
+    rewritten = drift(before, market.facts().prices)
+    assert rewritten.changed["sec_id"].tolist() == NAMES[:2]
+    rows = drift_findings(rewritten, ORIGIN + 16)
+    assert sorted(rows["rule"]) == ["drift", "rewritten_bar", "rewritten_bar"]
+    corrected = ordinary_market()
+    for name in NAMES[:2]:
+        corrected.bars(name, 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
+    assert drift(before, corrected.facts().prices).changed.empty
+
+
+def test_a_bar_that_is_gone_or_has_another_volume_is_rewritten_and_a_back_adjusted_close_is_not():
+    before = delivered(ordinary_market())
+    market = ordinary_market()
+    gone, other = rows_of(market, 9)[3], rows_of(market, 8)[4]
+    market.rows["prices"] = [row for row in market.rows["prices"] if row is not gone]
+    other["volume"] += 1
+    for row in market.rows["prices"]:
+        row["total_return_close"] = row["close"] * 0.97
+    changed = drift(before, market.facts().prices).changed
+    assert list(zip(changed["sec_id"], changed["session"] - ORIGIN, strict=True)) == [("N03", 9), ("N04", 8)]
+
+
+def test_a_rewritten_bar_among_thousands_is_flagged_and_stops_nothing():
+    changed = drift(delivered(ordinary_market()), ordinary_market().facts().prices).changed
+    one = pd.DataFrame({"sec_id": ["X"], "session": [7], "close_before": [1.0], "close_after": [2.0]})
+    one = one.assign(volume_before=5.0, volume_after=5.0)
+    assert changed.empty
+    assert drift_findings(Drift(one, 1000), 9)["rule"].tolist() == ["rewritten_bar"]
+    assert set(drift_findings(Drift(one, 999), 9)["rule"]) == {"drift", "rewritten_bar"}
+
+
+def test_only_the_sessions_that_an_earlier_run_could_see_are_compared():
+    prices = ordinary_market().facts().prices
+    early = delivered_bars(prices, ORIGIN + 10)
+    assert early["session"].max() == ORIGIN + 10
+    late = ordinary_market()
+    late.bars("N00", 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
+    assert delivered_bars(late.facts().prices, ORIGIN + 10).equals(early)
