@@ -18,6 +18,7 @@ from dagster._core.execution.stats import StepEventStatus
 from assets.deployment import Deployment
 from assets.names import PUBLICATION
 from assets.partitions import RANGE_END, RANGE_START
+from security_master.errors import ExplainedError
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
@@ -25,7 +26,7 @@ TIMEOUT_SECONDS = 20.0
 ROWS_SHOWN = 5
 
 
-class AlertNotSent(RuntimeError):
+class AlertNotSent(ExplainedError, RuntimeError):
     """The alert could not be delivered. The message holds no address."""
 
 

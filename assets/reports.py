@@ -34,6 +34,7 @@ from pipeline.reports.quality_report import (
 )
 from pipeline.reports.security_coverage import coverage_report
 from pipeline.settings import Settings
+from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"
 
@@ -105,7 +106,7 @@ def _report_asset(
             context.add_asset_metadata(made.shown | phases.metadata, partition_key=partition)
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            context.log.warning(f"no report: {problem}", exc_info=True)
+            context.log.warning(f"no report: {problem}", exc_info=not isinstance(error, ExplainedError))
             context.add_asset_metadata({"not made": problem}, partition_key=partition)
         yield dg.AssetCheckResult(
             passed=not problem,

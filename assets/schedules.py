@@ -17,6 +17,7 @@ from pipeline.engine import family
 from pipeline.read import read_manifest
 from pipeline.settings import Settings
 from pipeline.store import StoreError
+from security_master.errors import ExplainedError
 
 NIGHTLY = "nightly"
 RUN_KEY_TAG = "dagster/run_key"
@@ -35,7 +36,7 @@ class Due:
     missing: tuple[date, ...]
 
 
-class NotReady(RuntimeError):
+class NotReady(ExplainedError, RuntimeError):
     """The root is not in a state that a nightly run can continue. The message says what to do."""
 
 

@@ -19,12 +19,8 @@ from assets.partitions import asked
 from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
 from pipeline.settings import Settings
-from pipeline.sources import SourceError
 from pipeline.store import StoreError
-from pipeline.store.windows import MissingHistoryError
-
-EXPLAINED = (SourceError, StoreError, MissingHistoryError, LookupError, ValueError)
-"""Errors whose message tells a person what to do; the others keep their traceback."""
+from security_master.errors import ExplainedError
 
 SECONDS_BETWEEN_REPORTS = 15.0
 
@@ -45,7 +41,7 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Dep
     """Begins the staging run over the sessions that were asked for."""
     first, last = asked(context)
     with (
-        _explained(context, deployment),
+        explained(context, deployment),
         execution.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
     ):
         for notice in run.stage.notices:
@@ -56,7 +52,7 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Dep
 @contextmanager
 def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: Deployment) -> Iterator[Run]:
     """Joins the staging run that an earlier step began."""
-    with _explained(context, deployment):
+    with explained(context, deployment):
         try:
             run = execution.attach(settings, staging_run(context), _reports(context))
         except StoreError as error:
@@ -64,7 +60,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
                 f"{error}. Materialize all assets together, or re-execute all steps of this run: the steps after "
                 "source_tables work on what it staged in the same run",
                 allow_retries=False,
-            ) from error
+            ) from None
         try:
             yield run
         except BaseException as error:
@@ -77,8 +73,11 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
 
 
 @contextmanager
-def _explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[None]:
-    """Repeats after a failure of the network, a bounded number of times; every other failure is final and says why."""
+def explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[None]:
+    """Repeats after a failure of the network, a bounded number of times; every other failure is final.
+
+    What a person can act on becomes a Failure with the message alone; a fault of the program keeps its traceback.
+    """
     try:
         yield
     except (dg.Failure, dg.RetryRequested):
@@ -88,8 +87,9 @@ def _explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Ite
             pause = deployment.retry_seconds * 2**context.retry_number
             context.log.warning(f"the network failed ({type(error).__name__}: {error})")
             raise dg.RetryRequested(max_retries=deployment.network_retries, seconds_to_wait=pause) from error
-        if isinstance(error, EXPLAINED):
-            raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+        if isinstance(error, ExplainedError):
+            kind = type(error).__name__
+            raise dg.Failure(f"{kind}: {error}", metadata={"error": kind}, allow_retries=False) from None
         raise
 
 

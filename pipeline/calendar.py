@@ -15,6 +15,8 @@ import exchange_calendars
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from security_master.errors import ExplainedError
+
 FIRST_SESSION = "1998-01-02"
 LAST_SESSION = "2035-12-31"
 
@@ -22,7 +24,7 @@ Dates = NDArray[np.datetime64]
 Ordinals = NDArray[np.int32]
 
 
-class NotASession(ValueError):
+class NotASession(ExplainedError, ValueError):
     """A date on which the exchange is closed, or one outside the calendar."""
 
 

@@ -20,6 +20,7 @@ from security_master import schema
 from security_master.assemble import assemble
 from security_master.dates import NEVER, date_text, date_texts, instant_text
 from security_master.derive import FACT_TABLES, build_id, derive
+from security_master.errors import ExplainedError
 from security_master.evidence import (
     ROW_TABLES,
     Evidence,
@@ -64,7 +65,7 @@ class BuildReport:
     counts: dict[str, int]
 
 
-class IdentityGuard(RuntimeError):
+class IdentityGuard(ExplainedError, RuntimeError):
     """A build that would change known ids, or lose too many. Nothing was written. `report` says what was found."""
 
     def __init__(self, message: str, report: BuildReport) -> None:
@@ -134,7 +135,7 @@ def build_master(
     return report
 
 
-class UnknownQuestion(LookupError):
+class UnknownQuestion(ExplainedError, LookupError):
     """A decision about something that is no question."""
 
 
@@ -148,7 +149,7 @@ def decide(path: Path, decision: Decision, *, batch_id: str) -> BuildReport:
     path = Path(path)
     before = read_previous(path)
     if before is None:
-        raise FileNotFoundError(f"no security master at {path}")
+        raise schema.MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
     connection = schema.open_existing(path)
     questions = dict(connection.execute("SELECT question_id, candidates FROM resolution_queue"))
     connection.close()

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from security_master.errors import ExplainedError
+
 BEGINNING = "0001-01-01"
 """Start of an interval whose start is not known."""
 END = "9999-12-31"
@@ -27,8 +29,12 @@ _EARLIEST_CLOSE = 13
 this and the true close, so it stands for the close wherever knowledge is compared with a session's."""
 
 
+class NotADate(ExplainedError, ValueError):
+    """A date or an instant that cannot be read, or an instant without its time zone."""
+
+
 def date_text(value: Any) -> str:
-    """A date, datetime64, Timestamp or ISO text as `YYYY-MM-DD`; "" for a missing one. Raises ValueError."""
+    """A date, datetime64, Timestamp or ISO text as `YYYY-MM-DD`; "" for a missing one. Raises NotADate."""
     if value is None or value is pd.NaT or (isinstance(value, str) and value == ""):
         return ""
     if isinstance(value, np.datetime64):
@@ -37,16 +43,19 @@ def date_text(value: Any) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
-        raise ValueError(f"{value!r} is no date; write it like 2024-03-01") from error
+        raise NotADate(f"{value!r} is no date; write it like 2024-03-01") from error
 
 
 def instant_text(value: Any) -> str:
-    """An instant as ISO UTC text. A numpy datetime is UTC; anything else must say its zone. Raises ValueError."""
+    """An instant as ISO UTC text. A numpy datetime is UTC; anything else must say its zone. Raises NotADate."""
     if isinstance(value, np.datetime64):
         return str(value.astype("datetime64[us]")) + "Z"
-    stamp = pd.Timestamp(value)
+    try:
+        stamp = pd.Timestamp(value)
+    except ValueError as error:
+        raise NotADate(f"{value!r} is no instant; write it like 2024-03-01T21:15:00Z") from error
     if stamp.tzinfo is None:
-        raise ValueError(f"instant {value!r} has no time zone; write it like 2024-03-01T21:15:00Z")
+        raise NotADate(f"instant {value!r} has no time zone; write it like 2024-03-01T21:15:00Z")
     return stamp.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype(str) + "Z"
 
 

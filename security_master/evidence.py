@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from security_master import schema
 from security_master.dates import date_texts, instant_texts
+from security_master.errors import ExplainedError
 
 _TEXT, _DATE, _INSTANT, _REAL, _INTEGER = "text", "date", "instant", "real", "integer"
 
 
-class ConflictingRows(ValueError):
+class ConflictingRows(ExplainedError, ValueError):
     """Two different rows with one key and one `known_from` in a single delivery."""
 
 

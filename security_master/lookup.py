@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from security_master import labels, lineage, panels, resolution, schema
 from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
 from security_master.derive import FACT_TABLES
+from security_master.errors import ExplainedError
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
 from security_master.names import canonical_ticker
@@ -26,7 +27,7 @@ from security_master.universe import RULES
 SHARES_MAX_AGE_DAYS = 400
 
 
-class UnknownSecurity(LookupError):
+class UnknownSecurity(ExplainedError, LookupError):
     """A sec_id that the master does not hold."""
 
 
@@ -59,7 +60,7 @@ class SecurityMaster:
 
     @classmethod
     def open(cls, path: Path | str) -> SecurityMaster:
-        """Open a master. Raises FileNotFoundError, SchemaVersionError."""
+        """Open a master. Raises MasterNotFound, SchemaVersionError."""
         return cls(Store(Path(path)))
 
     def close(self) -> None:

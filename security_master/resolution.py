@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from security_master.dates import date_text
+from security_master.errors import ExplainedError
 from security_master.names import canonical_ticker
 from security_master.store import BELIEVED, Store, instant_or_newest
 
 Mode = Literal["regular", "any"]
 
 
-class UnknownTicker(LookupError):
+class UnknownTicker(ExplainedError, LookupError):
     """No security is known ever to have had the ticker. `nearest`: tickers that look like it."""
 
     def __init__(self, ticker: str, nearest: Sequence[str]) -> None:
@@ -26,7 +27,7 @@ class UnknownTicker(LookupError):
         self.ticker, self.nearest = ticker, tuple(nearest)
 
 
-class AmbiguousTicker(LookupError):
+class AmbiguousTicker(ExplainedError, LookupError):
     """Several securities answer. `candidates`: their sec_ids."""
 
     def __init__(self, ticker: str, as_of: str, candidates: Sequence[str], detail: str) -> None:

@@ -18,10 +18,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from security_master.errors import ExplainedError
+
 _FOLDER = Path(__file__).parent
 
 
-class SchemaVersionError(RuntimeError):
+class MasterNotFound(ExplainedError, FileNotFoundError):
+    """There is no master where one was looked for."""
+
+
+class SchemaVersionError(ExplainedError, RuntimeError):
     """A file whose schema version this code does not know."""
 
 
@@ -130,9 +136,9 @@ def create(path: Path) -> sqlite3.Connection:
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
-    """Open a master of the current version for reading. Raises FileNotFoundError, SchemaVersionError."""
+    """Open a master of the current version for reading. Raises MasterNotFound, SchemaVersionError."""
     if not path.exists():
-        raise FileNotFoundError(f"no security master at {path}; make one with `erm3 security build`")
+        raise MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
     found, expected = version_of(connection), current_version()
     if found != expected:
@@ -143,9 +149,9 @@ def open_existing(path: Path) -> sqlite3.Connection:
 
 
 def open_migrated_copy(path: Path) -> sqlite3.Connection:
-    """A copy in memory, brought to the current version. Raises FileNotFoundError, SchemaVersionError."""
+    """A copy in memory, brought to the current version. Raises MasterNotFound, SchemaVersionError."""
     if not path.exists():
-        raise FileNotFoundError(f"no security master at {path}")
+        raise MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
     source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     if version_of(source) > current_version():
         raise SchemaVersionError(f"{path}: schema version {version_of(source)} is newer than {current_version()}")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from security_master import schema
 from security_master.dates import date_text
+from security_master.errors import ExplainedError
 
 UNCLASSIFIED = "0"
 """Code of a stock whose industry is not known. It is never the nearest other code."""
@@ -31,7 +32,7 @@ _GICS_VERSIONS = (
 Real Estate became a sector in 2016."""
 
 
-class TaxonomyError(ValueError):
+class TaxonomyError(ExplainedError, ValueError):
     """A taxonomy or factor-ETF table that cannot be used."""
 
 

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from security_master import schema
 from security_master.dates import date_text, instant_text
+from security_master.errors import ExplainedError
 from security_master.master_file import columns_of, write_master
 
 MEMBER_TYPES = frozenset({"common", "reit"})
@@ -58,7 +59,7 @@ Key = tuple[str, str, str]
 KEY_COLUMNS = ["universe", "mask_as_of", "rule_version"]
 
 
-class SnapshotConflict(RuntimeError):
+class SnapshotConflict(ExplainedError, RuntimeError):
     """A snapshot that differs from the one already recorded under its universe, date and rule version."""
 
 

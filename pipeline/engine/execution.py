@@ -40,9 +40,10 @@ from pipeline.settings import FactorSet, Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, Stage, promote
 from security_master import MASTER_FILE
+from security_master.errors import ExplainedError
 
 
-class AuditFailed(RuntimeError):
+class AuditFailed(ExplainedError, RuntimeError):
     """Checks failed and nothing was published. `checks`: the failed ones; `staged_at`: where the data is kept."""
 
     def __init__(self, store: str, checks: Sequence[Check], staged_at: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.datasets import DatasetSpec, catalog
 from pipeline.settings import FactorSet, Settings
+from security_master.errors import ExplainedError
 
 
 def specs(settings: Settings) -> dict[str, DatasetSpec]:
@@ -17,7 +18,7 @@ def specs(settings: Settings) -> dict[str, DatasetSpec]:
     return found
 
 
-class RangeError(ValueError):
+class RangeError(ExplainedError, ValueError):
     """The asked sessions do not fit what is published, or what the source has."""
 
 

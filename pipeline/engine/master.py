@@ -20,11 +20,11 @@ from security_master import decide as decide_in
 
 
 def master_alone(root: str) -> Path:
-    """Where a master built alone lies. Raises ValueError where runs publish stores, which keep their own."""
+    """Where a master built alone lies. Raises StoreError where runs publish stores, which keep their own."""
     if "://" in root:
-        raise ValueError(f"{root} is no directory; a master alone is built on this machine")
+        raise StoreError(f"{root} is no directory; a master alone is built on this machine")
     if open_publications(root).current() is not None:
-        raise ValueError(
+        raise StoreError(
             f"{root} holds published stores with their own master, which `erm3 run` keeps; use another root"
         )
     return Path(root) / MASTER_FILE

@@ -19,8 +19,13 @@ from pipeline.market_data.delivery import LoadedSource
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, StoreError
+from security_master.errors import ExplainedError
 
 INPUT_STORES = ("ds_daily", "ds_etf")
+
+
+class ReasonMissing(ExplainedError, ValueError):
+    """A restatement without a reason."""
 
 
 def published_range(settings: Settings) -> tuple[Any, Any] | None:
@@ -121,7 +126,7 @@ def restate(
     `start` on; the model only for the sessions whose windows hold a return, cap or class that changed.
     """
     if not reason.strip():
-        raise ValueError("a restatement needs a reason, for those who ask later why history changed")
+        raise ReasonMissing("a restatement needs a reason, for those who ask later why history changed")
     published = published_range(settings)
     if published is None:
         raise RangeError(f"nothing is published in {settings.root}")

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
-from pipeline.engine.family import specs
+from pipeline.engine.family import RangeError, specs
 from pipeline.market_data.landing import load_facts
 from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from pipeline.store import Stage, StagedStore
 from pipeline.store.windows import History, WarmUp
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
+from security_master.errors import ExplainedError
 
 ROWS = 504
 """Sessions of one time block: the rows of a chunk."""
@@ -35,6 +36,10 @@ Progress = Callable[[str, int, int], None]
 
 def silent(store: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
+
+
+class MarketMissing(ExplainedError, ValueError):
+    """The source has no market ETF, or another one than the settings."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Run:
     def etfs(self) -> FactorEtfs:
         etfs = self.master.factor_etfs()
         if etfs.tickers[etfs.market] != self.settings.market:
-            raise ValueError(
+            raise MarketMissing(
                 f"the factor sets use the market ETF {self.settings.market}, but the factor-ETF table names "
                 f"{etfs.tickers[etfs.market]}; change one of them"
             )
@@ -177,7 +182,7 @@ class Run:
             reached = self.calendar.ordinal(store.teo[-1])
             if reached < self.first - 1:
                 days = self.calendar.sessions
-                raise ValueError(
+                raise RangeError(
                     f"{store.name} is published through {days[reached]}: run {days[reached + 1]} to "
                     f"{days[self.first - 1]} before {days[self.first]}"
                 )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.engine.run import Run
+from pipeline.engine.run import MarketMissing, Run
 from pipeline.engine.step_findings import keep_findings
 from pipeline.market_data.listed import first_listed
 from pipeline.returns.panel import daily_panel
@@ -74,7 +74,10 @@ def _listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
 def stage_etf(run: Run, name: str) -> None:
     """`ds_etf`: the factor ETFs, by the same code, rules and decisions as the stocks."""
     if not run.etf_ids[run.etfs.market]:
-        raise ValueError(f"the source has no ETF with the ticker {run.settings.market}, the market of the model")
+        raise MarketMissing(
+            f"the source has no ETF with the ticker {run.settings.market}, the market of the model; deliver it, "
+            "or name another one in the setting factor_sets"
+        )
     store = run.create(name)
     etfs = _listed(run, ["etf"])
     symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])

@@ -20,6 +20,7 @@ import pandas as pd
 from pipeline.calendar import ALWAYS, Calendar
 from pipeline.settings import DataRules
 from pipeline.store.filesystem import open_objects
+from security_master.errors import ExplainedError
 
 DECISIONS_FILE = "quality_decisions.jsonl"
 COLUMNS = ["sec_id", "session", "decision", "visible"]
@@ -28,6 +29,10 @@ WHOLE_SESSION = "*"
 """`sec_id` of a decision about a whole session's delivery."""
 
 Verdict = Literal["release", "confirm"]
+
+
+class WrongDecision(ExplainedError, ValueError):
+    """A decision that says too little, or a line of the file that is none."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ class Decision:
 
     def __post_init__(self) -> None:
         if self.decision not in ("release", "confirm"):
-            raise ValueError(f"a decision is release or confirm, found {self.decision!r}")
+            raise WrongDecision(f"a decision is release or confirm, found {self.decision!r}")
         for name in ("sec_id", "by", "reason"):
             if not str(getattr(self, name)).strip():
-                raise ValueError(f"a decision needs {name}: who, about what, and why")
+                raise WrongDecision(f"a decision needs {name}: who, about what, and why")
 
 
 def append_decision(root: str, decision: Decision) -> None:
@@ -62,7 +67,7 @@ def recorded_decisions(root: str) -> list[Decision]:
 
 
 def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[Decision]:
-    """The lines of a file. Raises ValueError that names the line."""
+    """The lines of a file. Raises WrongDecision, which names the line."""
     decisions = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -70,7 +75,7 @@ def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[Decision]:
         try:
             decisions.append(Decision(**json.loads(line)))
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise WrongDecision(
                 f"{where}, line {number}: {error}; correct the line, or append the right decision"
             ) from error
     return decisions

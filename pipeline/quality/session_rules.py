@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from security_master.errors import ExplainedError
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ SESSIONS_AT_ONCE = 504
 PANEL_RULES = PanelRules()
 
 
-class BatchFault(RuntimeError):
+class BatchFault(ExplainedError, RuntimeError):
     """A delivery is wrong as a whole; nothing of it may be computed. `findings` are the rows that say why."""
 
     def __init__(self, findings: pd.DataFrame) -> None:

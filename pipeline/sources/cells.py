@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.sources.specs import Column
+from security_master.errors import ExplainedError
 
 EMPTY = "the cell is empty, expected a value; fill it or remove the row"
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
@@ -24,7 +25,7 @@ EXCHANGE_ZONE = ZoneInfo("America/New_York")
 Array = NDArray[Any]
 
 
-class SourceError(ValueError):
+class SourceError(ExplainedError, ValueError):
     """A source cannot be used as it is.
 
     file: name of the file, or of the table that was made in memory. row: counted from 1, and the header of a CSV file

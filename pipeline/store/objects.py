@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from security_master.errors import ExplainedError
+
 Result = TypeVar("Result")
 Change = Callable[[bytes | None], bytes | None]
 
 
-class StoreError(RuntimeError):
+class StoreError(ExplainedError, RuntimeError):
     """Something that staging or publishing refuses or cannot do. The message says what to do next."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar
+from security_master.errors import ExplainedError
 
 
 class RowStore(Protocol):
@@ -28,7 +29,7 @@ class RowStore(Protocol):
     def read(self, var: str, rows: slice, cols: slice) -> NDArray: ...
 
 
-class MissingHistoryError(RuntimeError):
+class MissingHistoryError(ExplainedError, RuntimeError):
     """Sessions that a computation needs lie outside what is published and outside the warm-up."""
 
 

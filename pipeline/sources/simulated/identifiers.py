@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.sources.cells import SourceError
+
 MAX_SLOTS = 9_000
 CLASS_B, SPUN_OFF = 800, 900
 """Generations of a second share class and of a spun-off company: these, plus the generation of who they come from."""
@@ -11,13 +13,13 @@ _ETF_LIKE = {"PAVE"}
 
 
 def tickers(slot: int, generation: int) -> tuple[str, str]:
-    """(ticker at the listing, ticker after a change). Raises ValueError beyond MAX_SLOTS.
+    """(ticker at the listing, ticker after a change). Raises SourceError beyond MAX_SLOTS.
 
     Consonants and vowels take turns, and a slot's number is spread over all combinations. A later listing adds a
     letter, a second class ".B", a spun-off company "SP".
     """
     if not 0 <= slot < MAX_SLOTS:
-        raise ValueError(f"slot {slot}: the simulated market has tickers for slots 0 to {MAX_SLOTS - 1}")
+        raise SourceError(f"tickers for slots 0 to {MAX_SLOTS - 1}, none for slot {slot}", "simulated market")
     spread = (slot * 7919 + 4321) % 10_000
     c1, v1 = _CONSONANTS[spread % 20], _VOWELS[spread // 20 % 5]
     c2, v2 = _CONSONANTS[spread // 100 % 20], _VOWELS[spread // 2000]

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.calendar import xnys
 from pipeline.settings import SimulatedMarket
+from pipeline.sources.cells import SourceError
 from pipeline.sources.simulated.factors import Array, FactorReturns, factor_returns, fx_rates
 from pipeline.sources.simulated.industries import ETF_STARTS
 from pipeline.sources.simulated.life import Elder, Life, live
@@ -71,15 +72,15 @@ class World:
 
 
 def make_world(market: SimulatedMarket) -> World:
-    """The market up to its last session. Raises ValueError for a range without two sessions."""
+    """The market up to its last session. Raises SourceError for a range without two sessions."""
     calendar = xnys()
     first = int(calendar.on_or_after(np.datetime64(market.first_session)))
     last = int(calendar.on_or_before(np.datetime64(market.last_session)))
     if last <= first:
-        raise ValueError(f"simulated market: no two sessions from {market.first_session} to {market.last_session}")
+        raise SourceError(f"no two sessions from {market.first_session} to {market.last_session}", "simulated market")
     end = last + AHEAD
     if end >= len(calendar.sessions):
-        raise ValueError(f"simulated market: {market.last_session} is too near the calendar's end")
+        raise SourceError(f"{market.last_session} is too near the calendar's end", "simulated market")
     factors = factor_returns(market.seed, first, end)
     funds = [_fund(market.seed, ticker, factors, end) for ticker in sorted(factors.etfs)]
     return World(
