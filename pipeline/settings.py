@@ -1,17 +1,40 @@
 """One frozen settings object: `ERM3_*` environment variables, then `erm3.toml`, then the defaults below.
 
-Nested fields use a double underscore: `ERM3_MODEL__ESTIMATOR=ols`. Everything that changes a published number is in
-`ModelParameters` or `DataRules` and is written into the attributes of the stores that it made.
+Nested fields use a double underscore: `ERM3_MODEL__ESTIMATOR=ols`, `ERM3_RULES__OUTLIERS__JUMP=0.6`; `none` means None.
+Every number that changes a published one is in `ModelParameters` or `DataRules` and is written into the attributes of
+the stores that it made (`parameter_attributes`). What is no parameter and stays where it is used:
+
+* the universes (`security_master.universe.RULES`, the 60 sessions of their trading rule): they are what the names
+  `uni_mc_*` mean; another rule is another `version`, and snapshots of the old one stay;
+* ids and who is who (`security_master`): a published id never changes, whatever the settings say;
+* the 15 minutes after its close from which on a bar without `known_from` is known: the form of a delivery;
+* settlement, holidays, 1.4826, rounding guards of the kernels: facts and numerics, not choices;
+* sizes of blocks and tiles: no number depends on them (tested).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 UNIVERSES = ("uni_mc_50", "uni_mc_500", "uni_mc_1000", "uni_mc_3000")
+
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _none_in_words(value: object) -> object:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+PositiveOrNone = Annotated[Positive | None, BeforeValidator(_none_in_words)]
+"""The environment, TOML and the attributes of a store have no None: there it is the word `none`."""
 
 
 class _Frozen(BaseModel):
@@ -24,7 +47,7 @@ class ModelParameters(_Frozen):
     estimator: Literal["huber", "ols", "ridge"] = "huber"
     window: int = Field(252, ge=2)
     min_obs: int = Field(126, ge=2)
-    half_life: float | None = Field(126.0, gt=0)
+    half_life: PositiveOrNone = 126.0
     huber_epsilon: float = Field(1.35, gt=1)
     huber_scale_floor: float = Field(1e-2, gt=0)
     ridge_alpha: float = Field(0.0, ge=0)
@@ -38,13 +61,201 @@ class ModelParameters(_Frozen):
         return self
 
 
+class CleaningRules(_Frozen):
+    """How a delivery is read before anybody uses it.
+
+    duplicate_days: equal splits, or equal dividends, with ex-dates at most so far apart are one event delivered twice;
+                    exactly so far apart they are a weekly payer's two, if it paid as long before the first one as well
+    small_term:     a split's ratio in lowest terms has one term up to this (3:2, 5:4, 7:2, 1:20), ...
+    stock_dividends: ... or it is one of these; any other ratio above one is a spin-off's price factor
+    odd_reverse, odd_spin_off: a ratio below one is a reverse split of up to 1:`odd_reverse` on the day of a spin-off
+                    with a price factor up to `odd_spin_off`
+    paid_twice:     a dividend on the day of a spin-off is the same one once more when it is worth as much, within this
+                    factor
+    share_jump:     factor between consecutive filings from which on a share count is not believed alone ...
+    share_agrees:   ... until a second filing says the same within this factor
+    unowned_gap:    sessions without rows after which rows that belong to no security are reported again
+    """
+
+    duplicate_days: Count = 7
+    small_term: Count = 5
+    stock_dividends: tuple[Factor, ...] = (1.05, 1.1)
+    odd_reverse: Count = 10
+    odd_spin_off: Factor = 1.6
+    paid_twice: Factor = 1.5
+    share_jump: Factor = 20.0
+    share_agrees: Factor = 2.0
+    unowned_gap: Count = 10
+
+
+class BarRules(_Frozen):
+    """Bounds of the rules about single bars.
+
+    sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
+                    `sentinel_sessions` before was above `sentinel_if_below`
+    ohlc_tolerance: relative
+    stale_sessions: the repetition of a close without volume from which on it is no price
+    """
+
+    sentinel: Positive = 1e6
+    sentinel_if_below: Positive = 5e5
+    sentinel_sessions: Count = 60
+    ohlc_tolerance: Share = 1e-6
+    stale_sessions: int = Field(5, ge=1)
+
+
+class EventRules(_Frozen):
+    """Bounds of the rules about single events.
+
+    ratio:        largest split either way
+    yield_jump:   factor by which a regular dividend's yield may leave the range of the last `yields`
+    basis:        difference of the return between the two bases from which on somebody should look
+    due_bill:     share of the price from which on a payout goes ex after it is paid, whatever its record date
+    fx_max_age:   sessions that an exchange rate may be old on an ex-date
+    shares_after: sessions after the first price by which a share count should be known
+    """
+
+    ratio: Factor = 1000.0
+    yield_jump: Factor = 5.0
+    yields: int = Field(4, ge=1)
+    basis: Positive = 0.0025
+    due_bill: Share = 0.25
+    fx_max_age: Count = 5
+    shares_after: Count = 126
+
+
+class SessionRules(_Frozen):
+    """Bounds for one session over all securities; sessions with fewer than `names` securities are not judged.
+
+    coverage:        smallest share of the names with a price the session before that must have one
+    stale:           largest share of names whose close and volume both repeat the session before
+    broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
+    shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
+    zero_returns:    largest share of returns that are exactly zero
+    median_move:     largest median of |return|
+    splits, dividends: largest share of names with one on one ex-date
+    market_correlation, month_sessions: smallest correlation of the market ETF with the cap-weighted stocks in a month
+                     of at least so many sessions
+    """
+
+    names: Count = 20
+    coverage: Share = 0.7
+    stale: Share = 0.5
+    broken_factor: Factor = 8.0
+    broken_share: Share = 0.05
+    shifted_bars: int = Field(3, ge=1)
+    shifted_sessions: Count = 25
+    zero_returns: Share = 0.3
+    median_move: Share = 0.06
+    splits: Share = 0.03
+    dividends: Share = 0.15
+    market_correlation: float = Field(0.9, ge=-1, le=1)
+    month_sessions: int = Field(15, ge=2)
+
+
+class DriftRules(_Frozen):
+    """sessions: how far back deliveries are compared; share: of the bars, from which on nothing is published."""
+
+    sessions: Count = 30
+    share: Share = 0.001
+
+
+class OutlierRules(_Frozen):
+    """Bounds of the return rules, in log units where not said otherwise.
+
+    scale_sessions, scale_minimum, calm_sessions: the scale of a return is 1.4826 times the median size of the returns
+                         of the last `scale_sessions`, or of the last `calm_sessions` if that is larger; unknown with
+                         fewer than `scale_minimum`
+    jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
+    split_jump:          a fall beyond it may be a missing split, where the volume says so
+    event_jump, event_sigmas: the same on a session with a material split; the second also for a missing split
+    material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
+    followed:            share of an event's effect by which the price must move to have followed it
+    near_sigmas:         scales that a move may be away from what an event explains
+    impossible:          price factor in one step that no stock makes: the bar is a bad print at once
+    outside_range:       a close this factor outside its own [low, high], and away from the last close, is a bad print
+    reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
+    customary_splits:    ratios above one by which stocks split, and the other way round
+    split_tolerance:     distance to a customary ratio that makes an outlying move look like a missing split;
+                         `split_sigmas` scales, at most `split_widest`, where the volume is known
+    halving:             ratio up to which a genuine move is as likely as a split that is missing (a factor)
+    volume_sessions:     the usual volume is the median of so many sessions
+    within_session:      share of a move that the bar's own range must cover to show that it was traded
+    reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
+                         more than the second factor above the usual
+    misdated:            sessions by which an event may be misdated
+    small, gain:         a split by more than `small` that is not material is doubted when the squares of two moves
+                         shrink by more than `gain` squared scales with the split on the other of the two sessions
+    disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
+    level_sessions:      bars in a row at an impossible level after which it is the level
+    """
+
+    scale_sessions: int = Field(60, ge=1)
+    scale_minimum: int = Field(20, ge=1)
+    calm_sessions: int = Field(10, ge=1)
+    jump: Positive = 0.5
+    split_jump: Positive = 0.3
+    sigmas: Positive = 12.0
+    event_jump: Positive = 0.4
+    event_sigmas: Positive = 8.0
+    material: Positive = 0.1
+    material_sigmas: Positive = 5.0
+    followed: Share = 0.65
+    near_sigmas: Positive = 3.0
+    impossible: Factor = 50.0
+    outside_range: Factor = 1.2
+    reversal: Positive = 0.05
+    reversal_sessions: Count = 10
+    customary_splits: tuple[Factor, ...] = Field(
+        (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0), min_length=1
+    )
+    split_tolerance: Positive = 0.02
+    split_sigmas: Positive = 3.0
+    split_widest: Positive = 0.15
+    halving: Factor = 2.5
+    volume_sessions: int = Field(20, ge=1)
+    within_session: Share = 0.3
+    reverse: Factor = 4.0
+    reverse_volume: Positive = 2.0
+    misdated: Count = 2
+    small: Positive = 0.02
+    gain: Positive = 10.0
+    disagreement: Positive = 0.05
+    level_sessions: int = Field(3, ge=1)
+
+    def window(self, max_gap: int) -> int:
+        """Sessions before the judged one that can matter to it."""
+        return max(self.reversal_sessions + max_gap + 1, self.volume_sessions)
+
+
+class DelistingRules(_Frozen):
+    """What a delisting is worth without evidence, and how old evidence may be.
+
+    imputed, imputed_nasdaq: return of a performance delisting on NYSE and AMEX (Shumway 1997), and on Nasdaq (Shumway
+                       and Warther 1999)
+    successor_max_age: sessions that the successor's close may be older than the last session
+    """
+
+    imputed: float = Field(-0.30, ge=-1)
+    imputed_nasdaq: float = Field(-0.55, ge=-1)
+    successor_max_age: Count = 5
+
+
 class DataRules(_Frozen):
-    """Rules of the returns and of the universe that a user may set differently."""
+    """Rules of the data, of the returns and of the universe."""
 
     max_gap: int = Field(10, ge=1, description="sessions without a close that a return may span")
-    vendor_delay_minutes: int = Field(15, ge=0, description="knowledge instant of a session: its close plus this")
+    vendor_delay_minutes: Count = Field(15, description="knowledge instant of a session: its close plus this")
     shares_max_age_days: int = Field(400, ge=1)
     validity_sessions: int = Field(5, ge=1, description="a stock is valid when it traded within so many sessions")
+    listed_sessions: int = Field(60, ge=1, description="sessions that a stock without a price still counts as listed")
+    cleaning: CleaningRules = CleaningRules()
+    bars: BarRules = BarRules()
+    events: EventRules = EventRules()
+    sessions: SessionRules = SessionRules()
+    drift: DriftRules = DriftRules()
+    outliers: OutlierRules = OutlierRules()
+    delistings: DelistingRules = DelistingRules()
 
 
 class AuditBounds(_Frozen):
@@ -132,3 +343,19 @@ class FactorSet(_Frozen):
         if not market or universe not in UNIVERSES:
             raise ValueError(f"factor set {name!r} is not MARKET_UNIVERSE with a universe of {', '.join(UNIVERSES)}")
         return cls(market=market, universe=universe)
+
+
+def parameter_attributes(model: ModelParameters, rules: DataRules) -> dict[str, Any]:
+    """Root attributes that say what the numbers are made with: every model parameter and data rule by its name.
+
+    A rule of a group has the name of its group before its own (`outliers_jump`); None is the word `none`.
+    """
+    return dict(_flat(model.model_dump())) | dict(_flat(rules.model_dump()))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}_")
+        else:
+            yield prefix + name, "none" if value is None else list(value) if isinstance(value, tuple) else value

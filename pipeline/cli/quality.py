@@ -237,7 +237,8 @@ def _odd_months(settings: Settings) -> pd.DataFrame:
     cap = daily["market_cap"].values.astype(float)
     before = np.vstack([np.full((1, cap.shape[1]), np.nan), cap[:-1]])
     ret = daily["return"].values.astype(float)
-    return market_correlation(ret, before, market[at].astype(float), daily["teo"].values.astype("datetime64[M]"))
+    months = daily["teo"].values.astype("datetime64[M]")
+    return market_correlation(ret, before, market[at].astype(float), months, settings.rules.sessions)
 
 
 def _root(root: str | None) -> str:

@@ -82,7 +82,7 @@ def build(
     with explained():
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
         path = master_alone(settings.root)
-        tables = clean_events(open_source(settings).load()).tables
+        tables = clean_events(open_source(settings).load(), settings.rules.cleaning).tables
         report = build_master(
             path,
             master_tables(tables),

@@ -13,7 +13,7 @@ from pipeline.datasets.catalog import catalog
 from pipeline.datasets.metadata import consolidated, render_metadata
 from pipeline.datasets.return_flags import MEANINGS
 from pipeline.datasets.spec import ArraySpec, DatasetSpec
-from pipeline.settings import DataRules, ModelParameters
+from pipeline.settings import DataRules, ModelParameters, parameter_attributes
 
 STORE_ATTRIBUTES = ("created_utc", "updated_utc", "run_id")
 RUN_ATTRIBUTES = (
@@ -21,8 +21,7 @@ RUN_ATTRIBUTES = (
     "source",
     "security_master_build",
     "code_version",
-    *ModelParameters.model_fields,
-    *DataRules.model_fields,
+    *parameter_attributes(ModelParameters(), DataRules()),
 )
 COMMON_COORDINATES = ("teo", "symbol", "ticker", "unique_ticker", "level")
 BEGIN, END = "<!-- made by python -m pipeline.datasets -->", "<!-- end -->"

@@ -36,7 +36,7 @@ from pipeline.engine.views import StagedFamily
 from pipeline.market_data.delivery import LoadedSource
 from pipeline.market_data.landing import cut, save_facts
 from pipeline.returns.panel import lookback
-from pipeline.settings import FactorSet, Settings
+from pipeline.settings import FactorSet, Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, Stage, promote
 from security_master import MASTER_FILE
@@ -230,12 +230,10 @@ def code_version() -> str:
 
 def _attributes(settings: Settings) -> dict[str, Any]:
     """Root attributes that say what the numbers are made with."""
-    parameters = settings.model.model_dump()
-    rules = settings.rules.model_dump()
     return {
         "institution": "ERM3",
         "source": settings.source,
-        **{k: ("none" if v is None else v) for k, v in {**parameters, **rules}.items()},
+        **parameter_attributes(settings.model, settings.rules),
         "code_version": code_version(),
     }
 

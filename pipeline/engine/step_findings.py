@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
 from pipeline.market_data.point_in_time import Facts
-from pipeline.quality.drift import DELIVERED_FILE, DRIFT_RULES, delivered_bars, drift, drift_findings
+from pipeline.quality.drift import DELIVERED_FILE, delivered_bars, drift, drift_findings
 from pipeline.quality.findings import FINDINGS_FILE, concat_findings
 
 
@@ -46,17 +46,18 @@ def compare_deliveries(run: Run, facts: Facts) -> Facts:
     Raises BatchFault when so many were that somebody should look first. A declared restatement is the way to publish
     what was rewritten, so it compares nothing. Stages what is delivered now, for the next run to compare with.
     """
-    now, at = delivered_bars(facts.prices, run.last), run.scratch / f"before_{DELIVERED_FILE}"
+    rules = run.settings.rules.drift
+    now, at = delivered_bars(facts.prices, run.last, rules), run.scratch / f"before_{DELIVERED_FILE}"
     if (published := run.stage.published_file(DELIVERED_FILE, at)) is not None:
         before = pd.read_parquet(published)
         if run.restated_as_of is None:
-            found = drift_findings(drift(before[before["session"] < run.first], facts.prices), run.first)
+            found = drift_findings(drift(before[before["session"] < run.first], facts.prices), run.first, rules)
             refuse_undecided(found[found["rule"] == "drift"], run.decisions)
             facts = replace(facts, findings=concat_findings([facts.findings, found]))
         own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
         kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
         now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
-        now = now[now["session"] > now["session"].max() - DRIFT_RULES.sessions]
+        now = now[now["session"] > now["session"].max() - rules.sessions]
     path = run.scratch / DELIVERED_FILE
     now.to_parquet(path, index=False, compression="zstd")
     run.stage.add_file(DELIVERED_FILE, path)

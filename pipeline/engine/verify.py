@@ -45,5 +45,4 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
 def made_with(settings: Settings, family: PublishedFamily) -> ModelParameters:
     """The model parameters that the published stores were made with, from their attributes."""
     attrs = family.view(f"ds_erm3_betas_{settings.factor_sets[0]}").dataset.attrs
-    kept = {name: attrs[name] for name in ModelParameters.model_fields if name in attrs}
-    return ModelParameters(**{name: None if value == "none" else value for name, value in kept.items()})
+    return ModelParameters(**{name: attrs[name] for name in ModelParameters.model_fields if name in attrs})

@@ -19,24 +19,12 @@ import pandas as pd
 
 from pipeline.calendar import ex_sessions, xnys
 from pipeline.market_data.share_counts import leave_out_jumps
+from pipeline.settings import CleaningRules
 from pipeline.sources.tables import SourceTables
 
 Row = dict[str, Any]
 
 EVENT_FINDING_COLUMNS = ["table", "vendor_code", "ex_date", "rule", "observed", "expected", "evidence", "known_from"]
-
-DUPLICATE_DAYS = 7
-"""Equal splits, or equal dividends, with ex-dates at most so far apart are one event delivered twice; exactly so far
-apart they are a weekly payer's two, if it paid a week before the first one as well."""
-
-LARGEST_SMALL_TERM = 5
-"""A split's ratio in lowest terms has one term up to this (3:2, 5:4, 7:2, 1:20) ..."""
-
-STOCK_DIVIDENDS = frozenset({Fraction(11, 10), Fraction(21, 20)})
-"""... or it is one of the customary stock dividends. Any other ratio above one is a spin-off's price factor."""
-
-LARGEST_REVERSE_IN_ODD_RATIO = 10
-LARGEST_SPIN_FACTOR_IN_ODD_RATIO = Fraction(8, 5)
 
 
 def _findings(rows: Iterable[Row]) -> pd.DataFrame:
@@ -64,7 +52,7 @@ class CleanedEvents:
         return self.tables.findings
 
 
-def clean_events(tables: SourceTables) -> CleanedEvents:
+def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanedEvents:
     """Duplicates removed, odd splits recognised, share counts in a wrong unit left out.
 
     Cleaning twice is cleaning once.
@@ -76,44 +64,56 @@ def clean_events(tables: SourceTables) -> CleanedEvents:
         return CleanedEvents(CleanTables(**delivered))
     findings: list[Row] = []
     splits = _drop_repeated(
-        tables.splits, "duplicate_split", ["vendor_code", "ratio_new", "ratio_old"], findings, _describe_split
+        tables.splits,
+        "duplicate_split",
+        ["vendor_code", "ratio_new", "ratio_old"],
+        findings,
+        _describe_split,
+        rules.duplicate_days,
     )
-    splits = _recognise_spin_offs(splits, tables.spin_offs, findings)
+    splits = _recognise_spin_offs(splits, tables.spin_offs, findings, rules)
     dividends = _drop_repeated(
         tables.dividends,
         "duplicate_dividend",
         ["vendor_code", "amount", "currency", "kind", "basis"],
         findings,
         _describe_dividend,
+        rules.duplicate_days,
     )
-    dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings)
+    dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings, rules.paid_twice)
 
     def report(rule: str, row: Row, observed: float, expected: float, evidence: str) -> None:
         findings.append(_finding(rule, row, observed, expected, evidence))
 
-    shares = leave_out_jumps(tables.shares, splits[splits["kind"] == "split"], report)
+    shares = leave_out_jumps(tables.shares, splits[splits["kind"] == "split"], rules, report)
     cleaned = {"splits": splits, "dividends": dividends, "shares": shares, "findings": _findings(findings)}
     return CleanedEvents(CleanTables(**delivered | cleaned))
 
 
-def is_small_ratio(ratio: Fraction) -> bool:
+def is_small_ratio(ratio: Fraction, rules: CleaningRules) -> bool:
     """Whether companies split their shares like this: 2:1, 3:2, 1:20, 21:20; not 1253:1000."""
-    return min(ratio.numerator, ratio.denominator) <= LARGEST_SMALL_TERM or ratio in STOCK_DIVIDENDS
+    stock_dividends = [_fraction(one) for one in rules.stock_dividends]
+    return min(ratio.numerator, ratio.denominator) <= rules.small_term or ratio in stock_dividends
 
 
-def read_ratio(ratio: Fraction) -> list[tuple[Fraction, str]]:
+def _fraction(number: float) -> Fraction:
+    """The number as it is written: 1.1 is 11/10."""
+    return Fraction(str(number))
+
+
+def read_ratio(ratio: Fraction, rules: CleaningRules) -> list[tuple[Fraction, str]]:
     """What a delivered split ratio means: its factors with their kind, in the order in which they happen.
 
     1253:1000 is a spin-off that a vendor wrote as a split. 17:36 is a spin-off of 17:12 on the day of a 1:3 reverse
     split. A ratio just below one (191:200) is an exchange of shares, and stays a split.
     """
-    if is_small_ratio(ratio):
+    if is_small_ratio(ratio, rules):
         return [(ratio, "split")]
     if ratio > 1:
         return [(ratio, "spin_off")]
     old_for_one = ceil(1 / ratio)
     rest = ratio * old_for_one
-    if old_for_one <= LARGEST_REVERSE_IN_ODD_RATIO and rest <= LARGEST_SPIN_FACTOR_IN_ODD_RATIO:
+    if old_for_one <= rules.odd_reverse and rest <= _fraction(rules.odd_spin_off):
         return [(rest, "spin_off"), (Fraction(1, old_for_one), "split")]
     return [(ratio, "split")]
 
@@ -124,8 +124,9 @@ def _drop_repeated(
     what: list[str],
     findings: list[Row],
     describe: Callable[[Row], tuple[float, float, str]],
+    days: int,
 ) -> pd.DataFrame:
-    """An event that comes again, the same but for an ex-date at most DUPLICATE_DAYS away, counts once.
+    """An event that comes again, the same but for an ex-date at most `days` away, counts once.
 
     The row that was known first stays: when the second arrives, the first is already in force. Of two known together
     the one stays whose ex-date agrees with its record date, else the one that goes ex first. The same ex-date known at
@@ -135,11 +136,11 @@ def _drop_repeated(
     ex = rows["ex_date"].to_numpy("datetime64[D]")
     rows["off_record"] = rows["record_date"].isna() | (ex_sessions(rows["record_date"]) != xnys().on_or_after(ex))
     follows = np.zeros(len(rows), bool)
-    follows[1:] = (np.diff(ex) <= np.timedelta64(DUPLICATE_DAYS, "D")) & rows.duplicated(what).to_numpy()[1:]
+    follows[1:] = (np.diff(ex) <= np.timedelta64(days, "D")) & rows.duplicated(what).to_numpy()[1:]
     near = follows | np.r_[follows[1:], False]
     run = np.cumsum(~follows)[near]
     known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
-    week, never = pd.Timedelta(days=DUPLICATE_DAYS), pd.Timestamp.max
+    apart, never = pd.Timedelta(days=days), pd.Timestamp.max
     dropped: list[int] = []
     for _, group in rows[near].groupby(run, sort=False):
         kept: list[Row] = []
@@ -148,12 +149,12 @@ def _drop_repeated(
             key=lambda row: (row["known_from"], row["off_record"], row["ex_date"]),
         )
         for row in ordered:
-            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= week), None)
+            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= apart), None)
             if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
                 kept.append(row)
                 continue
             first, second = sorted((clash["ex_date"], row["ex_date"]))
-            if second - first == week and known.get((row["vendor_code"], first - week), never) <= row["known_from"]:
+            if second - first == apart and known.get((row["vendor_code"], first - apart), never) <= row["known_from"]:
                 kept.append(row)
                 continue
             dropped.append(row["index"])
@@ -172,13 +173,15 @@ def _describe_dividend(row: Row) -> tuple[float, float, str]:
     return 2 * row["amount"], row["amount"], f"dividend {row['amount']:g} {row['currency']}"
 
 
-def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[Row]) -> pd.DataFrame:
+def _recognise_spin_offs(
+    splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[Row], rules: CleaningRules
+) -> pd.DataFrame:
     """The `kind` of each split. The factor of a spin-off that `spin_offs` states too ends where that row is known."""
     stated = spin_offs.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
     rows: list[Row] = []
     for row in _records(splits):
         ratio = Fraction(int(row["ratio_new"]), int(row["ratio_old"]))
-        for factor, kind in read_ratio(ratio):
+        for factor, kind in read_ratio(ratio, rules):
             read = row | {"ratio_new": factor.numerator, "ratio_old": factor.denominator, "kind": kind}
             if kind == "split":
                 rows.append(read)
@@ -198,7 +201,7 @@ def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, findings
 
 
 def _drop_spin_offs_paid_twice(
-    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[Row]
+    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[Row], within: float
 ) -> pd.DataFrame:
     """A dividend on the day of an odd split, worth about what the split is worth, is the same spin-off once more."""
     odd = splits.loc[splits["kind"] == "spin_off", ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"]]
@@ -213,7 +216,7 @@ def _drop_spin_offs_paid_twice(
     dropped: list[int] = []
     for row in _records(both):
         worth = (1 - row["ratio_old"] / row["ratio_new"]) * row["close"]
-        if worth * 2 / 3 <= row["amount"] <= worth * 3 / 2:
+        if worth / within <= row["amount"] <= worth * within:
             dropped.append(row["index"])
             evidence = (
                 f"dividend {row['amount']:g} and {row['ratio_new']}:{row['ratio_old']} are one spin-off, counted once"

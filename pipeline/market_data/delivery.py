@@ -56,7 +56,9 @@ class LoadedSource:
     def of(cls, settings: Settings, source: Source | None = None) -> LoadedSource:
         """The configured source, or the one given; one that is loaded already is left as it is."""
         source = source or open_source(settings)
-        return source if isinstance(source, cls) else cls(source.name, clean_events(source.load()).tables)
+        if isinstance(source, cls):
+            return source
+        return cls(source.name, clean_events(source.load(), settings.rules.cleaning).tables)
 
     def load(self) -> SourceTables:
         return self.tables

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from pipeline.sources.tables import SourceTables
 
 
-UNOWNED_GAP = 10
-"""Sessions without rows after which rows that belong to no security are reported again."""
-
-
 class KnowsIdentities(Protocol):
     """What is needed of `security_master.SecurityMaster`."""
 
@@ -83,7 +79,7 @@ def build_facts(
     `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
     restatement uses; later rows keep their own `visible`.
     """
-    cleaned = clean_events(tables)
+    cleaned = clean_events(tables, rules.cleaning)
     tables = cleaned.tables
     clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
     findings: list[pd.DataFrame] = []
@@ -95,7 +91,8 @@ def build_facts(
         owned = np.asarray(sec_ids != "", bool)
         visible = clock.visible(frame)
         if not owned.all():
-            findings.append(_unowned(frame[~owned], name, date_column, calendar, visible[~owned]))
+            gap = rules.cleaning.unowned_gap
+            findings.append(_unowned(frame[~owned], name, date_column, calendar, visible[~owned], gap))
         frame = frame[owned].copy()
         frame["visible"] = visible[owned]
         frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
@@ -160,9 +157,9 @@ def build_facts(
         restated_as_of=restated_as_of,
     )
     shares = identify("shares", "period_end")
-    findings.append(missing_share_counts(facts.prices, facts.securities, shares))
-    findings += off_record_findings(facts.prices, splits, dividends)
-    findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs)
+    findings.append(missing_share_counts(facts.prices, facts.securities, shares, rules.events))
+    findings += off_record_findings(facts.prices, splits, dividends, rules.events)
+    findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs, rules.events)
     return replace(facts, findings=concat_findings(findings))
 
 
@@ -221,14 +218,14 @@ def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.Data
 
 
 def _unowned(
-    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32]
+    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32], gap: int
 ) -> pd.DataFrame:
     """One finding for each run of rows of a vendor code that belong to no security on their date."""
     dates = frame[date_column].to_numpy("datetime64[D]")
     seen = np.maximum(calendar.on_or_after(dates), visible)
     rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
     rows = rows.sort_values(["code", "seen", "date"], ignore_index=True)
-    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= UNOWNED_GAP)
+    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= gap)
     rows = rows[~same_run]  # the first row of a run: what follows is not known yet
     return findings_frame(
         sec_id="",

@@ -14,23 +14,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-JUMP = 20.0
-"""Factor between consecutive filings from which on a count is not believed alone."""
-
-AGREES = 2.0
+from pipeline.settings import CleaningRules
 
 Row = dict[str, Any]
 
 
 def leave_out_jumps(
-    shares: pd.DataFrame, splits: pd.DataFrame, report: Callable[[str, Row, float, float, str], None]
+    shares: pd.DataFrame,
+    splits: pd.DataFrame,
+    rules: CleaningRules,
+    report: Callable[[str, Row, float, float, str], None],
 ) -> pd.DataFrame:
     """`shares` without the counts that are not believed; `report(rule, row, observed, expected, evidence)` for each."""
     rows = shares.sort_values(["vendor_code", "known_from", "period_end", "shares"], kind="stable")
     code, count = rows["vendor_code"].to_numpy(object), rows["shares"].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.abs(np.log(count[1:] / count[:-1]))
-    suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(JUMP) / 2)])
+    suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(rules.share_jump) / 2)])
     dropped: list[int] = []
     of_code = {str(name): _Splits.of(own) for name, own in splits.groupby("vendor_code", observed=True)}
     none = _Splits.of(splits.iloc[:0])
@@ -40,8 +40,8 @@ def leave_out_jumps(
         doubted: Row | None = None
         for index, row in zip(group.index, group.to_dict("records"), strict=True):
             filing: Row = {str(key): value for key, value in row.items()}
-            fits = believed is None or _factor(believed, filing, own) <= JUMP
-            if fits or (doubted is not None and _factor(doubted, filing, own) <= AGREES):
+            fits = believed is None or _factor(believed, filing, own) <= rules.share_jump
+            if fits or (doubted is not None and _factor(doubted, filing, own) <= rules.share_agrees):
                 believed, doubted = filing, None
             elif believed is not None:
                 dropped.append(int(index))

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True)
-class BarRules:
-    """Bounds of the bar rules.
-
-    sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
-                    `sentinel_sessions` before was above `sentinel_if_below`
-    ohlc_tolerance: relative
-    stale_sessions: the repetition of a close without volume from which on it is no price
-    """
-
-    sentinel: float = 1e6
-    sentinel_if_below: float = 5e5
-    sentinel_sessions: int = 60
-    ohlc_tolerance: float = 1e-6
-    stale_sessions: int = 5
+from pipeline.settings import BarRules
 
 
-BAR_RULES = BarRules()
-
-
-def rejected_closes(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+def rejected_closes(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     """Bars whose close is a number that cannot be a price. Bars of one security stand together, by session."""
     close = bars["close"].to_numpy()
     with np.errstate(invalid="ignore"):
@@ -43,7 +23,7 @@ def rejected_closes(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[
     return impossible
 
 
-def inconsistent_bars(bars: pd.DataFrame, rules: BarRules = BAR_RULES) -> NDArray[np.bool_]:
+def inconsistent_bars(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     """Bars that break `low <= open, close <= high`; a missing field breaks nothing."""
     slack = 1 + rules.ohlc_tolerance
     opened, high, low, close = (bars[name].to_numpy() for name in ("open", "high", "low", "close"))
@@ -70,9 +50,7 @@ def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
         return ~np.isnan(volume) & ~((volume >= 0) & np.isfinite(volume))
 
 
-def stale_closes(
-    close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules = BAR_RULES
-) -> NDArray[np.bool_]:
+def stale_closes(close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules) -> NDArray[np.bool_]:
     """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, sessions without gaps."""
     repeats = np.zeros(close.shape, bool)
     repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & (volume[:, 1:] == 0)

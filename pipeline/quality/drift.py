@@ -12,20 +12,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from pipeline.settings import DriftRules
 
 DELIVERED_FILE = "delivered_bars.parquet"
 _KEY, _VALUES = ["sec_id", "session"], ["close", "volume"]
-
-
-@dataclass(frozen=True)
-class DriftRules:
-    """sessions: how far back deliveries are compared; share: of the bars, from which on nothing is published."""
-
-    sessions: int = 30
-    share: float = 0.001
-
-
-DRIFT_RULES = DriftRules()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +30,7 @@ class Drift:
         return len(self.changed) / max(self.compared, 1)
 
 
-def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules = DRIFT_RULES) -> pd.DataFrame:
+def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules) -> pd.DataFrame:
     """First prints of the sessions up to `last`, as known then: sec_id, session, close, volume.
 
     prices: those of `Facts`. Back-adjusted closes are left out: they are rewritten by definition.
@@ -67,7 +57,7 @@ def drift(before: pd.DataFrame, prices: pd.DataFrame) -> Drift:
     return Drift(changed, len(before))
 
 
-def drift_findings(found: Drift, at: int, rules: DriftRules = DRIFT_RULES) -> pd.DataFrame:
+def drift_findings(found: Drift, at: int, rules: DriftRules) -> pd.DataFrame:
     """One finding for each rewritten bar, and one that stops the session `at` when there are too many."""
     rows = found.changed
     if rows.empty:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,8 @@ from numpy.typing import NDArray
 from pipeline.calendar import ex_sessions
 from pipeline.quality.bars import close_of, closes_before
 from pipeline.quality.findings import findings_frame
+from pipeline.settings import EventRules
 from security_master.universe import STOCK_TYPES
-
-
-@dataclass(frozen=True)
-class EventRules:
-    """Bounds of the event rules.
-
-    ratio:      largest split either way
-    yield_jump: factor by which a regular dividend's yield may leave the range of the last four
-    basis:      difference of the return between the two bases from which on somebody should look
-    due_bill:   share of the price from which on a payout goes ex after it is paid, whatever its record date
-    """
-
-    ratio: float = 1000.0
-    yield_jump: float = 5.0
-    basis: float = 0.0025
-    due_bill: float = 0.25
-
-
-SHARES_EXPECTED_AFTER = 126
-"""Sessions after the first price by which a share count should be known."""
-
-
-EVENT_RULES = EventRules()
 
 
 def event_findings(
@@ -43,7 +20,7 @@ def event_findings(
     splits: pd.DataFrame,
     dividends: pd.DataFrame,
     spin_offs: pd.DataFrame,
-    rules: EventRules = EVENT_RULES,
+    rules: EventRules,
 ) -> list[pd.DataFrame]:
     """Findings about events one by one, each reported at the first session that can use the event."""
     kinds = (("split", splits), ("dividend", dividends), ("spin-off", spin_offs))
@@ -104,12 +81,14 @@ def _odd_dividends(
     same_money = regular["currency"] == before["currency"]
     yields = (regular["amount"] / regular["price"]).where(follows | (regular["sec_id"] != before["sec_id"]))
     owner = regular["sec_id"].to_numpy()
-    earlier = np.column_stack([yields.shift(k).where(pd.Series(owner).shift(k) == owner) for k in range(1, 5)])
+    back = range(1, rules.yields + 1)
+    earlier = np.column_stack([yields.shift(k).where(pd.Series(owner).shift(k) == owner) for k in back])
     high, low = np.fmax.reduce(earlier, axis=1), np.fmin.reduce(earlier, axis=1)
     now = yields.to_numpy()
     with np.errstate(invalid="ignore"):
         jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
-    evidence = [f"yield {y:.3%}, the last four had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)]
+    last = f"the last {rules.yields} had"
+    evidence = [f"yield {y:.3%}, {last} {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)]
     odd_yield = _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
     return [review, odd_yield, *_odd_currencies(regular, before, follows.to_numpy(), same_money.to_numpy())]
 
@@ -159,7 +138,7 @@ def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFr
 
 
 def off_record_findings(
-    prices: pd.DataFrame, splits: pd.DataFrame, dividends: pd.DataFrame, rules: EventRules = EVENT_RULES
+    prices: pd.DataFrame, splits: pd.DataFrame, dividends: pd.DataFrame, rules: EventRules
 ) -> list[pd.DataFrame]:
     """Dividends, and stock dividends, whose ex-date is not the one that their `record_date` gives; none without one."""
     paid = dividends[dividends["record_date"].notna()]
@@ -180,12 +159,14 @@ def off_record_findings(
     return found
 
 
-def missing_share_counts(prices: pd.DataFrame, securities: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
+def missing_share_counts(
+    prices: pd.DataFrame, securities: pd.DataFrame, shares: pd.DataFrame, rules: EventRules
+) -> pd.DataFrame:
     """Stocks that still trade half a year after their first price while no share count of theirs is known."""
     stocks = securities.loc[securities["sec_type"].isin(STOCK_TYPES), "sec_id"]
     spans = prices.groupby("sec_id", observed=True)["session"].agg(["min", "max"])
     spans = spans[spans.index.isin(stocks)]
-    due = spans["min"] + SHARES_EXPECTED_AFTER
+    due = spans["min"] + rules.shares_after
     known = shares.groupby("sec_id")["visible"].min().reindex(spans.index.astype("str")).to_numpy()
     late = (spans["max"] >= due).to_numpy() & ~(known <= due.to_numpy())
     return findings_frame(
@@ -194,7 +175,7 @@ def missing_share_counts(prices: pd.DataFrame, securities: pd.DataFrame, shares:
         rule="no_share_count",
         observed=0.0,
         expected=1.0,
-        evidence=f"{SHARES_EXPECTED_AFTER} sessions after the first price no share count is known",
+        evidence=f"{rules.shares_after} sessions after the first price no share count is known",
         detected_at=due[late].to_numpy(),
         index=range(int(late.sum())),
     )

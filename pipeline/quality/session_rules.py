@@ -6,51 +6,17 @@ A rule looks at rows up to the session in which it reports and no further.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from pipeline.settings import SessionRules
 from security_master.errors import ExplainedError
-
-
-@dataclass(frozen=True)
-class PanelRules:
-    """Bounds for one session over all securities; sessions with fewer than `names` securities are not judged.
-
-    coverage:        smallest share of the names with a price the session before that must have one
-    stale:           largest share of names whose close and volume both repeat the session before
-    broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
-    shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
-    zero_returns:    largest share of returns that are exactly zero
-    median_move:     largest median of |return|
-    splits, dividends: largest share of names with one on one ex-date
-    market_correlation, month_sessions: smallest correlation of the market ETF with the cap-weighted stocks in a month
-                     of at least so many sessions
-    """
-
-    names: int = 20
-    coverage: float = 0.7
-    stale: float = 0.5
-    broken_factor: float = 8.0
-    broken_share: float = 0.05
-    shifted_bars: int = 3
-    shifted_sessions: int = 25
-    zero_returns: float = 0.3
-    median_move: float = 0.06
-    splits: float = 0.03
-    dividends: float = 0.15
-    market_correlation: float = 0.9
-    month_sessions: int = 15
-
 
 SESSIONS_AT_ONCE = 504
 """Sessions whose bars are laid out side by side at a time, which bounds the memory."""
-
-
-PANEL_RULES = PanelRules()
 
 
 class BatchFault(ExplainedError, RuntimeError):
@@ -67,7 +33,7 @@ class BatchFault(ExplainedError, RuntimeError):
 
 
 def batch_findings(
-    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules
 ) -> pd.DataFrame:
     """Faults of whole sessions in [first, last]; each looks at its session and the one before, as first printed.
 
@@ -81,7 +47,7 @@ def batch_findings(
 
 
 def _faults_of_sessions(
-    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: PanelRules
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules
 ) -> pd.DataFrame:
     session = prices["session"].to_numpy()
     at = np.flatnonzero((session >= first - 1) & (session <= last) & (prices["visible"].to_numpy() <= session))
@@ -141,7 +107,7 @@ def _faults_of_sessions(
     return pd.concat(found, ignore_index=True)
 
 
-def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: PanelRules = PANEL_RULES) -> pd.DataFrame:
+def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: SessionRules) -> pd.DataFrame:
     """Securities whose bars lie on closed days again and again: their dates are shifted.
 
     findings: those of `Facts`; the `bar_on_closed_day` among them count, at the session that could see them.
@@ -169,7 +135,7 @@ def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: PanelRul
 
 
 def panel_findings(
-    ret: NDArray[np.float64], events: Mapping[str, NDArray[np.integer]], first: int, rules: PanelRules = PANEL_RULES
+    ret: NDArray[np.float64], events: Mapping[str, NDArray[np.integer]], first: int, rules: SessionRules
 ) -> pd.DataFrame:
     """Flags of sessions that look odd over all securities of a panel.
 
@@ -212,7 +178,7 @@ def market_correlation(
     cap: NDArray[np.float64],
     market: NDArray[np.float64],
     months: NDArray[np.datetime64],
-    rules: PanelRules = PANEL_RULES,
+    rules: SessionRules,
 ) -> pd.DataFrame:
     """Months in which the cap-weighted stocks do not move with the market ETF: month, sessions, correlation.
 

@@ -50,7 +50,7 @@ def dry_run(
 
     restated_as_of: as in `build_facts`; the same roster and sessions come out with any instant.
     """
-    cleaned = clean_events(tables).tables
+    cleaned = clean_events(tables, rules.cleaning).tables
     frames = {name: frame for name, frame in cleaned.frames.items() if name not in NOT_FOR_THE_MASTER}
     frames["splits"] = cleaned.splits[cleaned.splits["kind"] == "split"]
     first_dates = cleaned.prices.groupby("vendor_code", observed=True)["date"].min()
@@ -64,7 +64,7 @@ def dry_run(
             listed = facts.securities.loc[facts.securities["sec_type"].isin(types), "sec_id"].to_numpy(object)
             first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
             tickers, _ = master.labels(listed, xnys().sessions[last])
-    faults = delivery_faults(facts, first, last)
+    faults = delivery_faults(facts, first, last, rules.sessions)
     released = pd.DataFrame({"sec_id": faults["sec_id"].replace("", WHOLE_SESSION), "session": faults["session"]})
     released = released.assign(decision="release", visible=0)
     decided = pd.concat([released, decisions_frame(list(decisions), xnys(), rules, restated_as_of)], ignore_index=True)

@@ -18,12 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.quality.bars import close_of
+from pipeline.settings import DelistingRules
 
 PERFORMANCE = frozenset({"exchange_drop", "bankruptcy", "unknown"})
 """Reasons that count as performance delistings (CRSP 500, 520-584)."""
-
-SUCCESSOR_MAX_AGE = 5
-"""Sessions that the successor's close may be older than the last session."""
 
 
 class Delisting(NamedTuple):
@@ -45,17 +43,15 @@ class Delisting(NamedTuple):
     def performance(self) -> bool:
         return self.reason in PERFORMANCE
 
-    @property
-    def imputed(self) -> float:
-        """Delisting return without evidence: -30 % on NYSE and AMEX (Shumway 1997), -55 % on Nasdaq (Shumway and
-        Warther 1999) for performance reasons, nothing otherwise."""
+    def imputed(self, rules: DelistingRules) -> float:
+        """Delisting return without evidence: by exchange for performance reasons, nothing otherwise."""
         if not self.performance:
             return 0.0
-        return -0.55 if "NAS" in self.exchange.upper() else -0.30
+        return rules.imputed_nasdaq if "NAS" in self.exchange.upper() else rules.imputed
 
 
 def booked_delistings(
-    delistings: pd.DataFrame, prices: pd.DataFrame, sec_ids: NDArray[np.object_]
+    delistings: pd.DataFrame, prices: pd.DataFrame, sec_ids: NDArray[np.object_], rules: DelistingRules
 ) -> dict[int, list[Delisting]]:
     """By position in `sec_ids`, the delistings in their order, each in the version that was known at its booking."""
     position = {sec_id: i for i, sec_id in enumerate(sec_ids)}
@@ -70,7 +66,7 @@ def booked_delistings(
             last=last,
             booking=booking,
             resumes=int(row["resumes"]),
-            value=_consideration(prices, row, booking),
+            value=_consideration(prices, row, booking, rules.successor_max_age),
             reason=row["reason"],
             exchange=row["exchange"],
         )
@@ -78,9 +74,9 @@ def booked_delistings(
     return booked
 
 
-def _consideration(prices: pd.DataFrame, row: dict[Any, Any], known_at: int) -> float:
+def _consideration(prices: pd.DataFrame, row: dict[Any, Any], known_at: int, max_age: int) -> float:
     cash, successor, ratio = float(row["cash"]), row["successor_sec_id"], float(row["successor_ratio"])
     if not successor or np.isnan(ratio):
         return cash
-    close = close_of(prices, successor, int(row["last"]), known_at, SUCCESSOR_MAX_AGE)
+    close = close_of(prices, successor, int(row["last"]), known_at, max_age)
     return (0.0 if np.isnan(cash) else cash) + ratio * close

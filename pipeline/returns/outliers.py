@@ -12,70 +12,11 @@ is moved is an event that the price followed on a neighbouring session, and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import exp, inf, isfinite, log, nan
 from typing import NamedTuple
 
 from pipeline.datasets.return_flags import ReturnFlag
-
-_SPLITS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0)
-_STOCKS_DO_HALVE = log(2.5)
-"""Log ratio below which a genuine move is as likely as a split that is missing."""
-
-CUSTOMARY_SPLITS = tuple(sorted(_SPLITS + tuple(1 / ratio for ratio in _SPLITS)))
-
-
-@dataclass(frozen=True)
-class OutlierRules:
-    """Bounds of the return rules, in log units where not said otherwise. `scale`: robust size of the last returns.
-
-    jump, sigmas:        a move is outlying beyond max(jump, sigmas * scale)
-    split_jump:          a fall beyond it may be a missing split, where the volume says so
-    event_jump, event_sigmas: the same on a session with a material split; the second also for a missing split
-    material, material_sigmas: an event matters to these rules when it moves the price by more than the larger one
-    followed:            share of an event's effect by which the price must move to have followed it
-    impossible:          price factor in one step that no stock makes: the bar is a bad print at once
-    outside_range:       a close this factor outside its own [low, high], and away from the last close, is a bad print
-    reversal, reversal_sessions: how near, and how soon, the price must come back for an outlying move to be a bad print
-    split_tolerance:     distance to a customary split ratio that makes an outlying move look like a missing split;
-                         `split_sigmas` scales, at most `split_widest`, where the volume is known
-    within_session:      share of a move that the bar's own range must cover to show that it was traded
-    reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
-                         more than the second factor above the usual
-    misdated:            sessions by which an event may be misdated
-    small, gain:         a split by more than `small` that is not material is doubted when the squares of two moves
-                         shrink by more than `gain` squared scales with the split on the other of the two sessions
-    disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
-    level_sessions:      bars in a row at an impossible level after which it is the level
-    """
-
-    jump: float = 0.5
-    split_jump: float = 0.3
-    sigmas: float = 12.0
-    event_jump: float = 0.4
-    event_sigmas: float = 8.0
-    material: float = 0.1
-    material_sigmas: float = 5.0
-    followed: float = 0.65
-    impossible: float = 50.0
-    outside_range: float = 1.2
-    reversal: float = 0.05
-    reversal_sessions: int = 10
-    split_tolerance: float = 0.02
-    split_sigmas: float = 3.0
-    split_widest: float = 0.15
-    within_session: float = 0.3
-    reverse: float = 4.0
-    reverse_volume: float = 2.0
-    misdated: int = 2
-    small: float = 0.02
-    gain: float = 10.0
-    disagreement: float = 0.05
-    level_sessions: int = 3
-
-    def window(self, max_gap: int) -> int:
-        """Sessions before the judged one that can matter to it."""
-        return self.reversal_sessions + max_gap + 1
+from pipeline.settings import OutlierRules
 
 
 class Walked(NamedTuple):
@@ -240,7 +181,8 @@ class _Walker:
         return abs(effect) >= rules.material and abs(effect) >= rules.material_sigmas * step.scale
 
     def _tolerance(self, step: _Step, effect: float) -> float:
-        return max(self.rules.reversal, 3 * step.scale, (1 - self.rules.followed) / 2 * abs(effect))
+        rules = self.rules
+        return max(rules.reversal, rules.near_sigmas * step.scale, (1 - rules.followed) / 2 * abs(effect))
 
     def _material_event(self, step: _Step) -> Judgement | None:
         """An event of this session that the close did not follow: misdated, or wrong."""
@@ -311,7 +253,7 @@ class _Walker:
             return judgement
         if not 1 / rules.impossible < step.factor < rules.impossible:
             return self._impossible(step, bound)
-        volume_known = isfinite(_usual_volume_ratio(self.w.volume, step.u))
+        volume_known = isfinite(self._usual_volume_ratio(step.u))
         least = rules.split_jump if step.move < 0 and volume_known else rules.jump
         if move > max(least, rules.event_sigmas * scale):
             judgement = self._missing_split(step)
@@ -329,8 +271,8 @@ class _Walker:
 
     def _has_another_ratio(self, step: _Step) -> bool:
         """Whether the session's split seems to have another ratio, rather than the stock to have moved."""
-        volume = _usual_volume_ratio(self.w.volume, step.u) * step.walked.den / step.walked.num
-        fits = not isfinite(volume) or _fits_a_split(volume, 1 / step.factor, step.move, 0.0, step.scale)
+        volume = self._usual_volume_ratio(step.u) * step.walked.den / step.walked.num
+        fits = not isfinite(volume) or self._fits_a_split(volume, 1 / step.factor, step, 0.0)
         return fits and not self._moved_while_trading(step)
 
     def _comes_back(self, step: _Step) -> Judgement | None:
@@ -374,19 +316,19 @@ class _Walker:
     def _missing_split(self, step: _Step) -> Judgement | None:
         """The outlying move is a split ratio, the volume fits one better than a genuine move, and no event says so."""
         rules, w, u = self.rules, self.w, step.u
-        volume = _usual_volume_ratio(w.volume, u)
+        volume = self._usual_volume_ratio(u)
         known = isfinite(volume)
-        ratio = min(CUSTOMARY_SPLITS, key=lambda s: abs(_log(step.factor * s)))
+        ratio = min(customary_ratios(rules), key=lambda s: abs(_log(step.factor * s)))
         untraded = w.volume[step.base] == 0  # the close before is old: the move may be that of several days
         if self._moved_while_trading(step) or (untraded and step.factor < rules.reverse):
             return None
         distance = abs(_log(step.factor * ratio))
         widest = min(rules.split_sigmas * step.scale, rules.split_widest) if known and u - step.base == 1 else 0.0
-        if widest and isfinite(w.spread[u]) and abs(log(ratio)) > _STOCKS_DO_HALVE:
+        if widest and isfinite(w.spread[u]) and abs(log(ratio)) > log(rules.halving):
             widest = rules.split_widest  # it opened at the new level and stayed there
         fits = step.factor >= rules.reverse and volume <= rules.reverse_volume
         if distance <= max(rules.split_tolerance, widest):
-            fits = fits or not known or _fits_a_split(volume, ratio, step.move, distance, step.scale)
+            fits = fits or not known or self._fits_a_split(volume, ratio, step, distance)
         else:
             ratio = 1 / step.factor
         if not fits:
@@ -396,19 +338,31 @@ class _Walker:
         note = Noted(u, "missing_split", step.factor - 1.0, step.factor * ratio - 1.0, evidence)
         return self._accept(u, nan, ReturnFlag.MISSING_SPLIT, note)
 
+    def _fits_a_split(self, volume: float, ratio: float, step: _Step, rest: float) -> bool:
+        """Whether a volume (times the usual one) is nearer to that of a split than to that of a genuine move.
 
-def _fits_a_split(volume: float, ratio: float, move: float, rest: float, scale: float) -> bool:
-    """Whether a volume (times the usual one) is nearer to that of a split than to that of a genuine move.
+        Volume grows with the size of a move in scales. After a split shares are counted in the new unit, and only the
+        rest of the move is one; that rest is given to a split by more than `halving` only, since stocks do halve.
+        """
+        scale = max(step.scale, 1e-9)
+        of_move = log(max(1.0, abs(step.move) / scale))
+        of_split = log(ratio)
+        if abs(of_split) > log(self.rules.halving):
+            of_split += log(max(1.0, rest / scale))
+        return abs(log(volume) - of_split) <= abs(log(volume) - of_move)
 
-    Volume grows with the size of a move in scales. After a split shares are counted in the new unit, and only the rest
-    of the move is one; that rest is given to a split by three and more only, since stocks do halve.
-    """
-    scale = max(scale, 1e-9)
-    of_move = log(max(1.0, abs(move) / scale))
-    of_split = log(ratio)
-    if abs(of_split) > _STOCKS_DO_HALVE:
-        of_split += log(max(1.0, rest / scale))
-    return abs(log(volume) - of_split) <= abs(log(volume) - of_move)
+    def _usual_volume_ratio(self, u: int) -> float:
+        """Volume of an element over the median of up to `volume_sessions` before it; NaN when unknown."""
+        volume = self.w.volume
+        before = sorted(v for v in volume[max(0, u - self.rules.volume_sessions) : u] if v > 0)
+        if not before or not volume[u] > 0:
+            return nan
+        return volume[u] / before[len(before) // 2]
+
+
+def customary_ratios(rules: OutlierRules) -> list[float]:
+    """The customary splits and reverse splits, ascending."""
+    return sorted(rules.customary_splits + tuple(1 / ratio for ratio in rules.customary_splits))
 
 
 def _factor(p0: float, p1: float, walked: Walked) -> float:
@@ -418,11 +372,3 @@ def _factor(p0: float, p1: float, walked: Walked) -> float:
 
 def _log(factor: float) -> float:
     return log(factor) if factor > 0 else -inf
-
-
-def _usual_volume_ratio(volume: list[float], u: int) -> float:
-    """Volume of an element over the median of up to 20 before it; NaN when unknown."""
-    before = sorted(v for v in volume[max(0, u - 20) : u] if v > 0)
-    if not before or not volume[u] > 0:
-        return nan
-    return volume[u] / before[len(before) // 2]

@@ -28,12 +28,9 @@ from pipeline.quality.decisions import WHOLE_SESSION
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.quality.session_rules import panel_findings
 from pipeline.returns.delistings import booked_delistings
-from pipeline.returns.outliers import OutlierRules
-from pipeline.returns.panel_block import SCALE_SESSIONS, Block, CellDecision, Roster
+from pipeline.returns.panel_block import Block, CellDecision, Roster
 from pipeline.returns.total_return import event_table
 from pipeline.settings import DataRules
-
-OUTLIER_RULES = OutlierRules()
 
 BLOCK = 256
 
@@ -62,7 +59,8 @@ class DailyPanel:
 
 def lookback(rules: DataRules) -> int:
     """Sessions before a cell whose bars may influence it."""
-    return OUTLIER_RULES.window(rules.max_gap) + SCALE_SESSIONS + rules.max_gap + 1
+    scaled = max(rules.outliers.scale_sessions, rules.listed_sessions)
+    return rules.outliers.window(rules.max_gap) + scaled + rules.max_gap + 1
 
 
 def daily_panel(
@@ -82,14 +80,14 @@ def daily_panel(
     roster = np.asarray(sec_ids, dtype=object)
     if not 0 <= first <= last:
         raise ValueError(f"expected 0 <= first <= last, found first={first}, last={last}")
-    decided = refuse_batch_faults(facts, first, last, decisions)
+    decided = refuse_batch_faults(facts, first, last, rules.sessions, decisions)
     shape = len(roster), last - first + 1
     arrays = {name: np.full(shape, np.nan) for name in ("close", "volume", "ret")}
     flags = np.zeros(shape, np.int16)
     start = max(0, first - lookback(rules))
-    bars = _bars_of(facts, roster, start, last, _withheld_sessions(decisions))
-    events = event_table(facts, roster)
-    delistings = booked_delistings(facts.delistings, facts.prices, roster)
+    bars = _bars_of(facts, roster, start, last, _withheld_sessions(decisions), rules)
+    events = event_table(facts, roster, rules.events.fx_max_age)
+    delistings = booked_delistings(facts.delistings, facts.prices, roster, rules.delistings)
     verdicts = _decisions_by_row(decisions, roster)
     first_price, listed_from = _first_prices(facts.prices, roster), _listed_from(facts.securities, roster)
     edges = np.searchsorted(bars["row"].to_numpy(), np.arange(0, len(roster) + BLOCK, BLOCK))
@@ -110,8 +108,7 @@ def daily_panel(
             start,
             first,
             last,
-            rules.max_gap,
-            OUTLIER_RULES,
+            rules,
         )
         block.ordinary()
         block.judge_cells()
@@ -121,7 +118,7 @@ def daily_panel(
             arrays[name][rows] = values[:, first - start :]
         flags[rows] = block.flag[:, first - start :]
         findings.append(block.findings())
-    findings.append(panel_findings(arrays["ret"], _events_by_kind(facts, roster, first, last), first))
+    findings.append(panel_findings(arrays["ret"], _events_by_kind(facts, roster, first, last), first, rules.sessions))
     known = facts.findings
     findings += [known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster)], decided]
     return DailyPanel(
@@ -130,7 +127,7 @@ def daily_panel(
 
 
 def _bars_of(
-    facts: Facts, roster: NDArray[np.object_], start: int, last: int, withheld: NDArray[np.int64]
+    facts: Facts, roster: NDArray[np.object_], start: int, last: int, withheld: NDArray[np.int64], rules: DataRules
 ) -> pd.DataFrame:
     """Bars of the roster in [start, last] by `row` (position in the roster) and `column`, with the bar rules applied.
 
@@ -152,10 +149,10 @@ def _bars_of(
     bars["row"] = row[order]
     bars["column"] = bars["session"].to_numpy() - start
     bars["delivered"] = bars["close"].to_numpy()
-    bars["why"] = np.where(rejected_closes(bars), ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
+    bars["why"] = np.where(rejected_closes(bars, rules.bars), ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
     bars.loc[np.isin(bars["session"].to_numpy(), withheld), "why"] = int(ReturnFlag.BATCH_FAULT)
-    bars["doubtful"] = closes_outside_range(bars, OUTLIER_RULES.outside_range)
-    bars["inconsistent"] = inconsistent_bars(bars)
+    bars["doubtful"] = closes_outside_range(bars, rules.outliers.outside_range)
+    bars["inconsistent"] = inconsistent_bars(bars, rules.bars)
     bars["impossible"] = bars["why"] == ReturnFlag.REJECTED_PRICE
     bars["impossible_volume"] = impossible_volumes(bars)
     vendor = bars["total_return_close"].to_numpy()

@@ -17,17 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.quality.bar_rules import BAR_RULES, stale_closes
+from pipeline.quality.bar_rules import stale_closes
 from pipeline.quality.findings import findings_frame, no_findings
 from pipeline.returns.delistings import Delisting
-from pipeline.returns.outliers import Judgement, OutlierRules, Walked, Window, judge
+from pipeline.returns.outliers import Judgement, Walked, Window, judge
 from pipeline.returns.total_return import Accrued, EventTable, growth
-
-SCALE_SESSIONS = 60
-"""Returns whose median size scales the outlier bounds; also how long a security without a price counts as listed."""
-
-SCALE_MINIMUM = 20
-CALM_SESSIONS = 10
+from pipeline.settings import DataRules
 
 NOT_A_BASE = (ReturnFlag.BAD_PRINT, ReturnFlag.LEVEL_BREAK, ReturnFlag.WITHHELD)
 
@@ -61,12 +56,11 @@ class Roster:
 class Block:
     """`bars`: rows of the block's bars with `row`, `column` and what the bar rules say (`pipeline.returns.panel`)."""
 
-    def __init__(
-        self, bars: pd.DataFrame, roster: Roster, start: int, first: int, last: int, max_gap: int, rules: OutlierRules
-    ) -> None:
-        self.roster, self.rules, self.max_gap = roster, rules, max_gap
+    def __init__(self, bars: pd.DataFrame, roster: Roster, start: int, first: int, last: int, rules: DataRules) -> None:
+        self.roster, self.rules, self.max_gap = roster, rules.outliers, rules.max_gap
+        self.delisting_rules, self.listed_sessions = rules.delistings, rules.listed_sessions
         self.start, self.first, self.last = start, first, last
-        self.reach = rules.window(max_gap)
+        self.reach = self.rules.window(self.max_gap)
         self.notes: list[dict[str, Any]] = []
         shape = len(roster.sec_ids), last - start + 1
         self.close, self.vendor, self.volume, self.spread = (np.full(shape, np.nan) for _ in range(4))
@@ -75,10 +69,10 @@ class Block:
         self.out = np.zeros(shape, bool)  # after a delisting
         self._fill(bars)
         self._leave_out_delisted()
-        stale = stale_closes(self.close, self.volume)
+        stale = stale_closes(self.close, self.volume, rules.bars)
         self.why[stale] = ReturnFlag.STALE_PRICE
         for i, t in np.argwhere(stale).tolist():
-            sessions = BAR_RULES.stale_sessions
+            sessions = rules.bars.stale_sessions
             self.note(i, t, "stale_price", self.close[i, t], np.nan, f"{sessions} sessions or more without volume")
         self.close[stale] = self.vendor[stale] = np.nan
         self.ret = np.full(shape, np.nan)
@@ -188,9 +182,9 @@ class Block:
 
     def _flag_missing(self, priced: NDArray[np.bool_], seen: NDArray[np.int32]) -> None:
         columns = np.arange(priced.shape[1], dtype=np.int32)
-        listed = (seen >= 0) & (columns - seen <= SCALE_SESSIONS)
+        listed = (seen >= 0) & (columns - seen <= self.listed_sessions)
         since = columns + self.start - self.roster.listed_from[:, None]
-        listed |= (self.roster.listed_from[:, None] >= 0) & (since >= 0) & (since <= SCALE_SESSIONS)
+        listed |= (self.roster.listed_from[:, None] >= 0) & (since >= 0) & (since <= self.listed_sessions)
         self.flag[:] = np.where(listed, ReturnFlag.NO_PRICE, ReturnFlag.NOT_LISTED)
         faulty = self.why != 0
         self.flag[faulty] = self.why[faulty]
@@ -363,13 +357,14 @@ class Block:
         return bool(gain > self.rules.gain * scale**2)
 
     def _scale(self, i: int, column: int) -> float:
-        """Robust daily scale before a column: 1.4826 times the median size of the returns of the last SCALE_SESSIONS,
-        or of the last CALM_SESSIONS if that is larger (a crisis has its own scale); 0 where too few are known."""
-        before = self.plain[i, max(0, column - SCALE_SESSIONS) : column]
+        """Robust daily scale before a column: 1.4826 times the median size of the returns of the last
+        `scale_sessions`, or of the last `calm_sessions` if that is larger (a crisis has its own scale); 0 where too
+        few are known."""
+        before = self.plain[i, max(0, column - self.rules.scale_sessions) : column]
         sizes = np.abs(before[np.isfinite(before)])
-        if len(sizes) < SCALE_MINIMUM:
+        if len(sizes) < self.rules.scale_minimum:
             return 0.0
-        return 1.4826 * max(_middle(sizes), _middle(sizes[-CALM_SESSIONS:]))
+        return 1.4826 * max(_middle(sizes), _middle(sizes[-self.rules.calm_sessions :]))
 
     # ---------------------------------------------------------------------------------------------------- delistings
 
@@ -393,9 +388,9 @@ class Block:
         if np.isnan(value) and one.performance:
             value = self.after_removal.get((i, t), np.nan)
         if np.isnan(value):
-            return one.imputed, ReturnFlag.DELISTING_IMPUTED
+            return one.imputed(self.delisting_rules), ReturnFlag.DELISTING_IMPUTED
         end = one.last - self.start
-        for base in range(end, max(end - SCALE_SESSIONS, -1), -1):
+        for base in range(end, max(end - self.listed_sessions, -1), -1):
             if not isfinite(self.close[i, base]):
                 continue
             judged = self.judgement(i, base)

@@ -24,9 +24,6 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.bars import close_of
 
-FX_MAX_AGE = 5
-"""Sessions that an exchange rate may be old on an ex-date."""
-
 _PRE, _SPLIT, _POST = 0, 1, 2
 _SHIFT = 20  # ordinals are below 2**20
 
@@ -166,12 +163,15 @@ def growth(p0: NDArray[np.float64], p1: NDArray[np.float64], accrued: Accrued) -
     return r
 
 
-def event_table(facts: Facts, sec_ids: NDArray[np.object_]) -> EventTable:
-    """All splits, dividends and spin-offs of `sec_ids`, in the money of each security."""
+def event_table(facts: Facts, sec_ids: NDArray[np.object_], fx_max_age: int) -> EventTable:
+    """All splits, dividends and spin-offs of `sec_ids`, in the money of each security.
+
+    fx_max_age: sessions that an exchange rate may be old on an ex-date.
+    """
     position = pd.Index(sec_ids)
     parts = [
         _splits(facts.splits, position),
-        _dividends(facts, position),
+        _dividends(facts, position, fx_max_age),
         _spin_offs(facts, position),
     ]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
@@ -213,7 +213,7 @@ def _splits(splits: pd.DataFrame, position: pd.Index[Any]) -> pd.DataFrame:
     )[_COLUMNS]
 
 
-def _dividends(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
+def _dividends(facts: Facts, position: pd.Index[Any], fx_max_age: int) -> pd.DataFrame:
     rows = _of_roster(facts.dividends, position, ["sec_id", "ex", "kind"])
     paid, quoted = rows["currency"].to_numpy(object), rows["quoted"].to_numpy(object)
     foreign = paid != quoted
@@ -222,8 +222,8 @@ def _dividends(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
         abroad = rows[foreign]
         moment = np.maximum(abroad["ex"], abroad["visible"]).to_numpy()
         ex = abroad["ex"].to_numpy()
-        paid_usd = _rates(facts.fx_rates, paid[foreign], ex, moment)
-        quoted_usd = _rates(facts.fx_rates, quoted[foreign], ex, moment)
+        paid_usd = _rates(facts.fx_rates, paid[foreign], ex, moment, fx_max_age)
+        quoted_usd = _rates(facts.fx_rates, quoted[foreign], ex, moment, fx_max_age)
         rate[foreign] = paid_usd / quoted_usd
     known = np.isfinite(rate)
     return rows.assign(
@@ -236,15 +236,19 @@ def _dividends(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
 
 
 def _rates(
-    fx: pd.DataFrame, currency: NDArray[np.object_], ex: NDArray[np.integer], moment: NDArray[np.integer]
+    fx: pd.DataFrame,
+    currency: NDArray[np.object_],
+    ex: NDArray[np.integer],
+    moment: NDArray[np.integer],
+    max_age: int,
 ) -> NDArray[np.float64]:
-    """USD for one unit on each ex-date: the latest rate not older than FX_MAX_AGE that was known at `moment`."""
+    """USD for one unit on each ex-date: the latest rate not older than `max_age` that was known at `moment`."""
     rates = np.where(currency == "USD", 1.0, np.nan)
     for name in sorted(set(currency) - {"USD"}):
         rows = fx[fx["currency"] == name].sort_values(["session", "visible"])
         session, visible, rate = (rows[column].to_numpy() for column in ("session", "visible", "usd_rate"))
         for k in np.flatnonzero(currency == name):
-            fit = (session <= ex[k]) & (session >= ex[k] - FX_MAX_AGE) & (visible <= moment[k])
+            fit = (session <= ex[k]) & (session >= ex[k] - max_age) & (visible <= moment[k])
             if fit.any():
                 rates[k] = rate[fit][-1]
     return rates

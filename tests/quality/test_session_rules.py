@@ -10,7 +10,7 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.gate import refuse_batch_faults
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
 from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings
-from tests.returns.hand_made import ORIGIN, Market, day
+from tests.returns.hand_made import ORIGIN, RULES, Market, day
 
 NAMES = [f"N{k:02d}" for k in range(40)]
 
@@ -32,7 +32,7 @@ def rows_of(market: Market, offset: int) -> list[dict]:
 
 
 def check(market: Market, first: int = 1, last: int = 15) -> None:
-    refuse_batch_faults(market.facts(), ORIGIN + first, ORIGIN + last)
+    refuse_batch_faults(market.facts(), ORIGIN + first, ORIGIN + last, RULES.sessions)
 
 
 def stale(market: Market) -> None:
@@ -116,14 +116,14 @@ def test_odd_sessions_are_flagged():
     ret[:, 2] = 0.0
     ret[:, 4] *= 20
     counts = {"split": np.array([0, 0, 0, 9, 0, 0]), "dividend": np.array([1, 2, 3, 1, 2, 30])}
-    found = panel_findings(ret, counts, first=100)
+    found = panel_findings(ret, counts, 100, RULES.sessions)
     assert sorted(zip(found["rule"], found["session"], strict=True)) == [
         ("event_count", 103),
         ("event_count", 105),
         ("median_move", 104),
         ("zero_returns", 102),
     ]
-    assert panel_findings(ret[:5], counts, first=100).empty  # too few names to say anything
+    assert panel_findings(ret[:5], counts, 100, RULES.sessions).empty  # too few names to say anything
 
 
 def test_a_market_etf_that_goes_its_own_way_is_found():
@@ -132,14 +132,14 @@ def test_a_market_etf_that_goes_its_own_way_is_found():
     market = 0.01 * rng.standard_normal(40)
     ret = market[:, None] + 0.01 * rng.standard_normal((40, 50))
     cap = np.ones_like(ret)
-    assert market_correlation(ret, cap, market, months).empty
+    assert market_correlation(ret, cap, market, months, RULES.sessions).empty
     market[20:] = np.roll(market[20:], 1)
-    found = market_correlation(ret, cap, market, months)
+    found = market_correlation(ret, cap, market, months, RULES.sessions)
     assert found["month"].tolist() == [np.datetime64("2020-02")]
 
 
 def delivered(market: Market) -> pd.DataFrame:
-    return delivered_bars(market.facts().prices, ORIGIN + 15)
+    return delivered_bars(market.facts().prices, ORIGIN + 15, RULES.drift)
 
 
 def test_rewritten_history_is_drift_and_a_declared_correction_is_not():
@@ -152,7 +152,7 @@ def test_rewritten_history_is_drift_and_a_declared_correction_is_not():
         row["close"] = round(row["close"] * 1.02, 2)
     rewritten = drift(before, market.facts().prices)
     assert rewritten.changed["sec_id"].tolist() == NAMES[:2]
-    rows = drift_findings(rewritten, ORIGIN + 16)
+    rows = drift_findings(rewritten, ORIGIN + 16, RULES.drift)
     assert sorted(rows["rule"]) == ["drift", "rewritten_bar", "rewritten_bar"]
     corrected = ordinary_market()
     for name in NAMES[:2]:
@@ -177,14 +177,14 @@ def test_a_rewritten_bar_among_thousands_is_flagged_and_stops_nothing():
     one = pd.DataFrame({"sec_id": ["X"], "session": [7], "close_before": [1.0], "close_after": [2.0]})
     one = one.assign(volume_before=5.0, volume_after=5.0)
     assert changed.empty
-    assert drift_findings(Drift(one, 1000), 9)["rule"].tolist() == ["rewritten_bar"]
-    assert set(drift_findings(Drift(one, 999), 9)["rule"]) == {"drift", "rewritten_bar"}
+    assert drift_findings(Drift(one, 1000), 9, RULES.drift)["rule"].tolist() == ["rewritten_bar"]
+    assert set(drift_findings(Drift(one, 999), 9, RULES.drift)["rule"]) == {"drift", "rewritten_bar"}
 
 
 def test_only_the_sessions_that_an_earlier_run_could_see_are_compared():
     prices = ordinary_market().facts().prices
-    early = delivered_bars(prices, ORIGIN + 10)
+    early = delivered_bars(prices, ORIGIN + 10, RULES.drift)
     assert early["session"].max() == ORIGIN + 10
     late = ordinary_market()
     late.bars("N00", 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
-    assert delivered_bars(late.facts().prices, ORIGIN + 10).equals(early)
+    assert delivered_bars(late.facts().prices, ORIGIN + 10, RULES.drift).equals(early)

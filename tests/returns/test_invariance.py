@@ -16,7 +16,7 @@ from pipeline.calendar import xnys
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.returns.panel import OUTLIER_RULES, DailyPanel, daily_panel, lookback
+from pipeline.returns.panel import DailyPanel, daily_panel, lookback
 from pipeline.returns.panel_block import Block
 from pipeline.returns.total_return import Event, total_return
 from pipeline.sources.tables import SourceTables
@@ -214,8 +214,8 @@ def test_an_event_in_the_future_changes_no_earlier_return(ex, new, old, amount):
 
 def test_cleaning_twice_is_cleaning_once():
     tables = random_market(3).tables()
-    once = clean_events(tables)
-    twice = clean_events(once.tables)
+    once = clean_events(tables, RULES.cleaning)
+    twice = clean_events(once.tables, RULES.cleaning)
     assert twice.tables is once.tables
     assert not twice.findings.empty  # the findings are not lost on the way
 
@@ -223,10 +223,10 @@ def test_cleaning_twice_is_cleaning_once():
 @pytest.mark.parametrize("seed", range(5))
 def test_what_is_cleaned_away_depends_on_nothing_known_later(seed):
     tables: SourceTables = random_market(seed).tables()
-    whole = clean_events(tables)
+    whole = clean_events(tables, RULES.cleaning)
     for cut in (10, 30, 50):
         instant = xnys().closes[ORIGIN + cut]
-        part = clean_events(tables.as_known(instant))
+        part = clean_events(tables.as_known(instant), RULES.cleaning)
         for name in ("splits", "dividends"):
             full = getattr(whole.tables, name)
             expected = full[full["known_from"] <= instant].reset_index(drop=True)
@@ -234,5 +234,5 @@ def test_what_is_cleaned_away_depends_on_nothing_known_later(seed):
 
 
 def test_the_window_of_a_judgement_lies_within_the_look_back():
-    assert lookback(RULES) >= OUTLIER_RULES.window(RULES.max_gap) + 60 + RULES.max_gap
+    assert lookback(RULES) >= RULES.outliers.window(RULES.max_gap) + 60 + RULES.max_gap
     assert day(0) == np.datetime64("2014-05-01")

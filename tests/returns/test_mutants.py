@@ -72,9 +72,9 @@ def _accrued(change: Callable[[Accrued], Accrued]) -> Patch:
 def basis_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
     right = total_return._dividends
 
-    def wrong(these: Any, position: Any) -> pd.DataFrame:
+    def wrong(these: Any, *more: Any) -> pd.DataFrame:
         swapped = these.dividends["basis"].map({"pre": "post", "post": "pre"})
-        return right(replace(these, dividends=these.dividends.assign(basis=swapped)), position)
+        return right(replace(these, dividends=these.dividends.assign(basis=swapped)), *more)
 
     monkeypatch.setattr(total_return, "_dividends", wrong)
 

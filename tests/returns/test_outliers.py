@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.returns.outliers import CUSTOMARY_SPLITS, Judgement, OutlierRules, Walked, Window, judge
+from pipeline.returns.outliers import Judgement, Walked, Window, customary_ratios, judge
+from pipeline.settings import OutlierRules
 
 RULES = OutlierRules()
 MAX_GAP = 10
@@ -120,7 +121,7 @@ def test_a_close_far_outside_its_own_bar_is_a_bad_print_on_the_day():
     assert near.flag == ReturnFlag.ORDINARY
 
 
-@pytest.mark.parametrize("ratio", [r for r in CUSTOMARY_SPLITS if r >= 2 or r <= 0.5])
+@pytest.mark.parametrize("ratio", [r for r in customary_ratios(RULES) if r >= 2 or r <= 0.5])
 @pytest.mark.parametrize("drift", [-0.015, 0.0, 0.015])
 def test_every_customary_split_that_is_missing_is_quarantined(ratio, drift):
     if not 1 / RULES.impossible < 1 / ratio * (1 + drift) < RULES.impossible:

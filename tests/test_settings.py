@@ -1,0 +1,136 @@
+"""Every parameter can be set from the environment and from TOML, and stands in the attributes of what it made."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+import pipeline
+from pipeline.datasets.contract import RUN_ATTRIBUTES
+from pipeline.engine.execution import _attributes
+from pipeline.settings import DataRules, ModelParameters, Settings, parameter_attributes
+
+Way = tuple[str, ...]
+
+
+def fields(group: BaseModel, way: Way) -> Iterator[tuple[Way, Any]]:
+    for name in type(group).model_fields:
+        value = getattr(group, name)
+        if isinstance(value, BaseModel):
+            yield from fields(value, (*way, name))
+        else:
+            yield (*way, name), value
+
+
+PARAMETERS = dict([*fields(ModelParameters(), ("model",)), *fields(DataRules(), ("rules",))])
+
+
+def another(value: Any) -> Any:
+    """A value that a field accepts and that is not its default."""
+    if isinstance(value, str):
+        return "ols"
+    if isinstance(value, tuple):
+        return value[1:]
+    return value + 1 if isinstance(value, int) else 0.99 * value or 0.01
+
+
+def attribute(way: Way) -> str:
+    return "_".join(way[1:])
+
+
+def value_at(settings: Settings, way: Way) -> Any:
+    value: Any = settings
+    for name in way:
+        value = getattr(value, name)
+    return value
+
+
+def toml(directory: Path, way: Way, value: Any) -> None:
+    *tables, name = way
+    directory.joinpath("erm3.toml").write_text(f"[{'.'.join(tables)}]\n{name} = {json.dumps(value)}\n")
+
+
+@pytest.mark.parametrize("way", PARAMETERS, ids=".".join)
+def test_a_parameter_set_in_the_environment_is_used_and_written_into_the_stores(way, monkeypatch):
+    wanted = another(PARAMETERS[way])
+    text = wanted if isinstance(wanted, str) else json.dumps(wanted)
+    monkeypatch.setenv("ERM3_" + "__".join(way).upper(), text)
+    settings = Settings()
+    assert value_at(settings, way) == wanted != PARAMETERS[way]
+    written = _attributes(settings)
+    assert written == _attributes(Settings.model_construct()) | {attribute(way): json.loads(json.dumps(wanted))}
+
+
+@pytest.mark.parametrize("way", PARAMETERS, ids=".".join)
+def test_a_parameter_set_in_the_toml_file_is_used_and_leaves_the_others_alone(way, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    wanted = another(PARAMETERS[way])
+    toml(tmp_path, way, wanted)
+    settings = Settings()
+    assert {one: value_at(settings, one) for one in PARAMETERS} == PARAMETERS | {way: wanted}
+
+
+def test_no_half_life_is_the_word_none_in_the_environment_in_toml_and_in_the_attributes(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    toml(tmp_path, ("model", "half_life"), "none")
+    assert Settings().model.half_life is None
+    toml(tmp_path, ("model", "half_life"), 20.0)
+    assert Settings().model.half_life == 20
+    monkeypatch.setenv("ERM3_MODEL__HALF_LIFE", "none")
+    settings = Settings()
+    assert settings.model.half_life is None
+    written = parameter_attributes(settings.model, settings.rules)
+    assert written["half_life"] == "none"
+    assert ModelParameters(**{name: written[name] for name in ModelParameters.model_fields}) == settings.model
+
+
+def test_the_names_of_the_attributes_are_declared_and_none_is_used_twice():
+    names = [attribute(way) for way in PARAMETERS]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(RUN_ATTRIBUTES)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OUTLIERS__JUMP", "0"), ("SESSIONS__COVERAGE", "1.5"), ("OUTLIERS__JUMPS", "1"), ("DELISTINGS__IMPUTED", "-2")],
+)
+def test_a_bound_that_makes_no_sense_is_refused(name, value, monkeypatch):
+    monkeypatch.setenv(f"ERM3_RULES__{name}", value)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+NO_PARAMETERS = {
+    "SESSIONS_AT_ONCE",  # bounds the memory
+    "BLOCK",  # securities at a time
+    "_SHIFT",  # a packed key
+    "_PRE, _SPLIT, _POST",  # the order of the events of one ex-date
+}
+"""Numbers at the head of a module that change no result."""
+
+
+def numbers(path: Path) -> Iterator[str]:
+    """Names that a module gives to numbers, or to tuples of numbers."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            plain = [leaf for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)]
+            if plain and all(type(leaf.value) in (int, float) for leaf in plain):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                yield ast.unparse(target).strip("()")
+
+
+def test_no_rule_has_a_number_of_its_own_beside_the_settings():
+    root = Path(pipeline.__file__).parent
+    found = {
+        name
+        for folder in ("market_data", "quality", "returns")
+        for path in (root / folder).glob("*.py")
+        for name in numbers(path)
+    }
+    assert found <= NO_PARAMETERS
