@@ -12,20 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from pipeline.store import integrity
-from pipeline.store.filesystem import open_objects, open_publications
+from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import MANIFEST, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
-from pipeline.store.zarr_store import ReadOnlyStore
 from security_master import MASTER_FILE, SecurityMaster
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 HISTORY_COLUMNS = [
     "number",
@@ -61,6 +62,11 @@ def open_dataset(
 
     Raises StoreError when the store or the publication is not there.
     """
+    # Half a second of imports that the other questions about a root do not need.
+    import xarray as xr
+
+    from pipeline.store.zarr_store import ReadOnlyStore
+
     publications = open_publications(root)
     url = publications.objects.url
     name = name.removesuffix(".zarr")
@@ -178,12 +184,21 @@ def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
 
 
 @contextmanager
-def published_master(root: str) -> Iterator[SecurityMaster]:
-    """The security master published with the stores of a root."""
-    data = open_objects(root).read(MASTER_FILE)
+def published_master(root: str | Path, publication: str | None = None) -> Iterator[SecurityMaster]:
+    """The security master at a root: of a publication (the live one by default), or the one that was built alone there.
+
+    Raises StoreError when the root has none, or does not keep that publication.
+    """
+    publications = open_publications(root)
+    wanted = publication or publications.current()
+    prefix = "" if wanted is None else publications.prefix(wanted)
+    if prefix is None:
+        raise StoreError(f"{root} keeps no publication {wanted!r}; `erm3 history` lists those it has")
+    data = publications.objects.read(join(prefix, MASTER_FILE))
     if data is None:
-        raise StoreError(f"{root} has no {MASTER_FILE}: nothing is published there")
+        raise StoreError(f"no {MASTER_FILE} in {root}; make one with `erm3 security build` or `erm3 run`")
     with TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
         path.write_bytes(data)
-        yield SecurityMaster.open(path)
+        with SecurityMaster.open(path) as master:
+            yield master

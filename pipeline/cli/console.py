@@ -1,4 +1,7 @@
-"""What all commands share: options, printing, progress, and one place that explains errors."""
+"""What all commands share: options, settings, printing, and the one place that explains errors.
+
+Nothing heavy is imported here or in the other modules of this folder: each command imports what it needs.
+"""
 
 from __future__ import annotations
 
@@ -6,77 +9,89 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
 
-from pipeline.audits import Check, failures
-from pipeline.engine import execution
-from pipeline.quality.session_rules import BatchFault
-from pipeline.settings import Settings
-from pipeline.sources import SourceError
-from pipeline.store import StoreError
-from pipeline.store.windows import MissingHistoryError
+if TYPE_CHECKING:
+    import pandas as pd
 
-out = Console(width=None if sys.stdout.isatty() else 160)
+    from pipeline.audits import Check
+    from pipeline.settings import Settings
 
-
-err = Console(stderr=True)
-
+DAY = ["%Y-%m-%d"]
+INSTANT = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the published stores.")]
-
-
 SourceName = Annotated[
     str | None, typer.Option("--source", help="Where prices and events come from: simulated, files.")
 ]
-
-
 SourcePath = Annotated[
     str | None, typer.Option("--source-path", help="Directory of the `files` source (docs/sources.md).")
 ]
-
-
-Day = typer.Option(formats=["%Y-%m-%d"])
-
-
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
+# No markup: in data and messages a bracket is a bracket. Lines are the terminal's to wrap.
+out = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
-def settings_of(**given: Any) -> Settings:
-    """Settings from what was given on the command line, the environment and erm3.toml; a clear error otherwise."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for problem in error.errors():
-            where = ".".join(str(part) for part in problem["loc"]) or "settings"
-            err.print(f"[red]{where}[/]: {problem['msg']}")
-        raise typer.Exit(2) from None
+
+class _Explaining(TyperGroup):
+    """Commands whose explained errors are a message and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with explained():
+            return super().invoke(ctx)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What a person can act on is one message and an exit status, not a traceback."""
+    """What a person can act on is one message and exit status 1. A fault of the program keeps its traceback."""
     try:
         yield
-    except execution.AuditFailed as failed:
-        print_checks(failed.checks)
-        err.print(f"[red]{failed.store}: the audit failed; nothing was published in any store.[/]")
-        err.print(f"The staged data is kept in {failed.staged_at}")
+    except Exception as error:
+        base = sys.modules.get("security_master.errors")  # not imported: then it cannot be one of them
+        if base is None or not isinstance(error, base.ExplainedError):
+            raise
+        complain(type(error).__name__, str(error))
         raise typer.Exit(1) from None
-    except (SourceError, StoreError, MissingHistoryError, BatchFault, LookupError, ValueError) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+
+
+def complain(what: str, why: str) -> None:
+    """One line on standard error."""
+    err.print(Text.assemble((what, "red"), f": {why}"))
+
+
+def commands(description: str) -> typer.Typer:
+    """An empty group of commands. They need not catch anything."""
+    return typer.Typer(
+        cls=_Explaining, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=description
+    )
+
+
+def settings_of(**given: Any) -> Settings:
+    """Settings from what was given on the command line, the environment and erm3.toml; else messages and status 2."""
+    from pydantic import ValidationError
+
+    from pipeline.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            complain(".".join(str(part) for part in problem["loc"]) or "settings", problem["msg"])
+        raise typer.Exit(2) from None
 
 
 @contextmanager
 def bars(quiet: bool) -> Iterator[Any]:
     """A progress bar for each store, in sessions, with the time that is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -95,41 +110,31 @@ def bars(quiet: bool) -> Iterator[Any]:
         yield show
 
 
-def report(settings: Settings, outcome: execution.Outcome, seconds: float) -> None:
-    checks = [check for found in outcome.checks.values() for check in found]
-    print_checks(checks, only_figures=True)
-    for store, notes in outcome.notes.items():
-        if notes:
-            out.print(f"{store}: {json.dumps(notes)}", highlight=False, soft_wrap=True)
-    published = outcome.publication
-    if published is None:
-        out.print(f"Nothing differs from what is published in {settings.root}; {len(checks)} checks passed.")
-    else:
-        out.print(
-            f"Published {published.publication} in {settings.root}, complete through {published.complete_through}: "
-            f"{len(checks)} checks passed, {seconds:.1f} s.",
-            soft_wrap=True,
-        )
+def print_json(value: Any) -> None:
+    print(json.dumps(value, default=str))
+
+
+def print_frame(frame: pd.DataFrame, number: str | None = None, index: bool = False, missing: str = "-") -> None:
+    """A table of text. number: format of its floats, as `.6g`; pandas' own by default."""
+    floats = None if number is None else f"{{:{number}}}".format
+    out.print(frame.to_string(index=index, float_format=floats, na_rep=missing))
 
 
 def print_checks(checks: list[Check], only_figures: bool = False) -> None:
+    """Checks as a table, then why each failed one failed and its worst cells."""
+    import pandas as pd
+    from rich.table import Table
+
+    from pipeline.audits import failures
+
     table = Table("store", "check", "passed", "worst", "bound", "cells", box=None)
     for check in checks:
         if only_figures and check.passed and not check.cells:
             continue
-        mark = "[green]yes[/]" if check.passed else "[red]NO[/]"
+        mark = Text("yes", "green") if check.passed else Text("NO", "red")
         table.add_row(check.store, check.name, mark, f"{check.value:.3g}", f"{check.bound:.3g}", f"{check.cells:,}")
-    out.print(table)
+    out.print(table, soft_wrap=False)
     for check in failures(checks):
-        out.print(f"[red]{check.store}: {check.name}[/]: {check.explanation}", soft_wrap=True)
+        out.print(Text.assemble((f"{check.store}: {check.name}", "red"), f": {check.explanation}"))
         if check.worst:
-            out.print(pd.DataFrame(list(check.worst)).to_string(index=False), highlight=False, soft_wrap=True)
-
-
-def emit(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({name: json.loads(frame.to_json(orient="index")) for name, frame in tables.items()}))
-        return
-    for frame in tables.values():
-        out.print(frame.to_string(float_format=lambda v: f"{v:.6g}", na_rep="-"), highlight=False, soft_wrap=True)
-        out.print()
+            print_frame(pd.DataFrame(list(check.worst)), missing="NaN")

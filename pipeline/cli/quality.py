@@ -2,70 +2,54 @@
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import pandas as pd
 import typer
-from rich.console import Console
 
-from pipeline.calendar import xnys
-from pipeline.quality.decisions import WHOLE_SESSION, Decision, Verdict, append_decision, recorded_decisions
-from pipeline.quality.findings import RULES
-from pipeline.quality.session_rules import market_correlation
-from pipeline.read import open_dataset, published_master
-from pipeline.reports.quality_report import html_report, named, published_findings, worst
-from pipeline.settings import Settings, SimulatedMarket
-from pipeline.sources import SourceError
-from pipeline.store import StoreError
+from pipeline.cli.console import DAY, INSTANT, Root, SourceName, SourcePath, commands, out, print_frame, settings_of
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="""What the data-quality rules found, and what people decide about it.
+if TYPE_CHECKING:
+    import pandas as pd
 
-    A rule never edits a value: it flags it, or withholds it (quarantine) until somebody releases or confirms it.""",
+    from pipeline.quality.decisions import Verdict
+    from pipeline.settings import Settings
+
+app = commands(
+    """What the data-quality rules found, and what people decide about it.
+
+    A rule never edits a value: it flags it, or withholds it (quarantine) until somebody releases or confirms it."""
 )
-out = Console(soft_wrap=True, highlight=False)
 
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """What a person can act on is one message and an exit status, not a traceback."""
-    try:
-        yield
-    except (StoreError, SourceError, LookupError, ValueError) as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
-Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the published stores.")]
 Who = Annotated[
     str, typer.Argument(help="Permanent id or ticker of the session; '*' for the session's whole delivery.")
 ]
-When = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="The session of the cell.")]
+When = Annotated[datetime, typer.Argument(formats=DAY, help="The session of the cell.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
 By = Annotated[str | None, typer.Option(help="Who decides; the user of this computer by default.")]
 
 
 @app.command("list")
-@explained()
 def list_(
     root: Root = None,
     rule: Annotated[str | None, typer.Option(help="Only this rule (`erm3 quality rules` lists them).")] = None,
-    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Found on or after this day.")] = None,
+    since: Annotated[datetime | None, typer.Option(formats=DAY, help="Found on or after this day.")] = None,
     flags: Annotated[bool, typer.Option("--flags", help="Flags too, not only what is quarantined.")] = False,
     decided: Annotated[bool, typer.Option("--decided", help="Also cells that somebody decided about.")] = False,
     limit: Annotated[int, typer.Option(help="Longest list; 0 for all.")] = 50,
 ) -> None:
     """Findings that wait for a person, the worst first."""
+    import numpy as np
+
+    from pipeline.calendar import xnys
+    from pipeline.quality.decisions import recorded_decisions
+    from pipeline.quality.findings import RULES
+    from pipeline.reports.quality_report import named, published_findings, worst
+
     if rule is not None and rule not in RULES:
         raise typer.BadParameter(f"there is no rule {rule!r}; there are {', '.join(RULES)}")
-    where = _root(root)
+    where = settings_of(root=root).root
     rows, tickers = published_findings(where)
     if not flags:
         rows = rows[rows["outcome"] == "quarantine"]
@@ -78,36 +62,41 @@ def list_(
         waiting = [(a, b) not in done for a, b in zip(rows["sec_id"], rows["session"], strict=True)]
         rows = rows[np.array(waiting, bool)]
     shown = named(worst(rows, limit or len(rows)), tickers, xnys().sessions)
-    out.print(shown.to_string(index=False, float_format=lambda x: f"{x:.6g}", na_rep="") if len(shown) else "nothing")
+    _print_rows(shown)
     out.print(f"{len(rows):,} findings" + (f", {len(shown)} shown" if len(shown) < len(rows) else ""))
 
 
 @app.command()
-@explained()
 def release(security: Who, session: When, reason: Reason, root: Root = None, by: By = None) -> None:
     """The value is right: publish it, with a flag."""
     _decide("release", security, session, reason, root, by)
 
 
 @app.command()
-@explained()
 def confirm(security: Who, session: When, reason: Reason, root: Root = None, by: By = None) -> None:
     """The value is wrong: its close is no price."""
     _decide("confirm", security, session, reason, root, by)
 
 
 def _decide(verdict: Verdict, security: str, session: datetime, reason: str, root: str | None, by: str | None) -> None:
-    where, day = _root(root), session.date().isoformat()
+    from getpass import getuser
+
+    from pipeline.calendar import xnys
+    from pipeline.quality.decisions import WHOLE_SESSION, Decision, append_decision
+
+    where, day = settings_of(root=root).root, session.date().isoformat()
     xnys().ordinal(day)  # a closed day is a mistake that should be heard of now
     sec_id = security if security == WHOLE_SESSION else _identify(where, security, day)
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    append_decision(where, Decision(sec_id, day, verdict, now, by or getpass.getuser(), reason))
+    append_decision(where, Decision(sec_id, day, verdict, now, by or getuser(), reason))
     out.print(f"{verdict}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
     out.print(f"What is published changes only by: erm3 restate --from {day} --known-as-of {now} --reason ...")
 
 
 def _identify(root: str, security: str, day: str) -> str:
     """Permanent id of a ticker as of a day, or the id itself."""
+    from pipeline.read import published_master
+
     with published_master(root) as master:
         if security in set(master.roster()["sec_id"]):
             return security
@@ -120,62 +109,67 @@ def _identify(root: str, security: str, day: str) -> str:
 @app.command()
 def rules() -> None:
     """All rules with what follows from them."""
+    from pipeline.quality.findings import RULES
+
     for name, rule in RULES.items():
         out.print(f"{name:<26}{rule.level:<8}{rule.outcome:<12}{rule.meaning}")
 
 
 @app.command()
-@explained()
 def report(
     root: Root = None,
     to: Annotated[Path, typer.Option("--html", help="File to write.")] = Path("quality.html"),
 ) -> None:
     """One HTML page: counts by rule, a calendar of quarantined cells, the worst findings."""
-    where = _root(root)
-    rows, tickers = published_findings(where)
+    from pipeline.calendar import xnys
+    from pipeline.reports.quality_report import html_report, published_findings
+
+    settings = settings_of(root=root)
+    rows, tickers = published_findings(settings.root)
     if rows.empty:
         out.print("nothing was found; no report is written")
         return
     first, last = int(rows["session"].min()), int(rows["session"].max())
-    odd_months = _odd_months(Settings(root=where))
+    odd_months = _odd_months(settings)
     to.write_text(html_report(rows, tickers, xnys().sessions, first, last, odd_months), "utf-8")
     out.print(f"{len(rows):,} findings in {to}")
 
 
 @app.command()
-@explained()
 def late(
     known_as_of: Annotated[
         datetime,
-        typer.Option(formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"], help="UTC instant whose knowledge is compared."),
+        typer.Option(formats=INSTANT, help="UTC instant whose knowledge is compared."),
     ],
     root: Root = None,
-    source: Annotated[str | None, typer.Option(help="simulated or files.")] = None,
-    source_path: Annotated[str | None, typer.Option(help="Directory of the `files` source.")] = None,
+    source: SourceName = None,
+    source_path: SourcePath = None,
 ) -> None:
     """Returns that facts learned late would change, with the sessions whose model values hold them in their window.
 
     Publishes nothing; `erm3 restate` does.
     """
+    import numpy as np
+
+    from pipeline.calendar import xnys
+    from pipeline.quality.decisions import recorded_decisions
     from pipeline.reports.dry_run import dry_run
     from pipeline.reports.late_changes import late_changes
+    from pipeline.reports.quality_report import named
     from pipeline.sources import open_source
 
-    given = {"root": root, "source": source, "source_path": source_path}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    settings = settings_of(root=root, source=source, source_path=source_path)
     instant = np.datetime64(known_as_of, "us")
     tables = open_source(settings).load()
     decided = recorded_decisions(settings.root)
     first_print = dry_run(tables, settings.rules, decisions=decided)
     restated = dry_run(tables, settings.rules, restated_as_of=instant, decisions=decided)
     rows = late_changes(first_print.panel, restated.panel, settings.model.window)
-    shown = named(rows, restated.ticker_of, xnys().sessions)
-    out.print(shown.to_string(index=False, float_format=lambda x: f"{x:.6g}", na_rep="") if len(rows) else "nothing")
+    _print_rows(named(rows, restated.ticker_of, xnys().sessions))
     out.print(f"{len(rows):,} returns would change with what was known at {instant}")
 
 
 @app.command()
-@explained()
 def score(
     stocks: Annotated[int, typer.Option(help="Stocks of the simulated market.")] = 300,
     seed: Annotated[int, typer.Option(help="Which errors are planted.")] = 1,
@@ -183,18 +177,19 @@ def score(
 ) -> None:
     """Plant vendor errors of every kind into a simulated market and count what the rules find."""
     from pipeline.reports.quality_score import score_faults
+    from pipeline.settings import SimulatedMarket
     from pipeline.sources import open_source
     from pipeline.sources.planted_faults.plant import plant_faults, scaled_counts
 
-    settings = Settings(source="simulated", simulated=SimulatedMarket(stocks=stocks))
+    settings = settings_of(source="simulated", simulated=SimulatedMarket(stocks=stocks))
     clean = open_source(settings).load()
     planted, ledger = plant_faults(clean, seed=seed, counts=scaled_counts(scale))
     result = score_faults(clean, planted, ledger, settings.rules)
-    out.print(result.kinds.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+    print_frame(result.kinds, ".4g", missing="NaN")
     if len(result.missed):
         out.print("\nnot found:")
         columns = ["kind", "vendor_code", "first_session", "true_value", "wrong_value", "harm"]
-        out.print(result.missed[columns].to_string(index=False))
+        print_frame(result.missed[columns], missing="NaN")
     out.print(
         f"\nrecall {result.recall:.4f} on what a single source can reveal; {result.taken_away:.6%} of clean cells "
         f"withheld; {result.kept:.2%} of {result.jumps} genuine outlying returns kept"
@@ -202,7 +197,6 @@ def score(
 
 
 @app.command()
-@explained()
 def compare(
     source_path: Annotated[Path, typer.Option(help="Directory of a `files` source with total_return_close.")],
     bound: Annotated[float, typer.Option(help="Difference from which on a name-day is listed.")] = 0.05,
@@ -210,27 +204,38 @@ def compare(
     periods: Annotated[list[str] | None, typer.Option("--period", help="FIRST:LAST, as often as wanted.")] = None,
 ) -> None:
     """Compare returns from closes and events with the vendor's back-adjusted closes, and list where they part."""
+    import numpy as np
+
+    from pipeline.calendar import xnys
     from pipeline.reports.dry_run import dry_run
     from pipeline.reports.vendor_comparison import agreement, disagreements, vendor_returns, with_names
     from pipeline.sources.files import FilesSource
 
-    run = dry_run(FilesSource(source_path).load(), Settings().rules, ("common", "adr", "reit", "etf"))
+    run = dry_run(FilesSource(source_path).load(), settings_of().rules, ("common", "adr", "reit", "etf"))
     theirs, calendar = vendor_returns(run.facts, run.panel), xnys()
     rows = disagreements(run.facts, run.panel, bound)
     listed = with_names(rows, run.ticker_of, calendar.sessions)
-    out.print(listed.to_string(index=False, float_format=lambda x: f"{x:+.4f}"))
+    print_frame(listed, "+.4f", missing="NaN")
     out.print(f"{len(rows)} name-days differ by more than {bound:.0%}")
     whole = f"{calendar.sessions[run.panel.first]}:{calendar.sessions[run.panel.last]}"
     for period in periods or [whole]:
         begin, _, end = period.partition(":")
-        first = int(calendar.on_or_after(np.datetime64(begin)))
-        last = int(calendar.on_or_before(np.datetime64(end or begin)))
+        try:
+            first = int(calendar.on_or_after(np.datetime64(begin, "D")))
+            last = int(calendar.on_or_before(np.datetime64(end or begin, "D")))
+        except ValueError:
+            raise typer.BadParameter(f"{period!r} is no period; write it like 2024-01-02:2024-03-28") from None
         found = agreement(run.panel, theirs, first, last, tolerance)
         out.print(f"{period}: {found.within:.4%} of {found.compared:,} returns within {tolerance * 1e4:g} bp")
 
 
 def _odd_months(settings: Settings) -> pd.DataFrame:
     """Months of the published stores in which the market ETF and the cap-weighted stocks part."""
+    import numpy as np
+
+    from pipeline.quality.session_rules import market_correlation
+    from pipeline.read import open_dataset
+
     daily, etf = (open_dataset(name, settings.root) for name in ("ds_daily", "ds_etf"))
     market = etf["return"].values[:, etf["ticker"].values == settings.market][:, 0]
     at = np.searchsorted(etf["teo"].values, daily["teo"].values)
@@ -241,5 +246,8 @@ def _odd_months(settings: Settings) -> pd.DataFrame:
     return market_correlation(ret, before, market[at].astype(float), months, settings.rules.sessions)
 
 
-def _root(root: str | None) -> str:
-    return root or Settings().root
+def _print_rows(rows: pd.DataFrame) -> None:
+    if rows.empty:
+        out.print("nothing")
+    else:
+        print_frame(rows, ".6g", missing="")

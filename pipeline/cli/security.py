@@ -2,71 +2,55 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
-from rich.console import Console
 
-from pipeline.engine.master import batch_of, master_alone, publish_decision
-from pipeline.market_data.cleaning import clean_events
-from pipeline.market_data.delivery import master_tables
-from pipeline.settings import Settings
-from pipeline.sources import SourceError, open_source
-from pipeline.store import StoreError
-from pipeline.store.filesystem import open_publications
-from pipeline.store.layout import join
-from security_master import (
-    MASTER_FILE,
-    AmbiguousTicker,
-    BuildReport,
-    Decision,
-    IdentityGuard,
-    SecurityMaster,
-    UnknownTicker,
-    build_master,
+from pipeline.cli.console import (
+    DAY,
+    AsJson,
+    Root,
+    SourceName,
+    SourcePath,
+    commands,
+    out,
+    print_frame,
+    print_json,
+    settings_of,
 )
-from security_master import decide as decide_in
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="""Who is who: permanent ids, tickers through time, and what was known when.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from security_master import AmbiguousTicker, BuildReport, SecurityMaster, UnknownTicker
+
+app = commands(
+    """Who is who: permanent ids, tickers through time, and what was known when.
 
     `erm3 security build --source files --source-path DIR --root OUT` makes the master alone. The other commands read
-    the master at OUT, or the one published with the stores there. Instants are UTC, like 2022-06-10T21:00:00Z.""",
+    the master at OUT, or the one published with the stores there. Instants are UTC, like 2022-06-10T21:00:00Z."""
 )
-out = Console(width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True)
 
-Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the master, or of published stores.")]
-AsOf = Annotated[datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="The date that the question is about.")]
-Until = Annotated[
-    datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Leave out what began after this date.")
-]
+AsOf = Annotated[datetime, typer.Option("--as-of", formats=DAY, help="The date that the question is about.")]
+Until = Annotated[datetime | None, typer.Option("--as-of", formats=DAY, help="Leave out what began after this date.")]
 Known = Annotated[
     str | None, typer.Option("--known-as-of", help="Answer with what was known at this instant; all of it by default.")
 ]
 Publication = Annotated[
     str | None, typer.Option(help="The master of an earlier publication (`erm3 history` lists them).")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 SecId = Annotated[str, typer.Argument(metavar="SEC_ID", help="A permanent id, as `resolve` gives it.")]
 
 
 @app.command()
 def build(
-    source: Annotated[str | None, typer.Option(help="simulated, or files.")] = None,
-    source_path: Annotated[str | None, typer.Option(help="Directory of the `files` source (docs/sources.md).")] = None,
+    source: SourceName = None,
+    source_path: SourcePath = None,
     root: Root = None,
     keep_ids: Annotated[
         bool, typer.Option("--keep-ids", help="Let known ids stand against identifiers that contradict them.")
@@ -78,20 +62,24 @@ def build(
 
     A source that would change a known id, or that has lost too many of them, stops the build; nothing is written then.
     """
-    given: dict[str, Any] = {"source": source, "source_path": source_path, "root": root}
-    with explained():
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-        path = master_alone(settings.root)
-        tables = clean_events(open_source(settings).load(), settings.rules.cleaning).tables
-        report = build_master(
-            path,
-            master_tables(tables),
-            batch_id=batch_of(settings.source, tables),
-            previous=path if path.exists() else None,
-            first_bars=tables.prices.groupby("vendor_code", observed=True)["date"].min(),
-            max_lost_share=max_lost,
-            keep_ids=keep_ids,
-        )
+    from pipeline.engine.master import batch_of, master_alone
+    from pipeline.market_data.cleaning import clean_events
+    from pipeline.market_data.delivery import master_tables
+    from pipeline.sources import open_source
+    from security_master import build_master
+
+    settings = settings_of(source=source, source_path=source_path, root=root)
+    path = master_alone(settings.root)
+    tables = clean_events(open_source(settings).load(), settings.rules.cleaning).tables
+    report = build_master(
+        path,
+        master_tables(tables),
+        batch_id=batch_of(settings.source, tables),
+        previous=path if path.exists() else None,
+        first_bars=tables.prices.groupby("vendor_code", observed=True)["date"].min(),
+        max_lost_share=max_lost,
+        keep_ids=keep_ids,
+    )
     _tell_build(report, path, as_json)
 
 
@@ -107,6 +95,8 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """The security that had a ticker on a date. Exit status 1 when the ticker is unknown or ambiguous."""
+    from security_master import AmbiguousTicker, UnknownTicker
+
     asked = {"ticker": ticker, "as_of": f"{as_of:%Y-%m-%d}", "known_as_of": known_as_of}
     with opened(root, publication) as master:
         try:
@@ -115,7 +105,7 @@ def resolve(
             )
         except (UnknownTicker, AmbiguousTicker) as problem:
             if as_json:
-                _print_json(asked | {"sec_id": None, "status": _status(problem), **_details(problem)})
+                print_json(asked | {"sec_id": None, "status": _status(problem), **_details(problem)})
                 raise typer.Exit(1) from None
             raise
         answer = asked | {"sec_id": sec_id, "status": "ok" if sec_id else "none"}
@@ -124,11 +114,13 @@ def resolve(
             shown = ("name", "sec_type", "exchange", "vendor_code", "first_session", "last_session")
             answer |= {name: _plain(roster[name]) for name in shown}
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     elif sec_id is None:
         out.print(f"Nobody had the ticker {ticker} on {as_of:%Y-%m-%d}{_known(known_as_of)}.")
     else:
-        _print_frame(pd.DataFrame([answer]).drop(columns=["status"]))
+        import pandas as pd
+
+        print_frame(pd.DataFrame([answer]).drop(columns=["status"]))
 
 
 @app.command()
@@ -216,16 +208,20 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Answer an open question. The decision is kept like any other fact, and counts from its instant on."""
+    from pipeline.engine.master import master_alone, publish_decision
+    from pipeline.store.filesystem import open_publications
+    from security_master import MASTER_FILE, Decision
+    from security_master import decide as decide_in
+
     instant = known_from or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     same = choice not in ("new", "ignore")
     answer = Decision(question, "same" if same else choice, choice if same else "", by, reason, instant)
     batch_id = "decision-" + sha256(repr(answer).encode()).hexdigest()[:12]
-    with explained():
-        where = _root(root)
-        if open_publications(where).current() is None:
-            report = decide_in(master_alone(where), answer, batch_id=batch_id)
-        else:
-            report = publish_decision(where, answer, batch_id)
+    where = settings_of(root=root).root
+    if open_publications(where).current() is None:
+        report = decide_in(master_alone(where), answer, batch_id=batch_id)
+    else:
+        report = publish_decision(where, answer, batch_id)
     _tell_build(report, Path(where) / MASTER_FILE, as_json)
 
 
@@ -234,54 +230,20 @@ def coverage(root: Root = None, as_json: AsJson = False) -> None:
     """By year: securities known, priced, classified, with share counts, and an estimate of those that are missing."""
     from pipeline.reports.security_coverage import coverage_report
 
-    with explained():
-        report = coverage_report(_root(root))
+    report = coverage_report(settings_of(root=root).root)
     if as_json:
         _emit(report, True, None)
     else:
-        out.print(report.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"), highlight=False)
-
-
-# -- for other callers --------------------------------------------------------------------------------------------
+        print_frame(report, ".3f")
 
 
 @contextmanager
-def opened(root: str | None, publication: str | None = None) -> Iterator[SecurityMaster]:
-    """The master at a root: of a publication (the live one by default), or built alone. Errors are messages."""
-    with explained(), TemporaryDirectory() as directory:
-        publications = open_publications(_root(root))
-        wanted = publication or publications.current()
-        prefix = "" if wanted is None else publications.prefix(wanted)
-        if prefix is None:
-            raise StoreError(f"{_root(root)} keeps no publication {wanted!r}; `erm3 history` lists those it has")
-        data = publications.objects.read(join(prefix, MASTER_FILE))
-        if data is None:
-            raise StoreError(f"no {MASTER_FILE} in {_root(root)}; make one with `erm3 security build` or `erm3 run`")
-        path = Path(directory) / MASTER_FILE
-        path.write_bytes(data)
-        with SecurityMaster.open(path) as master:
-            yield master
+def opened(root: str | None, publication: str | None) -> Iterator[SecurityMaster]:
+    """The master at a root: of a publication (the live one by default), or built alone."""
+    from pipeline.read import published_master
 
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """What a person can act on is one message and an exit status, not a traceback."""
-    try:
-        yield
-    except IdentityGuard as guard:
-        err.print(f"[red]The build stopped[/]: {guard}", highlight=False, soft_wrap=True)
-        for question in guard.report.moved:
-            err.print(f"  {question.detail}", highlight=False, soft_wrap=True)
-        for sec_id in guard.report.lost[:20]:
-            err.print(f"  missing: {sec_id}", highlight=False)
-        raise typer.Exit(1) from None
-    except (SourceError, StoreError, LookupError, ValueError, FileNotFoundError) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
-def _root(root: str | None) -> str:
-    return root if root is not None else Settings().root
+    with published_master(settings_of(root=root).root, publication) as master:
+        yield master
 
 
 # -- printing -----------------------------------------------------------------------------------------------------
@@ -301,11 +263,11 @@ def _tell_build(report: BuildReport, path: Path, as_json: bool) -> None:
             "revisions": [vars(revision) for revision in report.revisions],
             "open_questions": [vars(question) for question in report.open_questions],
         }
-        _print_json(told)
+        print_json(told)
         return
-    out.print(f"{path}: build {report.build_id}", highlight=False, soft_wrap=True)
+    out.print(f"{path}: build {report.build_id}")
     counted = ", ".join(f"{n:,} {name}" for name, n in report.counts.items())
-    out.print(f"{counted}; {len(report.minted):,} new ids", highlight=False, soft_wrap=True)
+    out.print(f"{counted}; {len(report.minted):,} new ids")
     for what, number in (
         ("known ids that the source does not mention any more", len(report.lost)),
         ("rows that replace others with the same known_from", len(report.revisions)),
@@ -313,7 +275,7 @@ def _tell_build(report: BuildReport, path: Path, as_json: bool) -> None:
         ("classification rows without a known industry", report.unclassified),
     ):
         if number:
-            out.print(f"{number:,} {what}", highlight=False)
+            out.print(f"{number:,} {what}")
     if report.open_questions:
         out.print(f"{len(report.open_questions):,} questions are open: `erm3 security queue --root {path.parent}`")
 
@@ -321,20 +283,14 @@ def _tell_build(report: BuildReport, path: Path, as_json: bool) -> None:
 def _emit(frame: pd.DataFrame, as_json: bool, known_as_of: str | None) -> None:
     if as_json:
         rows = [{name: _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-        _print_json({"known_as_of": known_as_of, "rows": rows})
+        print_json({"known_as_of": known_as_of, "rows": rows})
     else:
-        _print_frame(frame)
-
-
-def _print_frame(frame: pd.DataFrame) -> None:
-    out.print(frame.to_string(index=False, na_rep="-"), highlight=False, soft_wrap=True, markup=False)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str))
+        print_frame(frame)
 
 
 def _plain(value: Any) -> Any:
+    import pandas as pd
+
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d}"
     if value is None or value is pd.NaT or (isinstance(value, float) and value != value):
@@ -347,10 +303,14 @@ def _known(known_as_of: str | None) -> str:
 
 
 def _status(problem: UnknownTicker | AmbiguousTicker) -> str:
+    from security_master import UnknownTicker
+
     return "unknown" if isinstance(problem, UnknownTicker) else "ambiguous"
 
 
 def _details(problem: UnknownTicker | AmbiguousTicker) -> dict[str, Any]:
+    from security_master import UnknownTicker
+
     if isinstance(problem, UnknownTicker):
         return {"nearest": list(problem.nearest)}
     return {"candidates": list(problem.candidates), "detail": str(problem)}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fsspec
-
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects, StoreError
@@ -27,6 +25,8 @@ def open_objects(root: str | Path) -> Objects:
         return LocalObjects(Path(root).absolute())
     if protocol not in REMOTE or not path.strip("/"):
         raise StoreError(f"{root}: expected a directory or gs://BUCKET/PATH")
+    import fsspec
+
     return CloudObjects(fsspec.filesystem(protocol, use_listings_cache=False), path.strip("/"))
 
 

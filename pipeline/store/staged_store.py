@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
@@ -22,7 +21,9 @@ from pipeline.store.chunks import ChunkedArray, Region
 from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
-from pipeline.store.zarr_store import ReadOnlyStore
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_version", "security_master_build"})
 """Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
@@ -204,6 +205,10 @@ class StagedStore:
 
     def dataset(self) -> xr.Dataset:
         """The overlay as xarray sees it, lazily. Closes what was written so far."""
+        import xarray as xr
+
+        from pipeline.store.zarr_store import ReadOnlyStore
+
         self.close()
         return xr.open_zarr(
             ReadOnlyStore(self.overlay.get, self.overlay.keys), consolidated=True, chunks=None, zarr_format=2

@@ -16,7 +16,7 @@ from tests.engine.published_market import stored_values
 PROJECT = Path(pipeline.__file__).parents[1]
 READS_THE_CLOCK = {"now", "today", "utcnow", "time", "time_ns", "localtime", "gmtime", "ctime"}
 MODULES_WITH_A_CLOCK = {"datetime", "date", "time", "Timestamp", "pd"}
-MAY = ("pipeline/store/", "pipeline/__main__.py", "pipeline/quality_commands.py", "pipeline/security_commands.py")
+MAY = ("pipeline/store/", "pipeline/cli/")
 """Storing dates leases and publications; the command line measures how long it took, and dates what people decide."""
 
 
@@ -68,7 +68,7 @@ def test_readings_of_the_clock_are_found(line: str):
 RUN = """
 import sys
 from pathlib import Path
-from pipeline import engine
+from pipeline.engine.execution import execute
 from pipeline.settings import ModelParameters, Settings, SimulatedMarket
 
 settings = Settings(
@@ -76,7 +76,7 @@ settings = Settings(
     simulated=SimulatedMarket(stocks=10, first_session="2018-01-02", last_session="2018-11-09"),
     model=ModelParameters(window=21, min_obs=11, half_life=10.0, min_peers=2),
 )
-engine.execute(settings, "2018-10-29", "2018-11-09")
+execute(settings, "2018-10-29", "2018-11-09")
 """
 PLACES = {"UTC": "0", "Asia/Tokyo": "1"}
 """Time zones, each with another seed of Python's hashes."""

@@ -1,0 +1,40 @@
+"""A command imports what it needs: short ones start fast."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.engine.conftest import EVE, published_eve, tables  # noqa: F401 (fixtures)
+
+PROGRAM = """
+import sys
+from pipeline.__main__ import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+ARRAYS = {"numpy", "pandas"}
+HEAVY = {"dagster", "distributed", "exchange_calendars", "matplotlib", "numba", "sklearn"}
+
+
+def imported(*command: object) -> set[str]:
+    """Top-level modules that a command imports. It must succeed."""
+    words = [sys.executable, "-c", PROGRAM, *map(str, command)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "security --help", "quality list --help"])
+def test_help_and_version_import_no_arrays(command):
+    assert not imported(*command.split()) & (ARRAYS | HEAVY)
+
+
+def test_a_look_at_published_data_imports_no_machinery(published_eve):  # noqa: F811
+    found = imported("show", "industries", "--on", EVE, "--root", published_eve)
+    assert "pandas" in found
+    assert not found & HEAVY
+    assert not imported("security", "queue", "--root", published_eve) & (HEAVY | {"xarray", "zarr", "dask", "fsspec"})
