@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audits import reference
+from pipeline.audits import outside_judge, reference
 from pipeline.audits.scope import (
     LEVELS,
     Check,
@@ -100,8 +100,14 @@ def facts_follow_industries(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+JUDGED_CELLS = 2
+
+
 def betas_recomputed(store: str, scope: Scope) -> Check:
-    """A sample of betas against the independent slow implementation, from the stored returns."""
+    """A sample of betas against the independent slow implementation, from the stored returns.
+
+    Huber betas of JUDGED_CELLS of them against scikit-learn as well, which costs a hundred times as much.
+    """
     view = scope.family.view(store)
     rows, columns = scope.rows(view), slice(0, len(view.symbol))
     beta, fact = view.read("factor_beta", rows, columns), view.read("fact", rows, columns)
@@ -112,10 +118,12 @@ def betas_recomputed(store: str, scope: Scope) -> Check:
         "betas_recomputed", store, 1e-5,
         "stored beta, s.e. and n_obs against a slow second implementation, relative to 1 + |value|",
     )  # fmt: skip
-    for row, col in sample(finite, scope.bounds.recomputed_cells):
+    cells, parameters = sample(finite, scope.bounds.recomputed_cells), cell_parameters(scope.model)
+    judged = sample(finite, min(JUDGED_CELLS, len(cells))) if parameters.estimator == "huber" else []
+    for row, col in cells:
         r, (m, s, u) = windows(scope, view, fact, row, col)
         assert m is not None
-        cell = reference.cell(r, m, s, u, cell_parameters(scope.model))
+        cell = reference.cell(r, m, s, u, parameters)
         day, symbol = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
         for var, values, wanted in (
             ("factor_beta", beta, cell.beta),
@@ -127,6 +135,12 @@ def betas_recomputed(store: str, scope: Scope) -> Check:
             error[np.isnan(stored) != np.isnan(found)] = np.inf
             for level in range(3):
                 worst.add(error[None, level : level + 1], 1e-5, day, symbol, variable=var, level=LEVELS[level])
+        if (row, col) in judged:
+            found = np.array(reference.cell(r, m, s, u, parameters, outside_judge.huber_fit).beta)
+            error = np.abs(beta[row, col] - found) / (1 + np.abs(found))  # NaN where the judge has no opinion
+            for level in range(3):
+                of = {"variable": "factor_beta", "level": LEVELS[level], "against": "scikit-learn"}
+                worst.add(error[None, level : level + 1], 1e-5, day, symbol, **of)
     return worst.check()
 
 

@@ -6,6 +6,7 @@ Everything here is written from docs/methodology.md with plain numpy sums and sc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 Floats = NDArray[np.float64]
+HuberFit = Callable[[Floats, Floats, Floats, float, float], tuple[float, float]]
+"""x, y, weights, epsilon, scale floor -> slope and scale."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,14 @@ def standard_error(x: Floats, y: Floats, w: Floats, slope: float, clip: float) -
     return float(np.sqrt(meat) / (w * x * x)[inside].sum())
 
 
-def cell(r: Floats, m: Floats, s: Floats | None, u: Floats | None, p: CellParameters) -> Cell:
+def cell(
+    r: Floats, m: Floats, s: Floats | None, u: Floats | None, p: CellParameters, huber: HuberFit = huber_fit
+) -> Cell:
     """Betas of one stock at the last session of its window.
 
     r, m, s, u: (window,) returns of the stock, market, sector ETF and subsector ETF; NaN for missing; `s` or `u` None
     where the stock has no such ETF or it equals one above it.
+    huber: who fits, where the estimator is Huber's.
     """
     w = _weights(len(r), p.half_life)
 
@@ -119,7 +125,7 @@ def cell(r: Floats, m: Floats, s: Floats | None, u: Floats | None, p: CellParame
         if int(at.sum()) < p.min_obs or not np.any(x[at]):
             return False
         if p.estimator == "huber":
-            beta[level], sigma = huber_fit(x[at], y[at], w[at], p.huber_epsilon, p.huber_scale_floor)
+            beta[level], sigma = huber(x[at], y[at], w[at], p.huber_epsilon, p.huber_scale_floor)
             se[level] = standard_error(x[at], y[at], w[at], beta[level], p.huber_epsilon * sigma)
         else:
             penalty = p.ridge_alpha * w[at].sum() if p.estimator == "ridge" else 0.0
