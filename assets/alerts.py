@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from typing import Any
 
 import dagster as dg
+import stamina
 from dagster._core.execution.stats import StepEventStatus
 
 from assets.deployment import Deployment
@@ -23,6 +24,7 @@ from security_master.errors import ExplainedError
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0
 TIMEOUT_SECONDS = 20.0
+TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 ROWS_SHOWN = 5
 
 
@@ -111,21 +113,27 @@ def send(alert: Alert, deployment: Deployment) -> list[str]:
 
 def _post(address: str, document: Mapping[str, Any]) -> None:
     """Errors are told without the address, which may hold a secret."""
-    problem = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        try:
-            request = urllib.request.Request(
-                address, json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
-            )
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+    try:
+        request = urllib.request.Request(
+            address, json.dumps(document).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
+        for attempt in stamina.retry_context(
+            _may_pass, attempts=ATTEMPTS, timeout=None, wait_initial=PAUSE_SECONDS, wait_jitter=0.0
+        ):
+            with attempt, urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
                 return
-        except urllib.error.HTTPError as error:
-            problem = f"it answered with HTTP status {error.code}"
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            problem = f"it cannot be reached ({type(error).__name__})"
+    except urllib.error.HTTPError as error:
+        problem = f"it answered with HTTP status {error.code}"
+    except (OSError, ValueError, HTTPException) as error:
+        problem = f"it cannot be reached ({type(error).__name__})"
     raise AlertNotSent(f"the webhook of ERM3_DAGSTER_ALERT_WEBHOOK did not take the alert: {problem}")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the webhook may take the same alert a moment later."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in TRY_AGAIN
+    return isinstance(error, OSError)
 
 
 def _run(command: str, text: str) -> None:

@@ -128,10 +128,12 @@ def _settlement() -> NDArray[np.int64]:
 
 
 def _bank_holidays(days: NDArray[np.datetime64]) -> NDArray[np.bool_]:
-    """Columbus Day (the second Monday of October) and Veterans Day (11 November, on a Sunday the day after)."""
-    month = days.astype("datetime64[M]")
-    day = (days - month).astype(int) + 1
-    month_of_year = month.astype(int) % 12 + 1
-    monday = (days.astype(int) + 3) % 7 == 0
-    columbus = (month_of_year == 10) & monday & (day >= 8) & (day <= 14)
-    return columbus | ((month_of_year == 11) & ((day == 11) | ((day == 12) & monday)))
+    """Days on which banks rest and the exchange trades: Columbus Day and Veterans Day.
+
+    Veterans Day on a Sunday moves to Monday; on a Saturday banks do not make up for it.
+    """
+    from pandas.tseries.holiday import Holiday, USColumbusDay, sunday_to_monday  # pandas takes half a second to load
+
+    veterans_day = Holiday("Veterans Day", month=11, day=11, observance=sunday_to_monday)
+    closed = [rule.dates(str(days[0]), str(days[-1])).to_numpy() for rule in (USColumbusDay, veterans_day)]
+    return np.isin(days, np.concatenate(closed).astype("datetime64[D]"))

@@ -66,14 +66,13 @@ def quarantined_by_session(findings: pd.DataFrame) -> pd.Series:
 
 def calendar(findings: pd.DataFrame, sessions: NDArray[Any], first: int, last: int) -> pd.DataFrame:
     """day, year, week (0 to 53), weekday (Monday is 0), quarantined cells and shade (of SHADES) of each session."""
-    days = sessions[first : last + 1].astype("datetime64[D]")
-    new_year = days.astype("datetime64[Y]").astype("datetime64[D]")
-    weekday_of_new_year = (new_year.astype(np.int64) + 3) % 7
-    week, weekday = np.divmod((days - new_year).astype(np.int64) + weekday_of_new_year, 7)
+    days = pd.DatetimeIndex(sessions[first : last + 1])
+    weekday_of_new_year = (days.weekday - days.dayofyear + 1) % 7
+    week = (days.dayofyear - 1 + weekday_of_new_year) // 7
     cells = quarantined_by_session(findings).reindex(range(first, last + 1), fill_value=0).to_numpy(np.int64)
     shade = np.where(cells == 0, 0, np.minimum(1 + np.log2(np.maximum(cells, 1)).astype(int), len(SHADES) - 1))
-    year = new_year.astype("datetime64[Y]").astype(np.int64) + 1970
-    return pd.DataFrame({"day": days, "year": year, "week": week, "weekday": weekday, "cells": cells, "shade": shade})
+    place = {"day": days, "year": days.year, "week": week, "weekday": days.weekday}
+    return pd.DataFrame({**place, "cells": cells, "shade": shade})
 
 
 def heat_map(findings: pd.DataFrame, sessions: NDArray[Any], first: int, last: int) -> str:

@@ -3,77 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore, WrapperStore
 
 if TYPE_CHECKING:
-    from zarr.core.buffer import Buffer, BufferPrototype
+    from zarr.abc.buffer import Buffer, BufferPrototype
+    from zarr.abc.store import ByteRequest
 
 
-class ReadOnlyStore(Store):
-    """A store that reads through functions.
+class ReadOnlyStore(WrapperStore[MemoryStore]):
+    """A store that reads through functions: zarr's store of a mapping, over a mapping that asks when it is asked.
 
     read: the object's bytes by key, None when there is none; may be called from several threads.
     keys: all keys.
     """
 
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = True
-
     def __init__(self, read: Callable[[str], bytes | None], keys: Callable[[], Iterable[str]]) -> None:
-        super().__init__(read_only=True)
-        self._read = read
-        self._keys = keys
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
+        self._objects = _Objects(read, keys)
+        super().__init__(MemoryStore(self._objects, read_only=True))  # type: ignore[arg-type]  # it is never written to
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        data = await asyncio.to_thread(self._read, key)
+        """Reads in a thread, so that the chunks of one request are read at the same time."""
+        found = await asyncio.to_thread(self._objects.get, key)
+        return None if found is None else await MemoryStore({key: found}).get(key, prototype, byte_range)
+
+
+class _Objects(Mapping[str, "Buffer"]):
+    __eq__, __hash__ = object.__eq__, object.__hash__  # comparing contents would read two stores whole
+
+    def __init__(self, read: Callable[[str], bytes | None], keys: Callable[[], Iterable[str]]) -> None:
+        self._read, self._keys = read, keys
+
+    def __getitem__(self, key: str) -> Buffer:
+        data = self._read(key)
         if data is None:
-            return None
-        match byte_range:
-            case RangeByteRequest(start, end):
-                data = data[start:end]
-            case OffsetByteRequest(offset):
-                data = data[offset:]
-            case SuffixByteRequest(suffix):
-                data = data[-suffix:]
-        return prototype.buffer.from_bytes(data)
+            raise KeyError(key)
+        return default_buffer_prototype().buffer.from_bytes(data)
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
 
-    async def exists(self, key: str) -> bool:
-        return await asyncio.to_thread(self._read, key) is not None
-
-    async def set(self, key: str, value: Buffer) -> None:
-        raise NotImplementedError("published and staged data is written through pipeline.store.Stage")
-
-    async def delete(self, key: str) -> None:
-        raise NotImplementedError("published and staged data is written through pipeline.store.Stage")
-
-    async def list(self) -> AsyncIterator[str]:
-        async for key in self.list_prefix(""):
-            yield key
-
-    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        for key in await asyncio.to_thread(self._keys):
-            if key.startswith(prefix):
-                yield key
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        top = prefix.rstrip("/") + "/" if prefix else ""
-        seen = set()
-        async for key in self.list_prefix(top):
-            name = key[len(top) :].split("/", 1)[0]
-            if name not in seen:
-                seen.add(name)
-                yield name
+    def __len__(self) -> int:
+        return sum(1 for _ in self._keys())

@@ -101,16 +101,27 @@ def test_a_webhook_that_fails_for_a_moment_is_tried_again(webhook):
     assert len(webhook.got) == 3
 
 
-@pytest.mark.parametrize("why", ["refused", "no_server", "no_address"])
-def test_an_alert_that_cannot_be_sent_says_why_without_the_address(why, webhook, caplog):
-    address = {"refused": webhook.address, "no_server": f"http://127.0.0.1:9/{SECRET}", "no_address": SECRET}[why]
-    webhook.statuses = [403] * alerts.ATTEMPTS
+@pytest.mark.parametrize(
+    ("why", "status", "posts"),
+    [
+        ("refuses", 403, 1),
+        ("stays_away", 503, alerts.ATTEMPTS),
+        ("no_server", 0, 0),
+        ("no_address", 0, 0),
+        ("typo", 0, 0),
+    ],
+)
+def test_an_alert_that_cannot_be_sent_says_why_without_the_address(why, status, posts, webhook, caplog, capfd):
+    unreachable = {"no_server": f"http://127.0.0.1:9/{SECRET}", "no_address": SECRET, "typo": f"http://a b/{SECRET}\n"}
+    webhook.statuses = [status] * alerts.ATTEMPTS
     with caplog.at_level(logging.DEBUG), pytest.raises(AlertNotSent) as raised:
-        send(ALERT, posting_to(address))
+        send(ALERT, posting_to(unreachable.get(why, webhook.address)))
     assert "ERM3_DAGSTER_ALERT_WEBHOOK" in str(raised.value)
-    said = "".join([str(raised.value), repr(raised.value), caplog.text])
-    assert SECRET not in said
+    assert len(webhook.got) == posts
+    printed = capfd.readouterr()
+    assert SECRET not in "".join([str(raised.value), repr(raised.value), caplog.text, printed.out, printed.err])
     assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
 
 
 def test_a_command_that_fails_says_its_name_and_status_and_not_its_arguments():
