@@ -1,50 +1,70 @@
-# make run    install into .venv and run the whole pipeline on the simulated market
-# make test   install, lint, and run the tests (under 10 minutes on 2 cores)
-# make lint   ruff, mypy, import-linter
+# `make help` lists the commands. Python 3.11 or newer and make are all that is needed.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ROOT   ?= data/simulated
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST := $(BIN)/pytest
+# Tests that need no server, no browser and no patience.
+QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser"
 
-.PHONY: help run test test-slow test-postgres lint install bench bench-backfill clean
+.PHONY: help install run lint format test test-slow test-postgres coverage bench bench-backfill docs hooks clean
 .DEFAULT_GOAL := help
 
-help:  ## the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+help:  ## this list
+	@echo "make COMMAND"; echo
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 17 | sed 's/^/  /'
+	@echo; echo "Run one test:  $(PYTEST) -n 0 tests/model/test_hedge.py"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install the pinned packages
 
-run: install  ## the whole pipeline on the simulated market, then a look at the result
+run: install  ## the whole pipeline on the simulated market, then a look at the result (ROOT=data/simulated)
 	$(BIN)/erm3 demo --root $(ROOT)
 
-lint: install  ## ruff, mypy, import-linter
+lint: install  ## style, types, who imports whom, declared packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
+	$(BIN)/deptry tests --exclude '^$$' --ignore DEP002,DEP004
 
-test: install lint  ## lint, then every test that needs no server and no real data
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not postgres and not browser"
+format: install  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install lint  ## lint, then every test that needs no server; prints the ten slowest
+	$(PYTEST) $(QUICK) --durations 10 --durations-min 0.1
 
 test-slow: install  ## the longer suites
-	$(BIN)/pytest -m slow
-
-bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
-	$(BIN)/python -m tests.bench
-
-bench-backfill: install  ## 20 years x 300 stocks, killed in the middle, resumed, with a night on top; command line and Dagster
-	$(BIN)/python -m tests.bench.backfill
+	$(PYTEST) -m slow --durations 10
 
 test-postgres: install  ## Dagster on a throw-away PostgreSQL from the system's packages
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,postgres]'
-	$(BIN)/pytest -n 0 -m postgres tests/assets/test_postgres.py
+	$(PIP) --editable '.[dev,postgres]'
+	$(PYTEST) -n 0 -m postgres tests/assets/test_postgres.py
 
-clean:  ## remove what `make run` made
-	rm -rf data/simulated
+coverage: install  ## the tests of `make test` with coverage of lines and branches; writes htmlcov/
+	$(PYTEST) $(QUICK) --cov --cov-report term:skip-covered --cov-report html
+
+bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
+	$(PIP) --editable '.[dev,bench]'
+	$(BIN)/python -m tests.bench
+
+bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night on top; command line and Dagster
+	$(BIN)/python -m tests.bench.backfill
+
+docs: install  ## render docs/contract, the tables of docs/datasets.md and the pictures anew
+	$(BIN)/python -m pipeline.datasets
+	$(BIN)/python -m docs.pictures
+
+hooks: install  ## run `make lint` before each commit
+	$(BIN)/pre-commit install
+
+clean:  ## remove what `make run` and `make coverage` made
+	rm -rf data/simulated htmlcov .coverage .coverage.*
