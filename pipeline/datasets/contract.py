@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,18 +59,22 @@ def tables() -> str:
 
 
 def _store(spec: DatasetSpec) -> str:
-    lines = [f"### `{spec.name}.zarr`", "", f"{spec.title}. {spec.summary}", ""]
+    lines = [f"### `{spec.name}.zarr`", "", _wrapped(f"{spec.title}. {spec.summary}"), ""]
     extra = [f"`{name}: {value}`" for name, value in _special(dict(spec.attributes)).items()]
     if spec.levels:
-        lines += [f"`level`: {', '.join(f'`{level}`' for level in spec.levels)}.", ""]
+        lines += [_wrapped(f"`level`: {', '.join(f'`{level}`' for level in spec.levels)}."), ""]
     if extra:
-        lines += [f"Attributes: {'; '.join(extra)}.", ""]
+        lines += [_wrapped(f"Attributes: {'; '.join(extra)}."), ""]
     if spec.lineage:
-        lines += [f"Made from {', '.join(f'`{name}`' for name in spec.lineage)}.", ""]
+        lines += [_wrapped(f"Made from {', '.join(f'`{name}`' for name in spec.lineage)}."), ""]
     lines += ["| variable or coordinate | dimensions | dtype | unit | what |", "|---|---|---|---|---|"]
     lines += [_row(array) for array in spec.variables]
     lines += [_row(array) for array in spec.coordinates if array.name not in COMMON_COORDINATES]
     return "\n".join([*lines, ""])
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _special(attributes: Mapping[str, str]) -> dict[str, str]:

@@ -304,11 +304,12 @@ def report(
     return f"""# Benchmarks
 
 Made by `make bench` in one process, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};
-medians of interleaved rounds in processor time, one thread for the kernels. All methods compute the three-level
-cascade without intercept over a window of 252. The peers that sum get complete panels and equal weights; ours also
-handles gaps and weights, shown in rows of its own. Ours writes into arrays that are used again, as the workers of the
-pipeline do, and so does the floor; a row says what fresh arrays cost, which the peers always take. Absolute times are
-of this machine, the ratios hold. Memory bandwidth, measured: {speed:.1f} GB/s.
+medians of interleaved rounds in processor time, one thread for the kernels. All methods compute the
+three-level cascade without intercept over a window of 252. The peers that sum get complete panels
+and equal weights; ours also handles gaps and weights, shown in rows of its own. Ours writes into
+arrays that are used again, as the workers of the pipeline do, and so does the floor; a row says
+what fresh arrays cost, which the peers always take. Absolute times are of this machine, the ratios
+hold. Memory bandwidth, measured: {speed:.1f} GB/s.
 
 ## `ols`, all outputs
 
@@ -336,8 +337,8 @@ of this machine, the ratios hold. Memory bandwidth, measured: {speed:.1f} GB/s.
 
 ## The whole model
 
-{size}, `huber`, nine stores computed or filled, audited and published, two threads: **{whole.total:.0f} s**
-(asked: 180 s), peak memory of the whole program {peak:.1f} GB (asked: 6 GB).
+{size}, `huber`, nine stores computed or filled, audited and published, two
+threads: **{whole.total:.0f} s** (asked: 180 s), peak memory of the whole program {peak:.1f} GB (asked: 6 GB).
 
 | step | seconds |
 |---|---|
