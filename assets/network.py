@@ -11,7 +11,7 @@ NETWORK = (ConnectionError, TimeoutError, socket.gaierror)
 
 def is_network_failure(error: BaseException) -> bool:
     """Whether an error, or one that led to it, is a broken connection, a timeout or a server that asks for patience."""
-    from gcsfs.retry import is_retriable  # a second of imports, and most runs have no failure
+    from gcsfs.retry import is_retriable  # a heavy import, and most runs have no failure
 
     return any(isinstance(each, NETWORK) or is_retriable(each) for each in _causes(error))
 

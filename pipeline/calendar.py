@@ -132,7 +132,7 @@ def _bank_holidays(days: NDArray[np.datetime64]) -> NDArray[np.bool_]:
 
     Veterans Day on a Sunday moves to Monday; on a Saturday banks do not make up for it.
     """
-    from pandas.tseries.holiday import Holiday, USColumbusDay, sunday_to_monday  # pandas takes half a second to load
+    from pandas.tseries.holiday import Holiday, USColumbusDay, sunday_to_monday  # heavy, and only this needs it
 
     veterans_day = Holiday("Veterans Day", month=11, day=11, observance=sunday_to_monday)
     closed = [rule.dates(str(days[0]), str(days[-1])).to_numpy() for rule in (USColumbusDay, veterans_day)]

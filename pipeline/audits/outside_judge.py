@@ -26,7 +26,7 @@ def huber_fit(x: Floats, y: Floats, w: Floats, epsilon: float, scale_floor: floa
 
     x, y, w: (sessions,) regressor, regressand, weights above zero.
     """
-    from sklearn.linear_model import HuberRegressor  # a second of imports, for the few cells that are judged
+    from sklearn.linear_model import HuberRegressor  # a heavy import, for the few cells that are judged
 
     judge = HuberRegressor(epsilon=epsilon, alpha=0.0, fit_intercept=False, max_iter=1000, tol=1e-10)
     unit = np.sqrt(np.average(x * x, weights=w))
