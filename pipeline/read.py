@@ -7,19 +7,23 @@ On a local disk a dataset stays on the publication that was live when it was ope
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.store import integrity
+from pipeline.store.chunks import ChunkedArray
 from pipeline.store.filesystem import open_publications
-from pipeline.store.layout import MANIFEST, join, store_key
+from pipeline.store.layout import MANIFEST, METADATA, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
@@ -67,34 +71,19 @@ def open_dataset(
 
     from pipeline.store.zarr_store import ReadOnlyStore
 
-    publications = open_publications(root)
-    url = publications.objects.url
-    name = name.removesuffix(".zarr")
-    manifest = publications.manifest()
-    if manifest is None:
-        raise StoreError(f"nothing is published under {url}")
-    if publication is None or publication == manifest["publication"]:
-        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
-    else:
-        wanted = _record(publications, publication)
-        state, prefix = wanted["state"], _kept(publications, wanted)
-    if prefix is None:
-        raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
-    if name not in state:
-        raise StoreError(f"{url} has no store {name!r} in {wanted['publication']}; it has {', '.join(state)}")
-    published = _PublishedStore(publications.objects, prefix, join(prefix, store_key(name)))
-    store = ReadOnlyStore(published.read, published.keys)
+    published = open_store(name, root, publication)
+    store, wanted = ReadOnlyStore(published.read, published.keys), published.record
     dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
-    dataset = dataset.isel({dim: slice(0, size) for dim, size in state[name]["sizes"].items() if dim in dataset.dims})
+    dataset = dataset.isel({dim: slice(0, size) for dim, size in published.sizes.items() if dim in dataset.dims})
     dataset.attrs["publication"] = wanted["publication"]
     if as_of_manifest:
         through = wanted["complete_through"]
         if through is None:
-            raise StoreError(f"the family under {url} is not complete in {wanted['publication']}")
+            raise StoreError(f"the family under {published.objects.url} is not complete in {wanted['publication']}")
         if RESTATEMENT_MARK in dataset.attrs:
             raise StoreError(
-                f"{name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has ended, "
-                f"or open publication {wanted['publication']!r} by its name"
+                f"{published.name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has "
+                f"ended, or open publication {wanted['publication']!r} by its name"
             )
         dataset = dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
     return dataset
@@ -122,26 +111,74 @@ def _kept(publications: Publications, wanted: dict[str, Any]) -> str | None:
     return None
 
 
+def open_store(name: str, root: str | Path, publication: str | None = None) -> PublishedStore:
+    """A store without xarray: for a few of its values, where the imports would take longer than the reading.
+
+    Raises StoreError when the store or the publication is not there.
+    """
+    publications = open_publications(root)
+    url = publications.objects.url
+    name = name.removesuffix(".zarr")
+    manifest = publications.manifest()
+    if manifest is None:
+        raise StoreError(f"nothing is published under {url}")
+    if publication is None or publication == manifest["publication"]:
+        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
+    else:
+        wanted = _record(publications, publication)
+        state, prefix = wanted["state"], _kept(publications, wanted)
+    if prefix is None:
+        raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
+    if name not in state:
+        raise StoreError(f"{url} has no store {name!r} in {wanted['publication']}; it has {', '.join(state)}")
+    return PublishedStore(publications.objects, prefix, name, wanted, state[name]["sizes"])
+
+
 @dataclass(frozen=True)
-class _PublishedStore:
-    """Objects of one store of a publication."""
+class PublishedStore:
+    """One store of a publication.
+
+    prefix: where the publication lies. record: what it says of itself. sizes: its cells along each axis; what was
+    written beyond them is not yet published.
+    """
 
     objects: Objects
-    publication: str
-    store: str
+    prefix: str
+    name: str
+    record: dict[str, Any]
+    sizes: dict[str, int]
 
     def read(self, key: str) -> bytes | None:
-        data = self.objects.read(f"{self.store}/{key}")
+        data = self.objects.read(join(self.prefix, store_key(self.name), key))
         # An absent chunk means NaN, but only as long as the publication has not been removed.
-        if data is None and not self.objects.exists(join(self.publication, MANIFEST)):
+        if data is None and not self.objects.exists(join(self.prefix, MANIFEST)):
             raise PublicationRetired(
-                f"{self.objects.url}/{self.publication} was removed while it was read; open the dataset again, "
+                f"{self.objects.url}/{self.prefix} was removed while it was read; open the dataset again, "
                 "or keep more publications"
             )
         return data
 
     def keys(self) -> list[str]:
-        return self.objects.keys(self.store)
+        return self.objects.keys(join(self.prefix, store_key(self.name)))
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The arrays of the store and their attributes, by key."""
+        found: dict[str, Any] = json.loads(self.read(METADATA) or b"{}")["metadata"]
+        return found
+
+    def values(self, name: str, **at: int) -> NDArray:
+        """An array as it is stored; at one position along the axes that are named, which are then left out."""
+        array = ChunkedArray.stored(name, self.metadata)
+        axes = list(zip(array.dims, array.shape, strict=True))
+        region = tuple(
+            slice(at[dim], at[dim] + 1) if dim in at else slice(0, self.sizes.get(dim, n)) for dim, n in axes
+        )
+        out = array.empty(tuple(part.stop - part.start for part in region))
+        for index, inside, outside in array.blocks(region):
+            if (data := self.read(array.key(index))) is not None:
+                out[outside] = array.decode(data)[inside]
+        return out[tuple(0 if dim in at else slice(None) for dim in array.dims)]
 
 
 def read_manifest(root: str | Path) -> dict[str, Any]:

@@ -8,20 +8,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from pipeline.read import open_dataset, published_master
+from pipeline.read import PublishedStore, open_store, published_master
 from pipeline.settings import Settings
+from security_master.errors import ExplainedError
 
 LEVELS = ("market", "sector", "subsector")
 
 
-def _at(dataset: xr.Dataset, on: date, **where: Any) -> xr.Dataset:
-    day = np.datetime64(on, "D")
-    sessions = dataset.teo.values.astype("datetime64[D]")
-    if day not in sessions:
-        raise LookupError(f"{on} is not a published session ({sessions[0]} to {sessions[-1]} are)")
-    return dataset.sel(teo=day.astype("datetime64[ns]"), **where).compute()
+class NotPublished(ExplainedError, LookupError):
+    """What was asked for is not in the published stores."""
+
+
+def _session(store: PublishedStore, on: date) -> int:
+    """Position of a session."""
+    sessions = store.values("teo").astype("datetime64[D]")
+    at = np.flatnonzero(sessions == np.datetime64(on, "D"))
+    if not len(at):
+        raise NotPublished(f"{on} is not a published session ({sessions[0]} to {sessions[-1]} are)")
+    return int(at[0])
+
+
+def _stock(store: PublishedStore, symbol: str, on: date) -> dict[str, int]:
+    """Position of a stock at a session."""
+    at = np.flatnonzero(store.values("symbol") == symbol)
+    if not len(at):
+        raise NotPublished(f"{symbol} has no values in {store.name}: it is no stock, or was never a valid member")
+    return {"teo": _session(store, on), "symbol": int(at[0])}
 
 
 def _fact_names(attrs: Mapping[str, Any]) -> dict[int, str]:
@@ -31,76 +44,84 @@ def _fact_names(attrs: Mapping[str, Any]) -> dict[int, str]:
 def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
     """Tables `day`, `betas`, `hedge` of one permanent id at one session, of the first factor set.
 
-    Raises LookupError when the session is not published or the id is in no store.
+    Raises NotPublished when the session is not published or the id is in no store.
     """
     fs = settings.factor_sets[0]
-    daily = _at(open_dataset("ds_daily", settings.root), on, symbol=symbol)
-    day = pd.DataFrame(
-        {"value": {v: daily[v].item() for v in ("return", "close", "volume", "market_cap", "fs_industry_code")}}
-    )
-    betas = open_dataset(f"ds_erm3_betas_{fs}", settings.root)
-    if symbol not in betas.symbol.values:
-        raise LookupError(f"{symbol} was never a valid member of the universe of {fs}")
-    raw = _at(betas, on, symbol=symbol)
-    adjusted = _at(open_dataset(f"ds_erm3_betas_adjusted_{fs}", settings.root), on, symbol=symbol)
-    names = _fact_names(betas["fact"].attrs)
-    decomposed = _at(open_dataset(f"ds_erm3_returns_{fs}", settings.root), on, symbol=symbol)
-    by_level = pd.DataFrame(
+    daily = open_store("ds_daily", settings.root)
+    at = _stock(daily, symbol, on)
+    shown = ("return", "close", "volume", "market_cap", "fs_industry_code")
+    day = pd.DataFrame({"value": {name: daily.values(name, **at).item() for name in shown}})
+    raw = open_store(f"ds_erm3_betas_{fs}", settings.root)
+    adjusted = open_store(f"ds_erm3_betas_adjusted_{fs}", settings.root)
+    decomposed = open_store(f"ds_erm3_returns_{fs}", settings.root)
+    names = _fact_names(raw.metadata["fact/.zattrs"])
+    in_raw, in_adjusted, in_decomposed = (_stock(store, symbol, on) for store in (raw, adjusted, decomposed))
+    betas = pd.DataFrame(
         {
-            "ETF": [names.get(int(code), "") for code in raw["fact"].values],
-            "beta": raw["factor_beta"].values,
-            "s.e.": raw["beta_se"].values,
-            "n_obs": raw["n_obs"].values,
-            "adjusted": adjusted["factor_beta"].values,
-            "shrinkage": adjusted["shrinkage_weight"].values,
-            "factor return": decomposed["factor_return"].values[:3],
-            "residual return": decomposed["residual_return"].values[:3],
+            "ETF": [names.get(int(code), "") for code in raw.values("fact", **in_raw)],
+            "beta": raw.values("factor_beta", **in_raw),
+            "s.e.": raw.values("beta_se", **in_raw),
+            "n_obs": raw.values("n_obs", **in_raw),
+            "adjusted": adjusted.values("factor_beta", **in_adjusted),
+            "shrinkage": adjusted.values("shrinkage_weight", **in_adjusted),
+            "factor return": decomposed.values("factor_return", **in_decomposed)[:3],
+            "residual return": decomposed.values("residual_return", **in_decomposed)[:3],
         },
         index=pd.Index(LEVELS, name="level"),
     )
-    weights = _at(open_dataset(f"ds_erm3_hedge_weights_{fs}", settings.root), on, symbol=symbol)
-    hedge = pd.DataFrame(
+    weights = open_store(f"ds_erm3_hedge_weights_{fs}", settings.root)
+    return {"day": day, "betas": betas, "hedge": _hedge(weights, symbol, on)}
+
+
+def _hedge(weights: PublishedStore, symbol: str, on: date) -> pd.DataFrame:
+    """Hedge ratios (HR) and explained risk (ER) of the hedges at L1 to L3; NaN where a hedge has no such leg."""
+    at = _stock(weights, symbol, on)
+
+    def value(name: str) -> float:
+        return float(weights.values(name, **at)) if f"{name}/.zarray" in weights.metadata else np.nan
+
+    return pd.DataFrame(
         {
-            f"{kind} {level}": [
-                float(weights[f"L{k}_{level}_{kind}"]) if f"L{k}_{level}_{kind}" in weights else np.nan
-                for k in (1, 2, 3)
-            ]
+            f"{kind} {level}": [value(f"L{k}_{level}_{kind}") for k in (1, 2, 3)]
             for kind, levels in (("HR", LEVELS), ("ER", (*LEVELS, "residual")))
             for level in levels
         },
         index=pd.Index(["L1", "L2", "L3"], name="hedge"),
     )
-    return {"day": day, "betas": by_level, "hedge": hedge}
 
 
 def industries(settings: Settings, on: date, level: str, min_peers: int) -> pd.DataFrame:
     """Aggregates of the industries with at least `min_peers` companies at one level, widest dispersion first."""
     if level not in LEVELS:
-        raise LookupError(f"level {level!r} is not one of {', '.join(LEVELS)}")
-    data = _at(open_dataset(f"ds_erm3_industry_{settings.factor_sets[0]}", settings.root), on, level=level)
-    frame = data.drop_vars(["teo", "level"], errors="ignore").to_dataframe()
+        raise NotPublished(f"level {level!r} is not one of {', '.join(LEVELS)}")
+    store = open_store(f"ds_erm3_industry_{settings.factor_sets[0]}", settings.root)
+    at = {"teo": _session(store, on), "level": store.values("level").tolist().index(level)}
+    means = ("n_companies", "n_facts", "beta_mean", "beta_variance", "total_log_mcap_weight")
+    frame = pd.DataFrame(
+        {name: store.values(name, **at) for name in means},
+        index=pd.Index(store.values("fs_industry_code"), name="fs_industry_code"),
+    )
     frame = frame[frame.n_companies >= min_peers]
-    frame["beta_sd"] = np.sqrt(frame.beta_variance)
-    columns = ["n_companies", "n_facts", "beta_mean", "beta_sd", "beta_variance", "total_log_mcap_weight"]
-    return frame[columns].sort_values("beta_variance", ascending=False)
+    frame.insert(3, "beta_sd", np.sqrt(frame.beta_variance))
+    return frame.sort_values("beta_variance", ascending=False)
 
 
 def find(settings: Settings, what: str, on: date) -> str:
-    """Permanent id of a ticker at a session, or of an id itself. Raises LookupError with candidates."""
-    if what in open_dataset("ds_daily", settings.root).symbol.values:
+    """Permanent id of a ticker at a session, or of an id itself. Raises NotPublished, UnknownTicker."""
+    if what in open_store("ds_daily", settings.root).values("symbol"):
         return what
     with published_master(settings.root) as master:
         found = master.resolve(what, as_of=on)
     if found is None:
-        raise LookupError(f"no security had the ticker {what} on {on}")
+        raise NotPublished(f"no security had the ticker {what} on {on}")
     return found
 
 
 def example(settings: Settings, on: date) -> tuple[str, str]:
     """A stock with all three levels at a session: its id and ticker."""
-    betas = _at(open_dataset(f"ds_erm3_betas_{settings.factor_sets[0]}", settings.root), on)
-    whole = np.isfinite(betas["factor_beta"].values).all(axis=1)
+    betas = open_store(f"ds_erm3_betas_{settings.factor_sets[0]}", settings.root)
+    whole = np.isfinite(betas.values("factor_beta", teo=_session(betas, on))).all(axis=1)
     if not whole.any():
-        raise LookupError(f"no stock has all three levels on {on}")
+        raise NotPublished(f"no stock has all three levels on {on}")
     k = int(np.flatnonzero(whole)[0])
-    return str(betas.symbol.values[k]), str(betas.ticker.values[k])
+    return str(betas.values("symbol")[k]), str(betas.values("ticker")[k])
