@@ -82,13 +82,13 @@ def _decide(verdict: Verdict, security: str, session: datetime, reason: str, roo
     from getpass import getuser
 
     from pipeline.calendar import xnys
-    from pipeline.quality.decisions import WHOLE_SESSION, Decision, append_decision
+    from pipeline.quality.decisions import WHOLE_SESSION, QualityDecision, append_decision
 
     where, day = settings_of(root=root).root, session.date().isoformat()
     xnys().ordinal(day)  # a closed day is a mistake that should be heard of now
     sec_id = security if security == WHOLE_SESSION else _identify(where, security, day)
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    append_decision(where, Decision(sec_id, day, verdict, now, by or getuser(), reason))
+    append_decision(where, QualityDecision(sec_id, day, verdict, now, by or getuser(), reason))
     out.print(f"{verdict}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
     out.print(f"What is published changes only by: erm3 restate --from {day} --known-as-of {now} --reason ...")
 

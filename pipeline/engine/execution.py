@@ -33,8 +33,7 @@ from pipeline.engine import step_findings, step_model, step_prices, step_univers
 from pipeline.engine.family import RangeError, specs, stores, stores_until
 from pipeline.engine.run import Progress, Run, silent
 from pipeline.engine.views import StagedFamily
-from pipeline.market_data.delivery import LoadedSource
-from pipeline.market_data.landing import cut, save_facts
+from pipeline.market_data.delivery import LoadedSource, cut, save_facts
 from pipeline.returns.panel import lookback
 from pipeline.settings import FactorSet, Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables

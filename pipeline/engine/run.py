@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
 from pipeline.engine.family import RangeError, specs
-from pipeline.market_data.landing import load_facts
+from pipeline.market_data.delivery import load_facts
 from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
 from pipeline.quality.decisions import read_decisions

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.engine.run import MarketMissing, Run
 from pipeline.engine.step_findings import keep_findings
-from pipeline.market_data.listed import first_listed
+from pipeline.market_data.point_in_time import first_listed
 from pipeline.returns.panel import daily_panel
 from pipeline.store import StagedStore
 from pipeline.store.windows import WarmUp

@@ -8,11 +8,11 @@ the row itself and rows that were known no later, so that what is decided for a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,53 +41,30 @@ class CleanTables(SourceTables):
     findings: pd.DataFrame = field(default_factory=lambda: _findings([]))
 
 
-@dataclass(frozen=True, eq=False)
-class CleanedEvents:
-    """What cleaning gives."""
+class Cleaned(NamedTuple):
+    """One table cleaned, and what was found on the way."""
 
-    tables: CleanTables
-
-    @property
-    def findings(self) -> pd.DataFrame:
-        return self.tables.findings
+    table: pd.DataFrame
+    findings: list[Row]
 
 
-def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanedEvents:
-    """Duplicates removed, odd splits recognised, share counts in a wrong unit left out.
+def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
+    """Duplicates removed, odd splits recognised, share counts in a wrong unit left out."""
+    splits = _drop_repeated(tables.splits, SPLIT, rules.duplicate_days)
+    read = _recognise_spin_offs(splits.table, tables.spin_offs, rules)
+    dividends = _drop_repeated(tables.dividends, DIVIDEND, rules.duplicate_days)
+    paid_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.prices, rules.paid_twice)
+    shares, doubted = leave_out_jumps(tables.shares, only_splits(read.table), rules)
+    jumps = [_finding("share_count_jump", row, observed, expected, text) for row, observed, expected, text in doubted]
+    found = [*splits.findings, *read.findings, *dividends.findings, *paid_once.findings, *jumps]
+    delivered = {entry.name: getattr(tables, entry.name) for entry in fields(SourceTables)}
+    cleaned = {"splits": read.table, "dividends": paid_once.table, "shares": shares, "findings": _findings(found)}
+    return CleanTables(**delivered | cleaned)
 
-    Cleaning twice is cleaning once.
-    """
-    if isinstance(tables, CleanTables):
-        return CleanedEvents(tables)
-    delivered = {entry.name: getattr(tables, entry.name) for entry in fields(tables)}
-    if "kind" in tables.splits.columns:  # what was known, of cleaned tables
-        return CleanedEvents(CleanTables(**delivered))
-    findings: list[Row] = []
-    splits = _drop_repeated(
-        tables.splits,
-        "duplicate_split",
-        ["vendor_code", "ratio_new", "ratio_old"],
-        findings,
-        _describe_split,
-        rules.duplicate_days,
-    )
-    splits = _recognise_spin_offs(splits, tables.spin_offs, findings, rules)
-    dividends = _drop_repeated(
-        tables.dividends,
-        "duplicate_dividend",
-        ["vendor_code", "amount", "currency", "kind", "basis"],
-        findings,
-        _describe_dividend,
-        rules.duplicate_days,
-    )
-    dividends = _drop_spin_offs_paid_twice(dividends, splits, tables.prices, findings, rules.paid_twice)
 
-    def report(rule: str, row: Row, observed: float, expected: float, evidence: str) -> None:
-        findings.append(_finding(rule, row, observed, expected, evidence))
-
-    shares = leave_out_jumps(tables.shares, splits[splits["kind"] == "split"], rules, report)
-    cleaned = {"splits": splits, "dividends": dividends, "shares": shares, "findings": _findings(findings)}
-    return CleanedEvents(CleanTables(**delivered | cleaned))
+def only_splits(splits: pd.DataFrame) -> pd.DataFrame:
+    """The rows of cleaned `splits` that change a share count: those that are no spin-off."""
+    return splits[splits["kind"] == "split"]
 
 
 def is_small_ratio(ratio: Fraction, rules: CleaningRules) -> bool:
@@ -118,50 +95,12 @@ def read_ratio(ratio: Fraction, rules: CleaningRules) -> list[tuple[Fraction, st
     return [(ratio, "split")]
 
 
-def _drop_repeated(
-    events: pd.DataFrame,
-    rule: str,
-    what: list[str],
-    findings: list[Row],
-    describe: Callable[[Row], tuple[float, float, str]],
-    days: int,
-) -> pd.DataFrame:
-    """An event that comes again, the same but for an ex-date at most `days` away, counts once.
+class _Kind(NamedTuple):
+    """What makes two events of one table the same: the columns `what`; `describe` gives observed, expected, text."""
 
-    The row that was known first stays: when the second arrives, the first is already in force. Of two known together
-    the one stays whose ex-date agrees with its record date, else the one that goes ex first. The same ex-date known at
-    another instant is a correction, which replaces by itself.
-    """
-    rows = events.sort_values([*what, "ex_date", "known_from"], ignore_index=True)
-    ex = rows["ex_date"].to_numpy("datetime64[D]")
-    rows["off_record"] = rows["record_date"].isna() | (ex_sessions(rows["record_date"]) != xnys().on_or_after(ex))
-    follows = np.zeros(len(rows), bool)
-    follows[1:] = (np.diff(ex) <= np.timedelta64(days, "D")) & rows.duplicated(what).to_numpy()[1:]
-    near = follows | np.r_[follows[1:], False]
-    run = np.cumsum(~follows)[near]
-    known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
-    apart, never = pd.Timedelta(days=days), pd.Timestamp.max
-    dropped: list[int] = []
-    for _, group in rows[near].groupby(run, sort=False):
-        kept: list[Row] = []
-        ordered = sorted(
-            ({**row, "index": int(i)} for i, row in zip(group.index, _records(group), strict=True)),
-            key=lambda row: (row["known_from"], row["off_record"], row["ex_date"]),
-        )
-        for row in ordered:
-            clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= apart), None)
-            if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
-                kept.append(row)
-                continue
-            first, second = sorted((clash["ex_date"], row["ex_date"]))
-            if second - first == apart and known.get((row["vendor_code"], first - apart), never) <= row["known_from"]:
-                kept.append(row)
-                continue
-            dropped.append(row["index"])
-            observed, expected, text = describe(row)
-            evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
-            findings.append(_finding(rule, row, observed, expected, evidence))
-    return rows.drop(index=dropped, columns="off_record").reset_index(drop=True)
+    rule: str
+    what: list[str]
+    describe: Callable[[Row], tuple[float, float, str]]
 
 
 def _describe_split(row: Row) -> tuple[float, float, str]:
@@ -173,12 +112,61 @@ def _describe_dividend(row: Row) -> tuple[float, float, str]:
     return 2 * row["amount"], row["amount"], f"dividend {row['amount']:g} {row['currency']}"
 
 
-def _recognise_spin_offs(
-    splits: pd.DataFrame, spin_offs: pd.DataFrame, findings: list[Row], rules: CleaningRules
-) -> pd.DataFrame:
+SPLIT = _Kind("duplicate_split", ["vendor_code", "ratio_new", "ratio_old"], _describe_split)
+DIVIDEND = _Kind("duplicate_dividend", ["vendor_code", "amount", "currency", "kind", "basis"], _describe_dividend)
+
+
+def _drop_repeated(events: pd.DataFrame, kind: _Kind, days: int) -> Cleaned:
+    """An event that comes again, the same but for an ex-date at most `days` away, counts once."""
+    rows = events.sort_values([*kind.what, "ex_date", "known_from"], ignore_index=True)
+    ex = rows["ex_date"].to_numpy("datetime64[D]")
+    rows["off_record"] = rows["record_date"].isna() | (ex_sessions(rows["record_date"]) != xnys().on_or_after(ex))
+    follows = np.zeros(len(rows), bool)
+    follows[1:] = (np.diff(ex) <= np.timedelta64(days, "D")) & rows.duplicated(kind.what).to_numpy()[1:]
+    near = follows | np.r_[follows[1:], False]
+    run = np.cumsum(~follows)[near]
+    known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
+    dropped: list[int] = []
+    findings: list[Row] = []
+    for _, group in rows[near].groupby(run, sort=False):
+        for row, clash in _repeated(group, known, pd.Timedelta(days=days)):
+            dropped.append(row["index"])
+            observed, expected, text = kind.describe(row)
+            evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
+            findings.append(_finding(kind.rule, row, observed, expected, evidence))
+    return Cleaned(rows.drop(index=dropped, columns="off_record").reset_index(drop=True), findings)
+
+
+def _repeated(group: pd.DataFrame, known: Mapping[Any, pd.Timestamp], apart: pd.Timedelta) -> Iterator[tuple[Row, Row]]:
+    """Of equal events near each other those that are delivered again, each with the one that stays.
+
+    The row that was known first stays: when the second arrives, the first is already in force. Of two known together
+    the one stays whose ex-date agrees with its record date, else the one that goes ex first. The same ex-date known at
+    another instant is a correction, which replaces by itself. `known`: since when by code and ex-date.
+    """
+    kept: list[Row] = []
+    ordered = sorted(
+        ({**row, "index": int(i)} for i, row in zip(group.index, _records(group), strict=True)),
+        key=lambda row: (row["known_from"], row["off_record"], row["ex_date"]),
+    )
+    for row in ordered:
+        clash = next((k for k in kept if abs(row["ex_date"] - k["ex_date"]) <= apart), None)
+        if clash is None or (clash["ex_date"] == row["ex_date"] and clash["known_from"] != row["known_from"]):
+            kept.append(row)
+            continue
+        first, second = sorted((clash["ex_date"], row["ex_date"]))
+        before = known.get((row["vendor_code"], first - apart), pd.Timestamp.max)
+        if second - first == apart and before <= row["known_from"]:  # a weekly payer
+            kept.append(row)
+            continue
+        yield row, clash
+
+
+def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, rules: CleaningRules) -> Cleaned:
     """The `kind` of each split. The factor of a spin-off that `spin_offs` states too ends where that row is known."""
     stated = spin_offs.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
     rows: list[Row] = []
+    findings: list[Row] = []
     for row in _records(splits):
         ratio = Fraction(int(row["ratio_new"]), int(row["ratio_old"]))
         for factor, kind in read_ratio(ratio, rules):
@@ -196,24 +184,26 @@ def _recognise_spin_offs(
                     rows.append(read | {"ratio_new": 1, "ratio_old": 1, "known_from": known})
             findings.append(_finding("spin_off_as_split", row, float(ratio), 1.0, evidence))
     if not rows:
-        return splits.iloc[:0].assign(kind=pd.Series(dtype="str"))
-    return pd.DataFrame(rows, columns=[*splits.columns, "kind"]).astype(dict(splits.dtypes) | {"kind": "str"})
+        return Cleaned(splits.iloc[:0].assign(kind=pd.Series(dtype="str")), findings)
+    table = pd.DataFrame(rows, columns=[*splits.columns, "kind"]).astype(dict(splits.dtypes) | {"kind": "str"})
+    return Cleaned(table, findings)
 
 
 def _drop_spin_offs_paid_twice(
-    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, findings: list[Row], within: float
-) -> pd.DataFrame:
+    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, within: float
+) -> Cleaned:
     """A dividend on the day of an odd split, worth about what the split is worth, is the same spin-off once more."""
     odd = splits.loc[splits["kind"] == "spin_off", ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"]]
     both = dividends.reset_index().merge(odd, on=["vendor_code", "ex_date"], suffixes=("", "_split"))
     both = both[both["known_from_split"] <= both["known_from"]].sort_values("ex_date")
     if both.empty:
-        return dividends
+        return Cleaned(dividends, [])
     bars = prices.loc[prices["vendor_code"].isin(set(both["vendor_code"])), ["vendor_code", "date", "close"]]
     bars = bars[bars["close"] > 0].assign(vendor_code=lambda x: x["vendor_code"].astype("str")).sort_values("date")
     bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print, which the event's day knows
     both = pd.merge_asof(both, bars, left_on="ex_date", right_on="date", by="vendor_code", allow_exact_matches=False)
     dropped: list[int] = []
+    findings: list[Row] = []
     for row in _records(both):
         worth = (1 - row["ratio_old"] / row["ratio_new"]) * row["close"]
         if worth / within <= row["amount"] <= worth * within:
@@ -222,7 +212,7 @@ def _drop_spin_offs_paid_twice(
                 f"dividend {row['amount']:g} and {row['ratio_new']}:{row['ratio_old']} are one spin-off, counted once"
             )
             findings.append(_finding("spin_off_paid_twice", row, row["amount"], worth, evidence))
-    return dividends.drop(index=dropped).reset_index(drop=True)
+    return Cleaned(dividends.drop(index=dropped).reset_index(drop=True), findings)
 
 
 def _records(frame: pd.DataFrame) -> list[Row]:

@@ -1,15 +1,15 @@
-"""A source read and cleaned once, for all runs of one process over the same delivery.
+"""What a source delivered: read and cleaned once, made into a security master and facts, and kept for all steps.
 
-The runs of a backfill read the same tables. What they make of them depends on the tables and on the security master
-that they were identified with, so it is made once for each; a run that starts alone makes the same.
+The runs of a backfill in one process read the same tables. What they make of them depends on the tables and on the
+security master that they were identified with, so it is made once for each; a run that starts alone makes the same.
+The facts lie as Parquet in the run's scratch directory, where each step finds them, in whatever process it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import Calendar
-from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.settings import DataRules, Settings
 from pipeline.sources import Source, SourceTables, open_source
@@ -40,6 +40,21 @@ MASTER_TABLES = (
     "taxonomy",
     "factor_etfs",
 )
+"""The tables of a delivery that a security master is made of."""
+
+
+def master_tables(tables: CleanTables) -> dict[str, pd.DataFrame]:
+    """What a security master is made of, by `erm3 run`, `erm3 security build` and the dry runs alike.
+
+    A spin-off that was delivered as a split is left out of `splits`: it never changes a share count.
+    """
+    frames = {name: getattr(tables, name) for name in MASTER_TABLES}
+    return frames | {"splits": only_splits(tables.splits)}
+
+
+def first_bars(tables: SourceTables) -> pd.Series:
+    """By vendor code the date of the first bar, which begins a listing that has no date of its own."""
+    return tables.prices.groupby("vendor_code", observed=True)["date"].min()
 
 
 @dataclass
@@ -47,7 +62,7 @@ class LoadedSource:
     """Cleaned tables, and what was last made of them."""
 
     name: str
-    tables: SourceTables
+    tables: CleanTables
     _facts: tuple[Any, Facts] | None = field(default=None, repr=False)
     _report: BuildReport | None = field(default=None, repr=False)
     _holds: str = field(default="", repr=False)
@@ -58,14 +73,10 @@ class LoadedSource:
         source = source or open_source(settings)
         if isinstance(source, cls):
             return source
-        return cls(source.name, clean_events(source.load(), settings.rules.cleaning).tables)
+        return cls(source.name, clean_events(source.load(), settings.rules.cleaning))
 
-    def load(self) -> SourceTables:
+    def load(self) -> CleanTables:
         return self.tables
-
-    @cached_property
-    def first_bars(self) -> pd.Series:
-        return self.tables.prices.groupby("vendor_code", observed=True)["date"].min()
 
     def build_master(self, path: Path, batch_id: str, previous: Path | None) -> BuildReport:
         """A master at `path` that holds the delivery, on top of the previous one.
@@ -75,10 +86,10 @@ class LoadedSource:
         if previous is not None and self._report is not None and _digest(previous) == self._holds:
             shutil.copyfile(previous, path)
             return replace(self._report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
-        frames = {name: getattr(self.tables, name) for name in MASTER_TABLES}
-        splits = self.tables.splits
-        frames["splits"] = splits[splits["kind"] == "split"]  # the rest never changes a share count
-        self._report = build_master(path, frames, batch_id=batch_id, previous=previous, first_bars=self.first_bars)
+        frames = master_tables(self.tables)
+        self._report = build_master(
+            path, frames, batch_id=batch_id, previous=previous, first_bars=first_bars(self.tables)
+        )
         return self._report
 
     def remember(self, path: Path) -> None:
@@ -104,8 +115,39 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def master_tables(tables: SourceTables) -> dict[str, pd.DataFrame]:
-    """The tables that a master is made of."""
-    names = ("securities", "ticker_changes", "classification", "shares", "splits", "spin_offs", "delistings")
-    configuration = ("taxonomy", "factor_etfs")
-    return {name: tables.frames[name] for name in (*names, *configuration)}
+def save_facts(facts: Facts, directory: Path) -> None:
+    """One Parquet file for each frame of `facts`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for entry in fields(facts):
+        value = getattr(facts, entry.name)
+        if isinstance(value, pd.DataFrame):
+            value.to_parquet(directory / f"{entry.name}.parquet", index=False, compression="zstd")
+
+
+def load_facts(directory: Path, restated_as_of: np.datetime64 | None = None) -> Facts:
+    """The facts as `save_facts` left them."""
+    frames = {
+        entry.name: pd.read_parquet(directory / f"{entry.name}.parquet")
+        for entry in fields(Facts)
+        if entry.name != "restated_as_of"
+    }
+    return Facts(**frames, restated_as_of=restated_as_of)
+
+
+def cut(facts: Facts, first: int, last: int) -> Facts:
+    """Facts that sessions up to `last` may use, without the bars before `first`.
+
+    The first bar of each security stays, because it dates the listing.
+    """
+    frames: dict[str, Any] = {}
+    for entry in fields(facts):
+        frame = getattr(facts, entry.name)
+        if isinstance(frame, pd.DataFrame) and "visible" in frame.columns:
+            keep = (frame["visible"] <= last).to_numpy(copy=True)
+            if entry.name == "prices":
+                session = frame["session"].to_numpy()
+                recent = session >= first
+                recent[frame[frame["visible"] <= session].drop_duplicates("sec_id").index] = True
+                keep &= recent
+            frames[entry.name] = frame[keep].reset_index(drop=True)
+    return replace(facts, **frames)

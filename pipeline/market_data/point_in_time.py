@@ -10,23 +10,21 @@ nothing is repaired here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import ALWAYS, FOR_EVER, NO_SESSION, Calendar
-from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.cleaning import CleanTables
 from pipeline.quality.bars import bars_of
 from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import DataRules
 from security_master.panels import attributes
-
-if TYPE_CHECKING:
-    from pipeline.sources.tables import SourceTables
 
 
 class KnowsIdentities(Protocol):
@@ -68,7 +66,7 @@ class Facts:
 
 
 def build_facts(
-    tables: SourceTables,
+    tables: CleanTables,
     master: KnowsIdentities,
     calendar: Calendar,
     rules: DataRules,
@@ -79,88 +77,32 @@ def build_facts(
     `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
     restatement uses; later rows keep their own `visible`.
     """
-    cleaned = clean_events(tables, rules.cleaning)
-    tables = cleaned.tables
     clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
-    findings: list[pd.DataFrame] = []
-
-    def identify(name: str, date_column: str) -> pd.DataFrame:
-        """Rows of one table that belong to a security, with sec_id and visible."""
-        frame: pd.DataFrame = getattr(tables, name)
-        sec_ids = master.assign(frame["vendor_code"].to_numpy(), frame[date_column].to_numpy("datetime64[D]"))
-        owned = np.asarray(sec_ids != "", bool)
-        visible = clock.visible(frame)
-        if not owned.all():
-            gap = rules.cleaning.unowned_gap
-            findings.append(_unowned(frame[~owned], name, date_column, calendar, visible[~owned], gap))
-        frame = frame[owned].copy()
-        frame["visible"] = visible[owned]
-        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
-        return frame
-
-    def event_session(frame: pd.DataFrame, name: str, date_column: str, to: str) -> pd.DataFrame:
-        """The ex-date as an ordinal; a closed day rolls forward and is flagged, one before the calendar is dropped."""
-        dates = frame[date_column].to_numpy("datetime64[D]")
-        inside = (dates >= calendar.sessions[0]) & (dates <= calendar.sessions[-1])
-        frame, dates = frame[inside].copy(), dates[inside]
-        frame[to] = calendar.on_or_after(dates)
-        closed = ~calendar.is_session(dates)
-        if closed.any():
-            moved = frame[closed]
-            findings.append(
-                findings_frame(
-                    sec_id=moved["sec_id"],
-                    session=moved[to],
-                    rule="event_on_closed_day",
-                    observed=np.nan,
-                    expected=np.nan,
-                    evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
-                    detected_at=np.maximum(moved[to], moved["visible"]),
-                )
-            )
-        return frame
-
-    prices = identify("prices", "date")
-    prices, left_out = _sessions_of_bars(prices, calendar)
-    findings += left_out
-    splits = event_session(identify("splits", "ex_date"), "splits", "ex_date", "ex")
-    dividends = event_session(identify("dividends", "ex_date"), "dividends", "ex_date", "ex")
-    spin_offs = event_session(identify("spin_offs", "ex_date"), "spin_offs", "ex_date", "ex")
-    dividends["quoted"] = clock.attributes(master, dividends, "ex")["currency"].to_numpy()
-    spin_offs["child_sec_id"] = _other_party(master, spin_offs, "child_code", "ex_date")
-    delistings = identify("delistings", "last_session")
-    delistings["last"] = calendar.on_or_before(delistings["last_session"].to_numpy("datetime64[D]"))
-    delistings["exchange"] = clock.attributes(master, delistings, "last")["exchange"].to_numpy()
-    delistings["successor_sec_id"] = _other_party(master, delistings, "successor_code", "last_session")
-    fx_rates = tables.fx_rates
-    fx_rates = fx_rates[calendar.is_session(fx_rates["date"].to_numpy("datetime64[D]"))].copy()
-    fx_rates["session"] = calendar.on_or_after(fx_rates["date"].to_numpy("datetime64[D]"))
-    fx_rates["visible"] = clock.visible(fx_rates)
-
-    findings.append(_identified_findings(cleaned.findings, master, clock))
-    bars = _sorted_bars(prices)
-    delistings = _latest_of_each_key(
-        delistings, ["sec_id", "last"], ["reason", "cash", "successor_sec_id", "successor_ratio", "exchange"]
-    )
-    delistings.insert(len(delistings.columns) - 1, "resumes", resumptions(delistings, bars, rules.max_gap))
+    join = _Join(master, clock, rules.cleaning.unowned_gap)
+    prices = _bars(join, tables.prices)
+    splits = _events(join, "splits", tables.splits)
+    dividends = _events(join, "dividends", tables.dividends)
+    spin_offs = _events(join, "spin_offs", tables.spin_offs)
+    delistings = _delistings(join, tables.delistings, prices.rows, rules.max_gap)
+    shares = join.rows("shares", tables.shares, "period_end")
     facts = Facts(
-        prices=bars,
-        splits=_latest_of_each_key(splits, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
-        dividends=_latest_of_each_key(
-            dividends, ["sec_id", "ex", "kind"], ["amount", "currency", "basis", "quoted"], many=True
-        ),
-        spin_offs=_latest_of_each_key(spin_offs, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"]),
-        delistings=delistings,
-        fx_rates=_latest_of_each_key(fx_rates, ["currency", "session"], ["usd_rate"]),
+        prices=prices.rows,
+        splits=_latest_of_each_key(splits.rows, ["sec_id", "ex", "kind"], ["ratio_new", "ratio_old"]),
+        dividends=_dividends(join, dividends.rows),
+        spin_offs=_spin_offs(join, spin_offs.rows),
+        delistings=delistings.rows,
+        fx_rates=_fx_rates(clock, tables.fx_rates),
         securities=_securities(master, calendar),
         findings=no_findings(),
         restated_as_of=restated_as_of,
     )
-    shares = identify("shares", "period_end")
-    findings.append(missing_share_counts(facts.prices, facts.securities, shares, rules.events))
-    findings += off_record_findings(facts.prices, splits, dividends, rules.events)
-    findings += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs, rules.events)
-    return replace(facts, findings=concat_findings(findings))
+    joined = (prices, splits, dividends, spin_offs, delistings, shares)
+    found = [frame for one in joined for frame in one.findings]
+    found.append(_identified_findings(tables.findings, master, clock))
+    found.append(missing_share_counts(facts.prices, facts.securities, shares.rows, rules.events))
+    found += off_record_findings(facts.prices, splits.rows, dividends.rows, rules.events)
+    found += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs, rules.events)
+    return replace(facts, findings=concat_findings(found))
 
 
 @dataclass(frozen=True)
@@ -187,6 +129,102 @@ class _Clock:
             instants = np.maximum(instants, self.restated_as_of)
         days = self.calendar.sessions[np.minimum(of_event, end)]
         return attributes(master.listings(), events["sec_id"], days, instants)
+
+
+class _Joined(NamedTuple):
+    """Rows of one table that belong to a security, and findings about those that do not, or are left out."""
+
+    rows: pd.DataFrame
+    findings: list[pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class _Join:
+    """Joins a table to the security master by vendor code and date."""
+
+    master: KnowsIdentities
+    clock: _Clock
+    unowned_gap: int
+
+    def rows(self, name: str, frame: pd.DataFrame, date_column: str) -> _Joined:
+        """The rows with `sec_id` and `visible`; bars of many sessions have it as a category."""
+        sec_ids = self.sec_ids(frame["vendor_code"], frame[date_column])
+        owned = np.asarray(sec_ids != "", bool)
+        visible = self.clock.visible(frame)
+        left_out = []
+        if not owned.all():
+            unowned, seen = frame[~owned], visible[~owned]
+            left_out.append(_unowned(unowned, name, date_column, self.clock.calendar, seen, self.unowned_gap))
+        frame = frame[owned].copy()
+        frame["visible"] = visible[owned]
+        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
+        return _Joined(frame, left_out)
+
+    def sec_ids(self, codes: pd.Series, dates: pd.Series) -> NDArray[np.object_]:
+        """Security that each vendor code means on its date; "" where there is none."""
+        found = self.master.assign(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
+        return np.asarray(found, dtype=object)
+
+
+def _bars(join: _Join, prices: pd.DataFrame) -> _Joined:
+    joined = join.rows("prices", prices, "date")
+    rows, left_out = _sessions_of_bars(joined.rows, join.clock.calendar)
+    return _Joined(_sorted_bars(rows), joined.findings + left_out)
+
+
+def _events(join: _Join, name: str, events: pd.DataFrame) -> _Joined:
+    """Events with `ex`, the ordinal of their ex-date: a closed day rolls forward and is flagged, one outside of the
+    calendar is dropped."""
+    calendar = join.clock.calendar
+    frame, findings = join.rows(name, events, "ex_date")
+    dates = frame["ex_date"].to_numpy("datetime64[D]")
+    inside = (dates >= calendar.sessions[0]) & (dates <= calendar.sessions[-1])
+    frame, dates = frame[inside].copy(), dates[inside]
+    frame["ex"] = calendar.on_or_after(dates)
+    closed = ~calendar.is_session(dates)
+    if not closed.any():
+        return _Joined(frame, findings)
+    moved = frame[closed]
+    flagged = findings_frame(
+        sec_id=moved["sec_id"],
+        session=moved["ex"],
+        rule="event_on_closed_day",
+        observed=np.nan,
+        expected=np.nan,
+        evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
+        detected_at=np.maximum(moved["ex"], moved["visible"]),
+    )
+    return _Joined(frame, [*findings, flagged])
+
+
+def _dividends(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
+    quoted = join.clock.attributes(join.master, events, "ex")["currency"].to_numpy()
+    values = ["amount", "currency", "basis", "quoted"]
+    return _latest_of_each_key(events.assign(quoted=quoted), ["sec_id", "ex", "kind"], values, many=True)
+
+
+def _spin_offs(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
+    rows = events.assign(child_sec_id=join.sec_ids(events["child_code"], events["ex_date"]))
+    return _latest_of_each_key(rows, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"])
+
+
+def _delistings(join: _Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_gap: int) -> _Joined:
+    rows, findings = join.rows("delistings", delistings, "last_session")
+    rows["last"] = join.clock.calendar.on_or_before(rows["last_session"].to_numpy("datetime64[D]"))
+    rows["exchange"] = join.clock.attributes(join.master, rows, "last")["exchange"].to_numpy()
+    rows["successor_sec_id"] = join.sec_ids(rows["successor_code"], rows["last_session"])
+    values = ["reason", "cash", "successor_sec_id", "successor_ratio", "exchange"]
+    rows = _latest_of_each_key(rows, ["sec_id", "last"], values)
+    rows.insert(len(rows.columns) - 1, "resumes", resumptions(rows, bars, max_gap))
+    return _Joined(rows, findings)
+
+
+def _fx_rates(clock: _Clock, rates: pd.DataFrame) -> pd.DataFrame:
+    """Rates of sessions, which belong to no security."""
+    dates = rates["date"].to_numpy("datetime64[D]")
+    rows = rates.assign(session=clock.calendar.on_or_after(dates), visible=clock.visible(rates))
+    rows = rows[clock.calendar.is_session(dates)]
+    return _latest_of_each_key(rows, ["currency", "session"], ["usd_rate"])
 
 
 def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
@@ -238,13 +276,6 @@ def _unowned(
         ],
         detected_at=rows["seen"].to_numpy(),
         index=range(len(rows)),
-    )
-
-
-def _other_party(master: KnowsIdentities, frame: pd.DataFrame, code: str, date_column: str) -> NDArray[np.object_]:
-    """Security that a second vendor code of the row means on the row's date; "" where there is none."""
-    return np.asarray(
-        master.assign(frame[code].to_numpy(object), frame[date_column].to_numpy("datetime64[D]")), dtype=object
     )
 
 
@@ -325,3 +356,16 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
         if len(found):
             resumes[k] = bars["session"].iloc[found[0]]
     return resumes
+
+
+def first_listed(listings: pd.DataFrame, calendar: Calendar, delay_minutes: int, types: Collection[str]) -> pd.Series:
+    """By sec_id the ordinal of the first session that knew the security as listed with one of `types`; ascending, then
+    by sec_id. A run of any session adds securities in this order, so that a night and a backfill agree."""
+    rows = listings[listings["sec_type"].isin(types)]
+    begun = np.maximum(
+        calendar.on_or_after(rows["valid_from"].to_numpy()),
+        calendar.visible_from(rows["known_from"].to_numpy(), delay_minutes),
+    )
+    known = begun < calendar.visible_from(rows["known_to"].to_numpy(), delay_minutes)
+    first = pd.Series(begun[known], index=rows["sec_id"].to_numpy()[known]).groupby(level=0).min()
+    return first.iloc[np.lexsort((first.index.to_numpy(dtype=str), first.to_numpy()))]

@@ -6,7 +6,6 @@ ends) is left out and reported, until a second filing says about the same: then 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import log
 from typing import Any, NamedTuple
 
@@ -19,19 +18,26 @@ from pipeline.settings import CleaningRules
 Row = dict[str, Any]
 
 
+class Doubted(NamedTuple):
+    """A filing whose count is not believed, next to the count before it."""
+
+    filing: Row
+    observed: float
+    expected: float
+    evidence: str
+
+
 def leave_out_jumps(
-    shares: pd.DataFrame,
-    splits: pd.DataFrame,
-    rules: CleaningRules,
-    report: Callable[[str, Row, float, float, str], None],
-) -> pd.DataFrame:
-    """`shares` without the counts that are not believed; `report(rule, row, observed, expected, evidence)` for each."""
+    shares: pd.DataFrame, splits: pd.DataFrame, rules: CleaningRules
+) -> tuple[pd.DataFrame, list[Doubted]]:
+    """`shares` without the counts that are not believed, and those."""
     rows = shares.sort_values(["vendor_code", "known_from", "period_end", "shares"], kind="stable")
     code, count = rows["vendor_code"].to_numpy(object), rows["shares"].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.abs(np.log(count[1:] / count[:-1]))
     suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(rules.share_jump) / 2)])
     dropped: list[int] = []
+    doubts: list[Doubted] = []
     of_code = {str(name): _Splits.of(own) for name, own in splits.groupby("vendor_code", observed=True)}
     none = _Splits.of(splits.iloc[:0])
     for name, group in rows[rows["vendor_code"].isin(suspicious)].groupby("vendor_code", sort=True):
@@ -47,8 +53,8 @@ def leave_out_jumps(
                 dropped.append(int(index))
                 doubted = filing
                 evidence = f"{filing['shares']:.0f} shares after {believed['shares']:.0f}; left out until confirmed"
-                report("share_count_jump", filing, filing["shares"], believed["shares"], evidence)
-    return shares.drop(index=dropped).reset_index(drop=True) if dropped else shares
+                doubts.append(Doubted(filing, filing["shares"], believed["shares"], evidence))
+    return (shares.drop(index=dropped).reset_index(drop=True) if dropped else shares), doubts
 
 
 class _Splits(NamedTuple):

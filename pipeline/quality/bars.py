@@ -8,17 +8,28 @@ from numpy.typing import NDArray
 
 
 def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.float64]:
-    """Last close before each event's ex-date, as first printed; NaN for none. (n,)"""
-    codes = prices["sec_id"].cat.codes.to_numpy(np.int64)
-    printed = np.flatnonzero((prices["visible"] <= prices["session"]) & (prices["close"] > 0))
-    key = (codes[printed] << 20) | prices["session"].to_numpy(np.int64)[printed]
-    owner = prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])).astype(np.int64)
-    wanted = (owner << 20) | events["ex"].to_numpy(np.int64)
-    at = np.searchsorted(key, wanted) - 1
-    found = (at >= 0) & (owner >= 0)
-    found[found] = key[at[found]] >> 20 == owner[found]
-    close = np.full(len(events), np.nan)
-    close[found] = prices["close"].to_numpy()[printed[at[found]]]
+    """Last close before each event's ex-date, as first printed; NaN for none. (n,)
+
+    prices: those of `Facts`; events: frame with `sec_id` and `ex`, in any order.
+    """
+    printed = prices[(prices["visible"] <= prices["session"]) & (prices["close"] > 0)]
+    bars = pd.DataFrame(
+        {
+            "owner": printed["sec_id"].cat.codes.to_numpy(np.int64),
+            "session": printed["session"].to_numpy(np.int64),
+            "close": printed["close"].to_numpy(),
+        }
+    ).sort_values("session", kind="stable")
+    wanted = pd.DataFrame(
+        {
+            "owner": prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])),  # -1 owns no bar
+            "session": events["ex"].to_numpy(np.int64),
+            "event": np.arange(len(events)),
+        }
+    ).sort_values("session", kind="stable")
+    found = pd.merge_asof(wanted, bars, on="session", by="owner", allow_exact_matches=False)
+    close = np.empty(len(events))
+    close[found["event"]] = found["close"]
     return close
 
 

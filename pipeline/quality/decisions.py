@@ -36,7 +36,7 @@ class WrongDecision(ExplainedError, ValueError):
 
 
 @dataclass(frozen=True)
-class Decision:
+class QualityDecision:
     """One line of the file. session: a date; known_from: UTC instant."""
 
     sec_id: str
@@ -54,26 +54,26 @@ class Decision:
                 raise WrongDecision(f"a decision needs {name}: who, about what, and why")
 
 
-def append_decision(root: str, decision: Decision) -> None:
+def append_decision(root: str, decision: QualityDecision) -> None:
     """Add one line at the end of the root's file; nothing that stands there changes."""
     line = json.dumps(asdict(decision), ensure_ascii=False, sort_keys=True) + "\n"
     open_objects(root).update(DECISIONS_FILE, lambda before: (before or b"") + line.encode())
 
 
-def recorded_decisions(root: str) -> list[Decision]:
+def recorded_decisions(root: str) -> list[QualityDecision]:
     """All decisions of a root, in the order in which they were made."""
     content = open_objects(root).read(DECISIONS_FILE)
     return [] if content is None else parse_decisions(content.decode(), f"{root}/{DECISIONS_FILE}")
 
 
-def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[Decision]:
+def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[QualityDecision]:
     """The lines of a file. Raises WrongDecision, which names the line."""
     decisions = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            decisions.append(Decision(**json.loads(line)))
+            decisions.append(QualityDecision(**json.loads(line)))
         except (TypeError, ValueError) as error:
             raise WrongDecision(
                 f"{where}, line {number}: {error}; correct the line, or append the right decision"
@@ -93,7 +93,7 @@ def read_decisions(
 
 
 def decisions_frame(
-    decisions: list[Decision], calendar: Calendar, rules: DataRules, restated_as_of: np.datetime64 | None = None
+    decisions: list[QualityDecision], calendar: Calendar, rules: DataRules, restated_as_of: np.datetime64 | None = None
 ) -> pd.DataFrame:
     """`sec_id session decision visible`, in the order in which they became known."""
     known = np.array([one.known_from for one in decisions], "datetime64[us]")

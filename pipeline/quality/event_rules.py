@@ -65,20 +65,33 @@ def _odd_dividends(
     """Yield jumps, changes of currency, and a basis that matters."""
     rows = dividends.copy()
     rows["price"] = closes_before(prices, rows)
-    both = rows.merge(splits[["sec_id", "ex", "ratio_new", "ratio_old"]], on=["sec_id", "ex"])
+    regular = rows[rows["kind"] == "regular"].sort_values(["sec_id", "ex", "visible"], ignore_index=True)
+    regular = regular.drop_duplicates(["sec_id", "ex"], keep="first", ignore_index=True)
+    before = regular.shift()
+    follows = (regular["sec_id"] == before["sec_id"]) & (before["visible"] <= regular[["ex", "visible"]].max(axis=1))
+    same_money = regular["currency"] == before["currency"]
+    return [
+        _basis_that_matters(rows, splits, rules),
+        _yield_jumps(regular, before, follows, same_money, rules),
+        *_odd_currencies(regular, before, follows.to_numpy(), same_money.to_numpy()),
+    ]
+
+
+def _basis_that_matters(dividends: pd.DataFrame, splits: pd.DataFrame, rules: EventRules) -> pd.DataFrame:
+    both = dividends.merge(splits[["sec_id", "ex", "ratio_new", "ratio_old"]], on=["sec_id", "ex"])
     ratio = (both["ratio_new"] / both["ratio_old"]).to_numpy()
     differs = both["amount"].to_numpy() * np.abs(ratio - 1) / both["price"].to_numpy()
     matters = differs > rules.basis
     says = [
         f"{basis} basis used; the other differs by {d:.2%}" for basis, d in zip(both["basis"], differs, strict=True)
     ]
-    review = _dated(both[matters], "basis_review", differs[matters], rules.basis, list(np.array(says)[matters]))
+    return _dated(both[matters], "basis_review", differs[matters], rules.basis, list(np.array(says)[matters]))
 
-    regular = rows[rows["kind"] == "regular"].sort_values(["sec_id", "ex", "visible"], ignore_index=True)
-    regular = regular.drop_duplicates(["sec_id", "ex"], keep="first", ignore_index=True)
-    before = regular.shift()
-    follows = (regular["sec_id"] == before["sec_id"]) & (before["visible"] <= regular[["ex", "visible"]].max(axis=1))
-    same_money = regular["currency"] == before["currency"]
+
+def _yield_jumps(
+    regular: pd.DataFrame, before: pd.DataFrame, follows: pd.Series, same_money: pd.Series, rules: EventRules
+) -> pd.DataFrame:
+    """Regular dividends whose yield is out of the range of the last ones of the security."""
     yields = (regular["amount"] / regular["price"]).where(follows | (regular["sec_id"] != before["sec_id"]))
     owner = regular["sec_id"].to_numpy()
     back = range(1, rules.yields + 1)
@@ -87,10 +100,10 @@ def _odd_dividends(
     now = yields.to_numpy()
     with np.errstate(invalid="ignore"):
         jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
-    last = f"the last {rules.yields} had"
-    evidence = [f"yield {y:.3%}, {last} {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)]
-    odd_yield = _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
-    return [review, odd_yield, *_odd_currencies(regular, before, follows.to_numpy(), same_money.to_numpy())]
+    evidence = [
+        f"yield {y:.3%}, the last {rules.yields} had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)
+    ]
+    return _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
 
 
 def _odd_currencies(

@@ -6,6 +6,7 @@ A rule looks at rows up to the session in which it reports and no further.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,27 +47,42 @@ def batch_findings(
     return concat_findings(blocks)
 
 
+class _Sessions(NamedTuple):
+    """Bars of consecutive sessions as first printed, side by side: (n, T) with one row for each security.
+
+    vendor: back-adjusted closes; eventful: sessions on which an event goes ex
+    """
+
+    close: NDArray[np.float64]
+    vendor: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    eventful: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int) -> _Sessions:
+        session = prices["session"].to_numpy()
+        at = np.flatnonzero((session >= first) & (session <= last) & (prices["visible"].to_numpy() <= session))
+        names = prices["sec_id"].cat.categories
+        row, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - first
+        shape = len(names), last - first + 1
+        close, vendor, volume = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+        for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
+            array[row, column] = prices[name].to_numpy()[at]
+        eventful = np.zeros(shape, bool)
+        near = events[events["ex"].between(first, last)]
+        position = names.get_indexer(pd.Index(near["sec_id"]))
+        eventful[position[position >= 0], near["ex"].to_numpy(np.int64)[position >= 0] - first] = True
+        return cls(close, vendor, volume, eventful)
+
+
 def _faults_of_sessions(
     prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules
 ) -> pd.DataFrame:
-    session = prices["session"].to_numpy()
-    at = np.flatnonzero((session >= first - 1) & (session <= last) & (prices["visible"].to_numpy() <= session))
-    names = prices["sec_id"].cat.categories
-    row, column = prices["sec_id"].cat.codes.to_numpy()[at], session[at] - (first - 1)
-    shape = len(names), last - first + 2
-    close, vendor, volume = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
-    for name, array in (("close", close), ("total_return_close", vendor), ("volume", volume)):
-        array[row, column] = prices[name].to_numpy()[at]
-    eventful = np.zeros(shape, bool)
-    near = events[events["ex"].between(first - 1, last)]
-    position = names.get_indexer(pd.Index(near["sec_id"]))
-    eventful[position[position >= 0], near["ex"].to_numpy(np.int64)[position >= 0] - (first - 1)] = True
-
+    close, vendor, volume, eventful = _Sessions.of(prices, events, first - 1, last)
     level = np.where(np.isfinite(close), close, vendor)
     priced = np.isfinite(level)
     before, now = priced[:, :-1], priced[:, 1:]
     both = before & now
-    found = []
     with np.errstate(invalid="ignore", divide="ignore"):
         covered = both.sum(0) / before.sum(0)
         repeated = both & (level[:, 1:] == level[:, :-1]) & (volume[:, 1:] == volume[:, :-1]) & (volume[:, 1:] > 0)
@@ -74,37 +90,32 @@ def _faults_of_sessions(
         step = np.abs(np.log(close[:, 1:] / close[:, :-1]))
         broken = ((step > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
     enough = before.sum(0) >= rules.names
-    for rule, value, bound, bad, says in (
-        (
-            "coverage",
-            covered,
-            rules.coverage,
-            covered < rules.coverage,
-            "of the names priced the session before have one",
-        ),
-        ("stale_session", stale, rules.stale, stale > rules.stale, "of the names repeat close and volume"),
-        (
-            "broken_session",
-            broken,
-            rules.broken_share,
-            broken > rules.broken_share,
-            "of the closes break without event",
-        ),
-    ):
-        sessions = np.flatnonzero(enough & bad) + first
-        found.append(
-            findings_frame(
-                sec_id="",
-                session=sessions,
-                rule=rule,
-                observed=value[sessions - first],
-                expected=bound,
-                evidence=[f"session {s}: {value[s - first]:.1%} {says}" for s in sessions],
-                detected_at=sessions,
-                index=range(len(sessions)),
-            )
-        )
-    return pd.concat(found, ignore_index=True)
+    rows = [
+        ("coverage", covered, rules.coverage, covered < rules.coverage, "names priced the session before have one"),
+        ("stale_session", stale, rules.stale, stale > rules.stale, "names repeat close and volume"),
+        ("broken_session", broken, rules.broken_share, broken > rules.broken_share, "closes break without event"),
+    ]
+    return pd.concat(
+        [_stops(rule, value, bound, enough & bad, says, first) for rule, value, bound, bad, says in rows],
+        ignore_index=True,
+    )
+
+
+def _stops(
+    rule: str, share: NDArray[np.float64], bound: float, bad: NDArray[np.bool_], says: str, first: int
+) -> pd.DataFrame:
+    """A finding for each bad session; `share`, `bad`: (T,) from the ordinal `first` on."""
+    sessions = np.flatnonzero(bad) + first
+    return findings_frame(
+        sec_id="",
+        session=sessions,
+        rule=rule,
+        observed=share[sessions - first],
+        expected=bound,
+        evidence=[f"session {s}: {share[s - first]:.1%} of the {says}" for s in sessions],
+        detected_at=sessions,
+        index=range(len(sessions)),
+    )
 
 
 def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: SessionRules) -> pd.DataFrame:

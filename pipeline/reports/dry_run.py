@@ -12,16 +12,15 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.delivery import first_bars, master_tables
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.quality.decisions import WHOLE_SESSION, Decision, decisions_frame
+from pipeline.quality.decisions import WHOLE_SESSION, QualityDecision, decisions_frame
 from pipeline.returns.panel import DailyPanel, daily_panel
 from pipeline.settings import DataRules
 from pipeline.sources.tables import SourceTables
 from security_master import MASTER_FILE, SecurityMaster, build_master
 from security_master.universe import STOCK_TYPES
-
-NOT_FOR_THE_MASTER = ("prices", "dividends", "fx_rates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +43,16 @@ def dry_run(
     rules: DataRules,
     types: Sequence[str] = STOCK_TYPES,
     restated_as_of: np.datetime64 | None = None,
-    decisions: Sequence[Decision] = (),
+    decisions: Sequence[QualityDecision] = (),
 ) -> DryRun:
     """Cleaning, a fresh security master, facts, and the panel of all securities of `types`.
 
     restated_as_of: as in `build_facts`; the same roster and sessions come out with any instant.
     """
-    cleaned = clean_events(tables, rules.cleaning).tables
-    frames = {name: frame for name, frame in cleaned.frames.items() if name not in NOT_FOR_THE_MASTER}
-    frames["splits"] = cleaned.splits[cleaned.splits["kind"] == "split"]
-    first_dates = cleaned.prices.groupby("vendor_code", observed=True)["date"].min()
-    first_bars = {str(code): date for code, date in first_dates.items()}
+    cleaned = clean_events(tables, rules.cleaning)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
-        build_master(path, frames, batch_id="dry run", first_bars=first_bars)
+        build_master(path, master_tables(cleaned), batch_id="dry run", first_bars=first_bars(cleaned))
         with SecurityMaster.open(path) as master:
             facts = build_facts(cleaned, master, xnys(), rules, restated_as_of)
             owners = _owners(cleaned, master)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.delivery import master_tables
+from pipeline.settings import CleaningRules
 from pipeline.sources import FilesSource
 from security_master import build_master
 from security_master.taxonomy import shipped
@@ -149,7 +150,7 @@ def measure(directory: Path, n: int) -> dict[str, float]:
     rows = write_tables(directory, n)
     seconds: dict[str, float] = {}
     tables = timed(seconds, "load", lambda: FilesSource(directory).load())
-    tables = timed(seconds, "clean", lambda: clean_events(tables).tables)
+    tables = timed(seconds, "clean", lambda: clean_events(tables, CleaningRules()))
     path = directory / "security_master.sqlite"
     frames = master_tables(tables)
     first = timed(seconds, "build", lambda: build_master(path, frames, batch_id="first"))

@@ -14,7 +14,7 @@ import xarray as xr
 
 from pipeline.calendar import xnys
 from pipeline.engine import execution, operations
-from pipeline.quality.decisions import Decision, append_decision
+from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.session_rules import BatchFault
 from pipeline.read import published_master
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
@@ -93,7 +93,7 @@ def test_what_the_rules_find_about_an_etf_is_published_with_that_of_the_stocks(p
 
 def test_a_decision_about_an_etf_holds_as_one_about_a_stock(root, tables):
     known = "2018-07-12T23:00:00"
-    append_decision(str(root), Decision(sec_id_of(root, "SPY"), SPOILED, "release", known, "anna", "a test"))
+    append_decision(str(root), QualityDecision(sec_id_of(root, "SPY"), SPOILED, "release", known, "anna", "a test"))
     operations.restate(settings(root), SPOILED, "SPY was released", np.datetime64(known), source=Delivered(tables))
     assert spy_on(root, SPOILED) == pytest.approx(59, rel=0.1)
 
@@ -115,7 +115,9 @@ def test_many_rewritten_bars_stop_the_night_until_somebody_decides(root, tables)
     with pytest.raises(BatchFault, match="drift: 5 of"):
         run(root, rewritten, NEXT, NEXT)
     assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()  # nothing was published
-    append_decision(str(root), Decision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "the vendor explained it"))
+    append_decision(
+        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "the vendor explained it")
+    )
     run(root, rewritten, NEXT, NEXT)
     rows = findings(root)
     bars = rows[rows["rule"] == "rewritten_bar"]
@@ -130,7 +132,7 @@ def test_many_rewritten_bars_stop_the_night_until_somebody_decides(root, tables)
 def test_a_rewritten_bar_changes_nothing_that_is_published(root, tables):
     name = stocks(tables, 1)[0]
     before = xr.open_zarr(root / "ds_daily.zarr")["close"].load()
-    append_decision(str(root), Decision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "one bar only"))
+    append_decision(str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "one bar only"))
     run(root, with_closes(tables, [(name, "2018-07-10", 1.01)]), NEXT, NEXT)
     after = xr.open_zarr(root / "ds_daily.zarr")["close"].sel(teo=before["teo"], symbol=before["symbol"])
     np.testing.assert_array_equal(before.values, after.values)

@@ -12,7 +12,7 @@ from pipeline.calendar import NotASession, xnys
 from pipeline.datasets.return_flags import FIRST_MISSING, MEANINGS, ReturnFlag, has_return
 from pipeline.quality.decisions import (
     DECISIONS_FILE,
-    Decision,
+    QualityDecision,
     append_decision,
     decisions_frame,
     parse_decisions,
@@ -28,12 +28,12 @@ from tests.returns.hand_made import RULES as DATA_RULES
 JUMP = [100.0, 50.2, 50.5, 51.0]
 
 
-def decided(verdict: str, offset: int, known_offset: int, sec_id: str = "X") -> Decision:
+def decided(verdict: str, offset: int, known_offset: int, sec_id: str = "X") -> QualityDecision:
     known = str(close_of(known_offset))
-    return Decision(sec_id, str(day(offset))[:10], verdict, known, "anna", "looked at the filing")  # type: ignore[arg-type]
+    return QualityDecision(sec_id, str(day(offset))[:10], verdict, known, "anna", "looked at the filing")  # type: ignore[arg-type]
 
 
-def frame(*decisions: Decision, restated_as_of: np.datetime64 | None = None) -> pd.DataFrame:
+def frame(*decisions: QualityDecision, restated_as_of: np.datetime64 | None = None) -> pd.DataFrame:
     return decisions_frame(list(decisions), xnys(), DATA_RULES, restated_as_of)
 
 
@@ -72,7 +72,7 @@ def test_a_line_that_is_no_decision_is_named(line, says):
 
 
 def test_a_decision_about_a_closed_day_is_refused():
-    closed = Decision("X", "2014-05-26", "release", str(close_of(3)), "anna", "why")
+    closed = QualityDecision("X", "2014-05-26", "release", str(close_of(3)), "anna", "why")
     with pytest.raises(NotASession):
         frame(closed)
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.returns.panel import DailyPanel, daily_panel
 from pipeline.settings import DataRules
@@ -120,7 +121,8 @@ class Market:
 
     def facts(self, restated_as_of: np.datetime64 | None = None, rules: DataRules = RULES) -> Facts:
         tables = self.tables()
-        return build_facts(tables, FakeMaster(tables, self.owners), xnys(), rules, restated_as_of)
+        clean, master = clean_events(tables, rules.cleaning), FakeMaster(tables, self.owners)
+        return build_facts(clean, master, xnys(), rules, restated_as_of)
 
     def panel(self, last: int, first: int = 0, codes: list[str] | None = None, **more: Any) -> DailyPanel:
         facts = self.facts(**{k: more.pop(k) for k in ("restated_as_of",) if k in more})

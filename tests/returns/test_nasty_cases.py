@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.calendar import ex_sessions, xnys
 from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.point_in_time import build_facts
 from pipeline.sources.files import FilesSource
 from tests.returns.hand_made import (
@@ -599,7 +600,7 @@ def test_39_dates_are_plain_dates_in_every_time_zone(monkeypatch, tmp_path):
     for zone in ("UTC", "America/New_York", "Asia/Tokyo"):
         monkeypatch.setenv("TZ", zone)
         tables = FilesSource(tmp_path).load()
-        facts = build_facts(tables, FakeMaster(tables), xnys(), RULES)
+        facts = build_facts(clean_events(tables, RULES.cleaning), FakeMaster(tables), xnys(), RULES)
         assert xnys().sessions[facts.dividends["ex"].iloc[0]] == np.datetime64("2020-07-22")  # not a day early
         expected = facts if expected is None else expected
         pd.testing.assert_frame_equal(facts.prices, expected.prices)
@@ -659,6 +660,6 @@ def test_45_a_ticker_that_looks_like_something_else_has_returns(ticker, tmp_path
     (tmp_path / "prices.csv").write_text(f"vendor_code,date,close\n{rows}")
     (tmp_path / "dividends.csv").write_text(f"vendor_code,ex_date,amount\n{ticker},2020-07-22,2\n")
     tables = FilesSource(tmp_path).load()
-    facts = build_facts(tables, FakeMaster(tables), xnys(), RULES)
+    facts = build_facts(clean_events(tables, RULES.cleaning), FakeMaster(tables), xnys(), RULES)
     assert set(facts.prices["sec_id"]) == {ticker}
     assert facts.dividends["sec_id"].tolist() == [ticker]
