@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.names import factor_set_of
+from pipeline.datasets import LEVELS
 from pipeline.engine.family import specs
 from pipeline.engine.run import Run
 from pipeline.settings import UNIVERSES
 from pipeline.store import StagedStore
-
-LEVELS = ("market", "sector", "subsector")
 
 Series = dict[str, NDArray[np.float64]]
 
@@ -26,7 +24,7 @@ def by_session(run: Run, name: str, first: int | None = None, last: int | None =
     spec, store = specs(run.settings)[name], run.open(name)
     figures = _FIGURES[spec.dataset_id]
     first, last = run.first if first is None else first, run.last if last is None else last
-    parts = [figures(run, store, run.rows(store, a, min(a + 503, last))) for a in range(first, last + 1, 504)]
+    parts = [figures(run, store, run.rows(store, a, b)) for a, b in run.blocks(store, first, last)]
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -105,7 +103,8 @@ _FIGURES: Mapping[str, Callable[[Run, StagedStore, slice], Series]] = {
 
 def _coverage(run: Run, store: StagedStore, rows: slice, found: NDArray[np.float64]) -> Series:
     """Size of the universe, and which share of it has values. found: stocks with values, (sessions, levels)."""
-    betas = run.open(f"ds_erm3_betas_{factor_set_of(store.spec)}")
+    assert store.spec.factor_set is not None
+    betas = run.open(f"ds_erm3_betas_{store.spec.factor_set.id}")
     first, last = (run.calendar.ordinal(day) for day in store.teo[rows][[0, -1]])
     members = _count(betas.read("fact", run.rows(betas, first, last))[..., 0] != 0)
     shares = {f"coverage of {level}": _share(found[:, k], members) for k, level in enumerate(LEVELS)}

@@ -19,7 +19,7 @@ REPORTS = "reports"
 
 def factor_set_of(spec: DatasetSpec) -> str:
     """Factor set of a store, "" for one that all factor sets share."""
-    return dict(spec.attributes)["factor_set_id"]
+    return spec.factor_set.id if spec.factor_set else ""
 
 
 def key_of(spec: DatasetSpec) -> dg.AssetKey:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from assets.figures import LEVELS, by_session
+from assets.figures import by_session
+from pipeline.datasets import LEVELS
 from pipeline.engine.family import specs
 from pipeline.engine.run import Run
 from pipeline.reports.quality_report import SHADES

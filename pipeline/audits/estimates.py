@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.audits import outside_judge, reference
 from pipeline.audits.scope import (
-    LEVELS,
     Check,
     Floats,
     Scope,
@@ -22,6 +21,7 @@ from pipeline.audits.scope import (
     some_sessions,
     windows,
 )
+from pipeline.datasets import LEVELS
 from pipeline.store.windows import positions
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.audits import reference
 from pipeline.audits.scope import (
-    LEVELS,
     RATIOS,
     SHARES,
     Check,
@@ -23,6 +22,7 @@ from pipeline.audits.scope import (
     sample,
     windows,
 )
+from pipeline.datasets import LEVELS
 from pipeline.store.windows import positions
 
 

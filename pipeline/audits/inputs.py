@@ -13,7 +13,7 @@ from pipeline.store.windows import positions
 
 def axes_are_whole(store: str, scope: Scope) -> Check:
     """`teo` increasing, exchange sessions only, none skipped, up to `last`; no symbol lost against the live store."""
-    view, before = scope.family.view(store), scope.before(store)
+    view, before = scope.family.view(store), scope.family.before(store)
     explanation = "teo increases by exactly one session; no published session or symbol is lost"
     problems: list[dict[str, Any]] = []
     start = scope.calendar.ordinal(view.teo[0])

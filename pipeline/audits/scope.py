@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.audits import reference
 from pipeline.calendar import Calendar
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.settings import AuditBounds, FactorSet, ModelParameters
 from pipeline.store.windows import History, positions
 from security_master import FactorEtfs, SecurityMaster
 
-LEVELS = ("market", "sector", "subsector")
 SHARES = {
     1: ("L1_market_ER", "L1_residual_ER"),
     2: ("L2_market_ER", "L2_sector_ER", "L2_residual_ER"),
@@ -27,7 +27,6 @@ RATIOS = {
     2: ("L2_market_HR", "L2_sector_HR"),
     3: ("L3_market_HR", "L3_sector_HR", "L3_subsector_HR"),
 }
-ROWS_AT_ONCE = 504
 WORST_CELLS = 20
 
 Floats = NDArray[np.float64]
@@ -79,9 +78,15 @@ class StoreView(Protocol):
 
 
 class Family(Protocol):
-    """All stores of one root, staged over live."""
+    """All stores of one root.
+
+    view: a store as it is looked at, staged over live. before: its last published state, None where there is none.
+    history: trailing windows of `ds_daily` and `ds_etf`, for the recomputed samples.
+    """
 
     def view(self, name: str) -> StoreView: ...
+    def before(self, name: str) -> StoreView | None: ...
+    def history(self, name: str) -> History: ...
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,6 @@ class Scope:
     """What an audit looks at: the sessions [first, last] (ordinals) of one factor set.
 
     master: the security master that the stores are made with.
-    history: opens trailing windows of `ds_daily` and `ds_etf` for the recomputed sample.
-    before: opens the last published state of a store, None where there is none.
     """
 
     family: Family
@@ -101,8 +104,6 @@ class Scope:
     first: int
     last: int
     master: SecurityMaster
-    history: Callable[[str], History]
-    before: Callable[[str], StoreView | None]
 
     @cached_property
     def etfs(self) -> FactorEtfs:
@@ -128,7 +129,7 @@ class Scope:
         )
 
     def blocks(self) -> list[tuple[int, int]]:
-        return [(a, min(a + ROWS_AT_ONCE - 1, self.last)) for a in range(self.first, self.last + 1, ROWS_AT_ONCE)]
+        return [(a, min(a + ROW_CHUNK - 1, self.last)) for a in range(self.first, self.last + 1, ROW_CHUNK)]
 
 
 class Worst:
@@ -207,19 +208,19 @@ def windows(scope: Scope, view: StoreView, fact: NDArray, row: int, col: int) ->
     """Window of one cell: the stock's returns and those of its three ETFs (None where a level has none of its own)."""
     last = scope.first + row
     first = last - scope.model.window + 1
-    r = scope.history("ds_daily").window("return", [view.symbol[col]], first, last)[0]
+    r = scope.family.history("ds_daily").window("return", [view.symbol[col]], first, last)[0]
     etfs = fact_symbols(scope, view)
     legs: list[Floats | None] = []
     codes = [int(c) for c in fact[row, col]]
     for level, code in enumerate(codes):
         own = code in etfs and code not in codes[:level]
-        legs.append(scope.history("ds_etf").window("return", [etfs[code]], first, last)[0] if own else None)
+        legs.append(scope.family.history("ds_etf").window("return", [etfs[code]], first, last)[0] if own else None)
     return r, legs
 
 
 def first_recomputable(scope: Scope) -> int:
     """First row of the run whose whole window can be read back."""
-    history = scope.history("ds_daily")
+    history = scope.family.history("ds_daily")
     begin = history.first_row if history.warm_up is None else history.warm_up.first
     return max(begin + scope.model.window - 1 - scope.first, 0)
 

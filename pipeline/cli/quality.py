@@ -210,8 +210,9 @@ def compare(
     from pipeline.reports.dry_run import dry_run
     from pipeline.reports.vendor_comparison import agreement, disagreements, vendor_returns, with_names
     from pipeline.sources.files import FilesSource
+    from security_master.universe import STOCK_TYPES
 
-    run = dry_run(FilesSource(source_path).load(), settings_of().rules, ("common", "adr", "reit", "etf"))
+    run = dry_run(FilesSource(source_path).load(), settings_of().rules, (*STOCK_TYPES, "etf"))
     theirs, calendar = vendor_returns(run.facts, run.panel), xnys()
     rows = disagreements(run.facts, run.panel, bound)
     listed = with_names(rows, run.ticker_of, calendar.sessions)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.datasets.spec import TEO_UNITS, CoordinateSpec, DatasetSpec, VariableSpec
-from pipeline.settings import UNIVERSES
+from pipeline.datasets.spec import LEVELS, TEO_UNITS, CoordinateSpec, DatasetSpec, VariableSpec
+from pipeline.settings import UNIVERSES, FactorSet
 
 SCHEMA_VERSION = "1.0"
-LEVELS = ("market", "sector", "subsector")
 
 TEO = CoordinateSpec(
     "teo",
@@ -59,7 +58,7 @@ FACT = VariableSpec(
 
 def catalog(market: str = "SPY", universe: str = "uni_mc_3000") -> dict[str, DatasetSpec]:
     """The stores of one factor set by dataset_id, in the order in which they are computed."""
-    factor_set = f"{market}_{universe}"
+    factor_set = FactorSet(market=market, universe=universe)
 
     def spec(dataset_id: str, scope: str, title: str, summary: str, **shape: tuple) -> DatasetSpec:
         attributes = {
@@ -67,14 +66,20 @@ def catalog(market: str = "SPY", universe: str = "uni_mc_3000") -> dict[str, Dat
             "title": title,
             "dataset_id": dataset_id,
             "schema_version": SCHEMA_VERSION,
-            "factor_set_id": factor_set if scope == "factor set" else "",
+            "factor_set_id": factor_set.id if scope == "factor set" else "",
             "market_factor_etf": market if scope != "market data" else "",
             "universe": universe if scope == "factor set" else "",
             **dict(shape.pop("attributes", ())),
         }
-        suffix = {"market data": "", "market": f"_{market}", "factor set": f"_{factor_set}"}[scope]
+        suffix = {"market data": "", "market": f"_{market}", "factor set": f"_{factor_set.id}"}[scope]
         return DatasetSpec(
-            dataset_id, dataset_id + suffix, title, summary, attributes=tuple(attributes.items()), **shape
+            dataset_id,
+            dataset_id + suffix,
+            title,
+            summary,
+            attributes=tuple(attributes.items()),
+            factor_set=factor_set if scope == "factor set" else None,
+            **shape,
         )
 
     stores = (

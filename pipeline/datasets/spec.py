@@ -9,8 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.settings import FactorSet
+
 DType = Literal["float32", "int16", "int64", "uint8", "bool", "str"]
 Flags = tuple[tuple[int, str], ...]
+
+LEVELS = ("market", "sector", "subsector")
+"""Levels of the cascade, in its order."""
 
 ROW_CHUNK = 504
 COLUMN_CHUNK = 256
@@ -45,7 +50,7 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class VariableSpec(ArraySpec):
-    """A data variable, `(teo, columns)` or `(teo, columns, level)`, in chunks of (504, 256[, 1])."""
+    """A data variable, `(teo, columns)` or `(teo, columns, level)`, in chunks of (ROW_CHUNK, COLUMN_CHUNK[, 1])."""
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -78,6 +83,7 @@ class DatasetSpec:
     attributes: root attributes that are part of the contract.
     levels:     values of the `level` axis, empty when the store has none.
     lineage:    dataset_ids that it is computed from.
+    factor_set: the one that the store is made for, None for a store that all factor sets share.
     """
 
     dataset_id: str
@@ -89,6 +95,7 @@ class DatasetSpec:
     attributes: tuple[tuple[str, str], ...]
     levels: tuple[str, ...] = ()
     lineage: tuple[str, ...] = ()
+    factor_set: FactorSet | None = None
 
     def __post_init__(self) -> None:
         names = [array.name for array in self.arrays]

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tempfile
@@ -27,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audits import Check, Scope, audit, failures
+from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
 from pipeline.engine import step_findings, step_model, step_prices, step_universe
 from pipeline.engine.family import RangeError, specs, stores, stores_until
 from pipeline.engine.run import Progress, Run, silent
-from pipeline.engine.views import StagedFamily
+from pipeline.engine.views import StagedFamily, looked_at
 from pipeline.market_data.delivery import LoadedSource, cut, save_facts
 from pipeline.returns.panel import lookback
 from pipeline.settings import FactorSet, Settings, parameter_attributes
@@ -75,7 +74,8 @@ def step(settings: Settings, name: str) -> Callable[[Run], None]:
     spec = specs(settings)[name]
     if spec.dataset_id in inputs:
         return lambda run: inputs[spec.dataset_id](run, name)
-    factor_set = FactorSet.parse(dict(spec.attributes)["factor_set_id"])
+    factor_set = spec.factor_set
+    assert factor_set is not None
     return lambda run: model[spec.dataset_id](run, name, factor_set)
 
 
@@ -165,15 +165,31 @@ def attach(settings: Settings, run_id: str, progress: Progress = silent) -> Run:
 
 
 def _run(settings: Settings, stage: Stage, names: Sequence[str] | None, progress: Progress) -> Run:
-    calendar = xnys()
     first, last = int(stage.info["first"]), int(stage.info["last"])
     restated = stage.info["restated_as_of"]
-    shape = specs(settings)
-    published_first = first
-    for name in names or stores(settings):
+    return Run(
+        settings=settings,
+        stage=stage,
+        scratch=_scratch(settings, stage),
+        first=first,
+        last=last,
+        published_first=_published_first(settings, stage, names or stores(settings), first),
+        restated_as_of=None if restated is None else np.datetime64(restated),
+        progress=progress,
+        attributes=_attributes(settings),
+    )
+
+
+def _published_first(settings: Settings, stage: Stage, names: Sequence[str], first: int) -> int:
+    """Ordinal of the first published session of these stores, `first` when none is published.
+
+    Raises RangeError when a run from `first` on would not go on where each of them ends, or lie within it.
+    """
+    calendar, shapes, earliest = xnys(), specs(settings), first
+    for name in names:
         if not stage.exists_live(name):
             continue
-        teo = stage.create_or_open(shape[name]).teo
+        teo = stage.create_or_open(shapes[name]).teo
         begins, reached = calendar.ordinal(teo[0]), calendar.ordinal(teo[-1])
         days = calendar.sessions
         if first < begins:
@@ -186,22 +202,8 @@ def _run(settings: Settings, stage: Stage, names: Sequence[str] | None, progress
                 f"{name} is published through {days[reached]}; run {days[reached + 1]} to {days[first - 1]} before "
                 f"{days[first]}, so that no session is skipped"
             )
-        published_first = min(published_first, begins)
-    run = Run(
-        settings=settings,
-        stage=stage,
-        scratch=_scratch(settings, stage),
-        first=first,
-        last=last,
-        published_first=published_first,
-        restated_as_of=None if restated is None else np.datetime64(restated),
-        progress=progress,
-        attributes=_attributes(settings),
-    )
-    master = run.scratch / "master.json"
-    if master.exists():
-        run.attributes["security_master_build"] = json.loads(master.read_text())["build_id"]  # type: ignore[index]
-    return run
+        earliest = min(earliest, begins)
+    return earliest
 
 
 def _scratch(settings: Settings, stage: Stage) -> Path:
@@ -248,15 +250,12 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
     report = loaded.build_master(path, run.stage.run_id, previous)
-    build = {"build_id": report.build_id}
-    (run.scratch / "master.json").write_text(json.dumps(build))
-    run.attributes["security_master_build"] = report.build_id  # type: ignore[index]
     facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
     facts = step_findings.compare_deliveries(run, facts)
     save_facts(cut(facts, run.reads_from - lookback(run.settings.rules), run.last), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
-    (run.scratch / "inputs.json").write_text(json.dumps({"origins": origins, **build}, sort_keys=True))
+    run.remember_inputs({"origins": origins, "build_id": report.build_id})
     return {"origins": origins, "report": report, "notices": tables.notices}
 
 
@@ -286,35 +285,14 @@ def stage_store(run: Run, name: str) -> list[Check]:
 
 def audit_store(run: Run, name: str) -> list[Check]:
     """Run the checks of one staged store and keep their results beside the staged data."""
-    checks = audit(name, scope(run, name))
-    made_from = {other: run.stage.digest(other) for other in _inputs(run, name)}
-    inputs = json.loads((run.scratch / "inputs.json").read_text())
-    made_from["security_master"] = inputs["build_id"]
-    made_from |= {f"source:{table}": origin["sha256"] for table, origin in inputs["origins"].items()}
+    settings, spec = run.settings, specs(run.settings)[name]
+    scope = looked_at(settings, spec, StagedFamily(run), run.master, (run.first, run.last), settings.model)
+    checks = audit(name, scope)
+    made_from = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
+    made_from["security_master"] = run.inputs["build_id"]
+    made_from |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}
     run.stage.record_audit(name, not failures(checks), made_from, [check.as_dict() for check in checks])
     return checks
-
-
-def _inputs(run: Run, name: str) -> list[str]:
-    return [other for other in stores_until(run.settings, name) if other != name]
-
-
-def scope(run: Run, name: str) -> Scope:
-    """What the audits of one store look at in this run."""
-    identifier = dict(specs(run.settings)[name].attributes)["factor_set_id"] or run.settings.factor_sets[0]
-    family = StagedFamily(run)
-    return Scope(
-        family=family,
-        calendar=run.calendar,
-        factor_set=FactorSet.parse(identifier),
-        model=run.settings.model,
-        bounds=run.settings.audit,
-        first=run.first,
-        last=run.last,
-        master=run.master,
-        history=cache(run.history),
-        before=family.before,
-    )
 
 
 def publish(run: Run) -> Publication | None:

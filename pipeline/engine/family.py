@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipeline.datasets import DatasetSpec, catalog
 from pipeline.settings import FactorSet, Settings
 from security_master.errors import ExplainedError
@@ -44,10 +42,6 @@ def stores_until(settings: Settings, until: str | None) -> tuple[str, ...]:
     for other in reversed(everything):
         if other in wanted:
             kinds = shape[other].lineage
-            wanted |= {s for s in everything if shape[s].dataset_id in kinds and _same_factor_set(shape, s, other)}
+            own = {None, shape[other].factor_set}
+            wanted |= {s for s in everything if shape[s].dataset_id in kinds and shape[s].factor_set in own}
     return tuple(name for name in everything if name in wanted)
-
-
-def _same_factor_set(shape: dict[str, Any], a: str, b: str) -> bool:
-    sets = {dict(shape[name].attributes)["factor_set_id"] for name in (a, b)} - {""}
-    return len(sets) <= 1

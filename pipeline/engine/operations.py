@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.calendar import xnys
 from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
-from pipeline.engine.family import RangeError, specs
+from pipeline.engine.family import RangeError
 from pipeline.engine.run import Progress, Run, silent
 from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import LoadedSource
@@ -164,8 +164,8 @@ CHANGE_COLUMNS = ["store", "variable", "cells", "first", "last", "largest_change
 
 def changed_cells(run: Run, name: str) -> pd.DataFrame:
     """How the staged rows of a store differ from the published ones: one row per variable that does."""
-    staged, live = run.open(name), run.stage.open_live(specs(run.settings)[name])
-    found = []
+    staged, live, found = run.open(name), run.open_live(name), []
+    assert live is not None
     for variable in staged.spec.variables:
         for first, last in run.blocks(staged):
             rows = run.rows(live, first, last)

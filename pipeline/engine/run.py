@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.engine.family import RangeError, specs
 from pipeline.market_data.delivery import load_facts
 from pipeline.market_data.point_in_time import Facts
@@ -23,9 +25,6 @@ from pipeline.store import Stage, StagedStore
 from pipeline.store.windows import History, WarmUp
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
 from security_master.errors import ExplainedError
-
-ROWS = 504
-"""Sessions of one time block: the rows of a chunk."""
 
 TRADED_SESSIONS = 60
 SNAPSHOT_LOOK_BACK = TRADED_SESSIONS + 25
@@ -42,7 +41,7 @@ class MarketMissing(ExplainedError, ValueError):
     """The source has no market ETF, or another one than the settings."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Run:
     """One run over the consecutive sessions with ordinals [first, last].
 
@@ -61,6 +60,7 @@ class Run:
     restated_as_of: np.datetime64 | None = None
     progress: Progress = silent
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    _master: SecurityMaster | None = field(default=None, init=False, repr=False)
 
     @property
     def calendar(self) -> Calendar:
@@ -74,9 +74,25 @@ class Run:
     def facts(self) -> Facts:
         return load_facts(self.scratch / "facts", self.restated_as_of)
 
-    @cached_property
+    @property
     def master(self) -> SecurityMaster:
-        return SecurityMaster.open(self.scratch / MASTER_FILE)
+        """The security master of this run."""
+        if self._master is None:
+            self._master = SecurityMaster.open(self.scratch / MASTER_FILE)
+        return self._master
+
+    def reopen_master(self) -> None:
+        """To be called by who has written the master anew: who asks for it from here on sees what was written."""
+        self._master = None
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the run was made from: `build_id` of the security master and `origins`, file and hash by table."""
+        return dict(json.loads((self.scratch / "inputs.json").read_text()))
+
+    def remember_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Keep `inputs` for the later steps, which may run in other processes."""
+        (self.scratch / "inputs.json").write_text(json.dumps(inputs, sort_keys=True))
 
     @cached_property
     def decisions(self) -> pd.DataFrame | None:
@@ -147,12 +163,14 @@ class Run:
     def days(self, first: int, last: int) -> NDArray[np.datetime64]:
         return self.calendar.sessions[first : last + 1]
 
-    def blocks(self, store: StagedStore) -> Iterator[tuple[int, int]]:
-        """Ordinals [a, b] of the run, cut where the store's chunks begin."""
+    def blocks(
+        self, store: StagedStore, first: int | None = None, last: int | None = None
+    ) -> Iterator[tuple[int, int]]:
+        """Time blocks: ordinals [a, b] of [first, last], by default the run's, cut where the store's chunks begin."""
         start = self.calendar.ordinal(store.teo[0])
-        a = self.first
-        while a <= self.last:
-            b = min(start + ((a - start) // ROWS + 1) * ROWS - 1, self.last)
+        a, end = self.first if first is None else first, self.last if last is None else last
+        while a <= end:
+            b = min(start + ((a - start) // ROW_CHUNK + 1) * ROW_CHUNK - 1, end)
             yield a, b
             a = b + 1
 
@@ -164,9 +182,14 @@ class Run:
         """A store as this run leaves it, for reading."""
         return self.stage.create_or_open(specs(self.settings)[name])
 
+    def open_live(self, name: str) -> StagedStore | None:
+        """A store as readers see it now, None where it has never been published."""
+        return self.stage.open_live(specs(self.settings)[name]) if self.stage.exists_live(name) else None
+
     def create(self, name: str, flags: Mapping[str, Any] | None = None, **attributes: Any) -> StagedStore:
         """A store of the run, for writing, with the run's attributes."""
-        return self.stage.create_or_open(specs(self.settings)[name], {**self.attributes, **attributes}, flags)
+        made_with = {**self.attributes, "security_master_build": self.inputs["build_id"], **attributes}
+        return self.stage.create_or_open(specs(self.settings)[name], made_with, flags)
 
     def history(self, name: str) -> History:
         """Windows of `ds_daily` or `ds_etf`, warm-up included."""

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import model
+from pipeline.datasets import LEVELS
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles, reused, tiles
 from pipeline.settings import FactorSet
 from pipeline.store import StagedStore
 from pipeline.store.windows import positions
-
-LEVELS = 3
 
 
 def stage_link_betas(run: Run, name: str) -> None:
@@ -71,7 +70,7 @@ def stage_betas(run: Run, name: str, factor_set: FactorSet) -> None:
     ever, first_seen = _members_ever(run, factor_set, masks)
     symbols = run.extend(store, ever[np.lexsort((ever.astype(str), first_seen))])
     everything = slice(0, len(symbols))
-    counts = np.zeros((LEVELS, len(model.DegenerateReason)), dtype=np.int64)
+    counts = np.zeros((len(LEVELS), len(model.DegenerateReason)), dtype=np.int64)
     for first, last in run.blocks(store):
         etf, returns = _etf_window(run, first, last), _stock_window(run, symbols, first, last)
         wanted = _wanted(run, masks, factor_set, symbols, first, last)
@@ -127,7 +126,7 @@ def stage_adjusted(run: Run, name: str, factor_set: FactorSet) -> None:
         peers = _Peers.read(run, raw, first, last)
         adjusted = peers.beta.copy()
         weight = np.where(np.isfinite(peers.beta), 0.0, np.nan)
-        for k in range(1, LEVELS):
+        for k in range(1, len(LEVELS)):
             adjusted[k], weight[k] = model.shrink(
                 peers.beta[k], peers.se[k], peers.fact[k], peers.industry, peers.log_weight,
                 np.isfinite(peers.beta[k]), run.settings.model.min_peers,
@@ -156,7 +155,7 @@ def stage_industry(run: Run, name: str, factor_set: FactorSet) -> None:
             model.industry_aggregates(
                 peers.beta[k], peers.fact[k], peers.industry, peers.log_weight, np.isfinite(peers.beta[k]), ascending
             )
-            for k in range(LEVELS)
+            for k in range(len(LEVELS))
         ]
         rows, everything = run.rows(store, first, last), slice(0, len(industries))
         for var in ("beta_mean", "beta_variance", "n_companies", "total_log_mcap_weight", "n_facts"):

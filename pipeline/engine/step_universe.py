@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engine.run import ROWS, TRADED_SESSIONS, Run
+from pipeline.datasets.spec import ROW_CHUNK
+from pipeline.engine.run import TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
 from pipeline.store.windows import History, positions
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
@@ -78,7 +79,7 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
             taken[name][day] = snapshot.members
             new.append((snapshot, day, instant))
     if record_snapshots(run.scratch / MASTER_FILE, new):
-        run.__dict__.pop("master", None)  # it was written anew: who asks from here on sees the snapshots
+        run.reopen_master()
     return taken
 
 
@@ -97,7 +98,7 @@ class _Windows:
         first = month_end - TRADED_SESSIONS + 1
         if month_end > self.end:
             begins = self.history.first_row  # blocks end where the store's chunks do
-            self.first, self.end = first, min(month_end + ROWS - 1 - (month_end - begins) % ROWS, self.last)
+            self.first, self.end = first, min(month_end + ROW_CHUNK - 1 - (month_end - begins) % ROW_CHUNK, self.last)
             self.values = [self.history.window(v, self.symbols, self.first, self.end) for v in self.VARIABLES]
         return [block[:, first - self.first : month_end - self.first + 1] for block in self.values]
 

@@ -8,13 +8,13 @@ from typing import Any, TypeVar, cast
 
 import dask
 
+from pipeline.datasets.spec import COLUMN_CHUNK
 from pipeline.settings import Settings
 
 T = TypeVar("T")
-TILE = 256
 
 
-def tiles(n: int, size: int = TILE) -> list[slice]:
+def tiles(n: int, size: int = COLUMN_CHUNK) -> list[slice]:
     """Consecutive slices of at most `size` covering range(n)."""
     return [slice(a, min(a + size, n)) for a in range(0, n, size)]
 

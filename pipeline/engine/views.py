@@ -6,38 +6,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pipeline.engine.family import specs
+from pipeline.audits import Family, Scope
+from pipeline.calendar import xnys
+from pipeline.datasets import DatasetSpec
 from pipeline.engine.run import Run
 from pipeline.read import open_dataset
+from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store import StagedStore
-
-
-class View:
-    """A store opened for reading."""
-
-    def __init__(self, store: StagedStore) -> None:
-        self.store = store
-
-    @property
-    def teo(self) -> NDArray[np.datetime64]:
-        return self.store.teo
-
-    @property
-    def symbol(self) -> NDArray[np.object_]:
-        return self.store.symbol
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return tuple(variable.name for variable in self.store.spec.variables)
-
-    def axis(self, dim: str) -> NDArray:
-        return self.store.axis(dim)
-
-    def flags(self, var: str) -> dict[int, str]:
-        return self.store.flags(var)
-
-    def read(self, var: str, rows: slice, cols: slice | None = None) -> NDArray:
-        return self.store.read(var, rows, cols)
+from pipeline.store.windows import History
+from security_master import SecurityMaster
 
 
 class StagedFamily:
@@ -45,20 +22,24 @@ class StagedFamily:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._views: dict[str, View] = {}
+        self._stores: dict[str, StagedStore] = {}
+        self._histories: dict[str, History] = {}
 
-    def view(self, name: str) -> View:
-        if name not in self._views:
-            self._views[name] = View(self.run.open(name))
-        return self._views[name]
+    def view(self, name: str) -> StagedStore:
+        if name not in self._stores:
+            self._stores[name] = self.run.open(name)
+        return self._stores[name]
 
-    def before(self, name: str) -> View | None:
-        if not self.run.stage.exists_live(name):
-            return None
-        return View(self.run.stage.open_live(specs(self.run.settings)[name]))
+    def before(self, name: str) -> StagedStore | None:
+        return self.run.open_live(name)
+
+    def history(self, name: str) -> History:
+        if name not in self._histories:
+            self._histories[name] = self.run.history(name)
+        return self._histories[name]
 
 
-class PublishedView:
+class PublishedStore:
     """A published store opened with xarray, as any reader does."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
@@ -93,12 +74,40 @@ class PublishedFamily:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._views: dict[str, PublishedView] = {}
+        self._views: dict[str, PublishedStore] = {}
 
-    def view(self, name: str) -> PublishedView:
+    def view(self, name: str) -> PublishedStore:
         if name not in self._views:
-            self._views[name] = PublishedView(open_dataset(name, self.root, as_of_manifest=True))
+            self._views[name] = PublishedStore(open_dataset(name, self.root, as_of_manifest=True))
         return self._views[name]
 
     def before(self, name: str) -> None:
         """Nothing: a published state is compared with nothing."""
+
+    def history(self, name: str) -> History:
+        return History(self.view(name), None, xnys())
+
+
+def looked_at(
+    settings: Settings,
+    spec: DatasetSpec,
+    family: Family,
+    master: SecurityMaster,
+    sessions: tuple[int, int],
+    model: ModelParameters,
+) -> Scope:
+    """What the audits of a store look at. A store that all factor sets share is held against the first one.
+
+    sessions: ordinals of the first and the last session. model: the parameters that the stores were made with.
+    """
+    first, last = sessions
+    return Scope(
+        family=family,
+        calendar=xnys(),
+        factor_set=spec.factor_set or FactorSet.parse(settings.factor_sets[0]),
+        model=model,
+        bounds=settings.audit,
+        first=first,
+        last=last,
+        master=master,
+    )

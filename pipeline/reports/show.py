@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.datasets import LEVELS
 from pipeline.read import PublishedStore, open_store, published_master
 from pipeline.settings import Settings
 from security_master.errors import ExplainedError
-
-LEVELS = ("market", "sector", "subsector")
 
 
 class NotPublished(ExplainedError, LookupError):

@@ -93,6 +93,10 @@ class StagedStore:
     def symbol(self) -> NDArray[np.object_]:
         return self.axis("symbol")
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.spec.variables)
+
     def axis(self, name: str) -> NDArray:
         """Values of a coordinate, not to be written to: `teo` in days (int64), texts as objects, codes as int16."""
         if name not in self._coordinates:

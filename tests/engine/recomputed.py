@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pipeline.datasets import LEVELS
 from tests.engine.published_market import FACTOR_SET
 
 RATIOS = {
@@ -15,7 +16,6 @@ RATIOS = {
     2: {"market": "L2_market_HR", "sector": "L2_sector_HR"},
     3: {"market": "L3_market_HR", "sector": "L3_sector_HR", "subsector": "L3_subsector_HR"},
 }
-LEVELS = ("market", "sector", "subsector")
 
 
 def close(a: pd.Series, b: pd.Series, tolerance: float = 1e-6) -> None:

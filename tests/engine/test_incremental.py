@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from pipeline.calendar import xnys
+from pipeline.datasets.spec import ROW_CHUNK as ROWS
 from pipeline.engine import execution, family
-from pipeline.engine.run import ROWS
 from pipeline.read import open_dataset, read_manifest
 from pipeline.settings import ModelParameters, SimulatedMarket
 from pipeline.sources import SourceTables
