@@ -14,7 +14,6 @@ from typing import Any
 
 import dagster as dg
 import stamina
-from dagster._core.execution.stats import StepEventStatus
 
 from assets.deployment import Deployment
 from assets.names import PUBLICATION
@@ -148,7 +147,7 @@ def _run(command: str, text: str) -> None:
 
 def _has_published(instance: dg.DagsterInstance, run_id: str) -> bool:
     steps = instance.get_run_step_stats(run_id, [PUBLICATION.to_python_identifier()])
-    return any(step.status is StepEventStatus.SUCCESS for step in steps)
+    return any(step.status is not None and step.status.value == "SUCCESS" for step in steps)
 
 
 def alert_sensor(deployment: Deployment) -> dg.SensorDefinition:

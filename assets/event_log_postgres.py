@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
 
@@ -21,12 +20,12 @@ class PlannedPostgresEventLog(OneRowForEachCheck, PostgresEventLogStorage):
 class PlannedPostgresStorage(DagsterPostgresStorage):
     """Dagster's own PostgreSQL storage with that event log, in the same tables."""
 
-    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, postgres_url: str, inst_data: Any = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
         event_log: Any = PlannedPostgresEventLog  # its parents are unknown to mypy where the package is missing
         self._event_log_storage = event_log(postgres_url)
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
         ask_for_batches()
         return cls(pg_url_from_config(config_value), inst_data)

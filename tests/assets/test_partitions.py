@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.partitions.context import partition_loading_context
 
 from assets.partitions import FIRST_PARTITION, sessions
 from pipeline.calendar import xnys
@@ -18,8 +17,7 @@ def at(when: str) -> datetime:
 
 
 def test_partitions_are_exactly_the_sessions_of_the_calendar():
-    with partition_loading_context(effective_dt=at("2030-01-01 00:30")):
-        keys = sessions().get_partition_keys()
+    keys = sessions().get_partition_keys(at("2030-01-01 00:30"))
     assert keys == [str(day) for day in xnys().between(FIRST_PARTITION, "2029-12-31")]
 
 
@@ -37,8 +35,7 @@ def test_partitions_are_exactly_the_sessions_of_the_calendar():
     ids=["eve_of_a_holiday", "holiday", "day_after", "saturday", "sunday", "monday_before_midnight", "clock_change"],
 )
 def test_no_session_is_shown_before_its_day_is_over(now, last):
-    with partition_loading_context(effective_dt=at(now)):
-        assert sessions().get_last_partition_key() == last
+    assert sessions().get_partition_keys(at(now))[-1] == last
 
 
 def test_a_range_over_a_holiday_holds_the_sessions_between():
