@@ -60,7 +60,7 @@ bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night
 	$(BIN)/python -m tests.bench.backfill
 
 docs: install  ## render docs/contract, the tables of docs/datasets.md and the pictures anew
-	$(BIN)/python -m pipeline.datasets
+	$(BIN)/python -m pipeline.engine.products
 	$(BIN)/python -m docs.pictures
 
 hooks: install  ## run `make lint` before each commit

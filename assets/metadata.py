@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.checks import WORST_SHOWN
-from assets.figures import Series, by_session
+from assets.figures import by_session
 from assets.plots import plots
 from assets.tables import number, table
 from pipeline.audits import Check
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.spec import ArraySpec
 from pipeline.engine.execution import code_version
+from pipeline.engine.figures import Series
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store.cloud_objects import CloudObjects
@@ -112,6 +113,8 @@ def describe(context: dg.AssetExecutionContext, run: Run, name: str, checks: Seq
 
 def attach_series(context: dg.AssetExecutionContext, days: NDArray[np.datetime64], series: Series) -> None:
     """Numbers of each day for the page's trend lines, evenly spaced over a long run, the last day always included."""
+    if not series:
+        return
     picked = np.linspace(0, len(days) - 1, min(len(days), SESSIONS_WITH_FIGURES)).round().astype(int)
     for k in np.unique(picked):
         figures = {key: number(float(values[k])) for key, values in series.items()}

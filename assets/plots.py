@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
 
 import dagster as dg
 import numpy as np
@@ -17,13 +16,12 @@ from numpy.typing import NDArray
 
 from assets.figures import by_session
 from pipeline.datasets import LEVELS
-from pipeline.engine.family import specs
+from pipeline.engine.product import BeforeAfter, Heat, Histograms, Lines, Picture
+from pipeline.engine.products import product_of
 from pipeline.engine.run import Run
 from pipeline.reports.quality_report import SHADES
 
-YEAR = 252
 BETA_RANGE = (-1.0, 3.0)
-INDUSTRIES_SHOWN = 25
 SHADE_LABELS = ("none", "1", "2-3", "4-7", "8-15", "16 or more")
 """Quarantined cells of a session, by shade."""
 COLOURS = ("#1f4e79", "#d97706", "#2e7d32", "#9ca3af")
@@ -31,8 +29,21 @@ COLOURS = ("#1f4e79", "#d97706", "#2e7d32", "#9ca3af")
 
 def plots(run: Run, name: str) -> dict[str, dg.MarkdownMetadataValue]:
     """Pictures of a store by title, at the last session of the run and over the published year before it."""
-    draw = _PLOTS.get(specs(run.settings)[name].dataset_id)
-    return {} if draw is None else {title: markdown(title, figure) for title, figure in draw(run, name).items()}
+    pictures = product_of(run.specs[name]).pictures(run, name)
+    return {picture.title: markdown(picture.title, drawn(picture, run, name)) for picture in pictures}
+
+
+def drawn(picture: Picture, run: Run, name: str) -> Figure:
+    """What a product wants to be seen, drawn."""
+    match picture:
+        case Lines():
+            return _lines(run, name, picture)
+        case Histograms():
+            return _histograms(picture)
+        case BeforeAfter():
+            return _before_after(picture)
+        case Heat():
+            return _heat(picture, run.days(picture.first, run.last))
 
 
 def markdown(title: str, figure: Figure) -> dg.MarkdownMetadataValue:
@@ -42,24 +53,18 @@ def markdown(title: str, figure: Figure) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
 
 
-def _year(run: Run, name: str) -> tuple[int, int]:
-    """Ordinals of the last year of the store that ends with the run."""
-    begins = run.calendar.ordinal(run.open(name).teo[0])
-    return max(begins, run.last - YEAR + 1), run.last
-
-
-def _lines(run: Run, name: str, keys: Mapping[str, str], label: str, percent: bool = False) -> Figure:
-    """Figures of the last year as lines. keys: figure -> its name in the legend."""
-    first, last = _year(run, name)
+def _lines(run: Run, name: str, picture: Lines) -> Figure:
+    first, last = run.last_year(name)
     series, days = by_session(run, name, first, last), run.days(first, last)
+    keys = picture.figures
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
     for k, (key, legend) in enumerate(keys.items()):
-        values = series[key] * (100 if percent else 1)
+        values = series[key] * (100 if picture.percent else 1)
         # The first lines are the widest, so that later ones on top of them leave them visible.
         width, marker = 1.2 + 1.2 * (len(keys) - 1 - k), "o" if len(days) < 3 else None
         axes.plot(days, values, color=COLOURS[k], linewidth=width, marker=marker, label=legend)
-    axes.set_ylabel(label)
+    axes.set_ylabel(picture.label)
     axes.margins(y=0.15)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, ncols=len(keys), frameon=False)
@@ -68,27 +73,9 @@ def _lines(run: Run, name: str, keys: Mapping[str, str], label: str, percent: bo
     return figure
 
 
-def _daily(run: Run, name: str) -> dict[str, Figure]:
-    keys = {"stocks with a price": "with a price", "stocks with a return": "with a return"}
-    return {"prices and returns over the last year": _lines(run, name, keys, "stocks")}
-
-
-def _masks(run: Run, name: str) -> dict[str, Figure]:
-    universe = run.settings.factor_sets[0].split("_", 1)[1]
-    keys = {"valid stocks": "valid stocks", f"valid members of {universe}": f"of these in {universe}"}
-    return {"universe over the last year": _lines(run, name, keys, "stocks")}
-
-
-def _betas(run: Run, name: str) -> dict[str, Figure]:
-    keys = {f"coverage of {level}": level for level in LEVELS}
-    return {
-        "coverage over the last year": _lines(run, name, keys, "% of valid members", percent=True),
-        "betas by level at the last session": _distribution(_last(run, name, "factor_beta")),
-    }
-
-
-def _distribution(beta: NDArray) -> Figure:
-    """Histograms of (stocks, levels) betas; those outside the range are counted in the titles."""
+def _histograms(picture: Histograms) -> Figure:
+    """Values outside the range are counted in the titles."""
+    beta = picture.values
     figure = Figure(figsize=(7, 2.2), layout="constrained")
     for k, axes in enumerate(figure.subplots(1, len(LEVELS), sharey=True)):
         values = beta[np.isfinite(beta[:, k]), k]
@@ -97,13 +84,12 @@ def _distribution(beta: NDArray) -> Figure:
         median = f"median {np.median(values):.2f}" if len(values) else "none"
         axes.set_title(f"{LEVELS[k]}: {median}" + (f", {outside} outside" if outside else ""), fontsize=9)
         axes.tick_params(labelsize=8)
-    figure.supxlabel("raw beta", fontsize=8)
+    figure.supxlabel(picture.label, fontsize=8)
     return figure
 
 
-def _adjusted(run: Run, name: str) -> dict[str, Figure]:
-    raw = _last(run, name.replace("_adjusted", ""), "factor_beta")
-    adjusted, weight = _last(run, name, "factor_beta"), _last(run, name, "shrinkage_weight")
+def _before_after(picture: BeforeAfter) -> Figure:
+    raw, adjusted, weight = picture.before, picture.after, picture.weight
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     for k, axes in zip((1, 2), figure.subplots(1, 2, sharex=True, sharey=True), strict=True):
         dots = axes.scatter(raw[:, k], adjusted[:, k], c=weight[:, k], s=9, cmap="viridis", vmin=0, vmax=1)
@@ -116,40 +102,19 @@ def _adjusted(run: Run, name: str) -> dict[str, Figure]:
         if k == 1:
             axes.set_ylabel("shrunk beta", fontsize=8)
     figure.colorbar(dots, ax=figure.axes, label="weight of the peers' mean")
-    return {"shrinkage before and after, at the last session": figure}
+    return figure
 
 
-def _industry(run: Run, name: str) -> dict[str, Figure]:
-    first, last = _year(run, name)
-    store = run.open(name)
-    rows = run.rows(store, first, last)
-    spread = np.sqrt(store.read("beta_variance", rows)[..., 2].astype(np.float64))
-    spread[store.read("n_companies", rows)[..., 2] < run.settings.model.min_peers] = np.nan
-    known = np.isfinite(spread[-1])
-    widest = np.flatnonzero(known)[np.argsort(-spread[-1][known], kind="stable")][:INDUSTRIES_SHOWN]
-    if not len(widest):
-        return {}
-    industries = run.master.taxonomy().set_index("fs_industry_code")["industry"]
-    figure = Figure(figsize=(7, 1 + 0.22 * len(widest)), layout="constrained")
+def _heat(picture: Heat, days: NDArray[np.datetime64]) -> Figure:
+    figure = Figure(figsize=(7, 1 + 0.22 * len(picture.names)), layout="constrained")
     axes = figure.subplots()
-    days = run.days(first, last)
-    shown = axes.imshow(spread[:, widest].T, aspect="auto", interpolation="nearest", cmap="magma_r", vmin=0)
-    axes.set_yticks(range(len(widest)), [str(industries[int(code)]) for code in store.axis("fs_industry_code")[widest]])
+    shown = axes.imshow(picture.values, aspect="auto", interpolation="nearest", cmap="magma_r", vmin=0)
+    axes.set_yticks(range(len(picture.names)), picture.names)
     ticks = np.unique(np.linspace(0, len(days) - 1, min(5, len(days))).round().astype(int))
     axes.set_xticks(ticks, [str(day) for day in days[ticks]])
     axes.tick_params(labelsize=7)
-    figure.colorbar(shown, ax=axes, label="standard deviation of raw betas")
-    return {"industries by dispersion at subsector level": figure}
-
-
-def _hedge(run: Run, name: str) -> dict[str, Figure]:
-    keys = {f"mean {level} share of variance": level for level in (*LEVELS, "residual")}
-    return {"mean shares of the variance over the last year": _lines(run, name, keys, "% of variance", percent=True)}
-
-
-def _returns(run: Run, name: str) -> dict[str, Figure]:
-    keys = {"mean absolute L3 residual return": "mean absolute residual return at L3"}
-    return {"residuals over the last year": _lines(run, name, keys, "% a day", percent=True)}
+    figure.colorbar(shown, ax=axes, label=picture.label)
+    return figure
 
 
 def coverage_by_year(years: pd.DataFrame) -> Figure:
@@ -198,20 +163,3 @@ def quarantine_calendar(days: pd.DataFrame) -> Figure:
     keys = [Patch(color=shade, label=label) for shade, label in zip(SHADES, SHADE_LABELS, strict=True)]
     axes.legend(handles=keys, loc="lower left", bbox_to_anchor=(0, 1), fontsize=7, ncols=len(keys), frameon=False)
     return figure
-
-
-_PLOTS: Mapping[str, Callable[[Run, str], dict[str, Figure]]] = {
-    "ds_daily": _daily,
-    "ds_masks": _masks,
-    "ds_erm3_betas": _betas,
-    "ds_erm3_betas_adjusted": _adjusted,
-    "ds_erm3_industry": _industry,
-    "ds_erm3_hedge_weights": _hedge,
-    "ds_erm3_returns": _returns,
-}
-
-
-def _last(run: Run, name: str, var: str) -> NDArray:
-    """(columns, levels) of the run's last session."""
-    store = run.open(name)
-    return store.read(var, run.rows(store, run.last, run.last))[0]

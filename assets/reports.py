@@ -14,13 +14,13 @@ import dagster as dg
 import numpy as np
 
 from assets.deployment import Deployment
-from assets.figures import Series
 from assets.metadata import Phases, attach_series, location
 from assets.names import PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
 from assets.partitions import asked, sessions
 from assets.plots import coverage_by_year, markdown, quarantine_calendar
 from assets.tables import figure, table_of
 from pipeline.calendar import xnys
+from pipeline.engine.figures import Series
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import read_manifest
 from pipeline.reports.quality_report import (

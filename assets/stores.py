@@ -38,7 +38,7 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
         phases = Phases()
         with joined(context, settings, deployment) as run:
             with phases("compute and write"):
-                execution.step(settings, name)(run)
+                execution.step(run, name)
             with phases("audit"):
                 checks = execution.audit_store(run, name)
             yield from results(spec, checks)

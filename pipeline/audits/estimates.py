@@ -16,6 +16,7 @@ from pipeline.audits.scope import (
     axis_of,
     cell_parameters,
     first_recomputable,
+    means,
     members_of,
     sample,
     some_sessions,
@@ -25,6 +26,7 @@ from pipeline.datasets import LEVELS
 from pipeline.store.windows import positions
 
 
+@means(home_links_are_pairs="The link beta of a subsector ETF on its home sector is one of its pairs.")
 def home_links_are_pairs(store: str, scope: Scope) -> Check:
     """The link beta of a subsector ETF on its home sector is that of one of its pairs."""
     view = scope.family.view(store)
@@ -41,6 +43,11 @@ def home_links_are_pairs(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(
+    coverage_holds="The share of members with a beta does not fall suddenly from one session to the next.",
+    coverage_floor="Enough of the valid members have a market beta.",
+    only_members_have_values="Betas stand only where a stock is a valid member of the universe.",
+)
 def coverage(store: str, scope: Scope) -> list[Check]:
     """Share of the universe's valid members that have a beta: no sudden fall, and above the floor at L1."""
     view = scope.family.view(store)
@@ -76,6 +83,7 @@ def coverage(store: str, scope: Scope) -> list[Check]:
     return [replace(held, counts=held.counts | counts), floor.check(), outside.check()]
 
 
+@means(facts_follow_industries="The ETF that was used is the one of the stock's industry at that session.")
 def facts_follow_industries(store: str, scope: Scope) -> Check:
     """`fact` names the ETFs in force for the stored industry of each valid member, and nothing elsewhere."""
     view, daily = scope.family.view(store), scope.family.view("ds_daily")
@@ -103,6 +111,7 @@ def facts_follow_industries(store: str, scope: Scope) -> Check:
 JUDGED_CELLS = 2
 
 
+@means(betas_recomputed="A sample of betas, computed again from the stored returns by a slow second implementation.")
 def betas_recomputed(store: str, scope: Scope) -> Check:
     """A sample of betas against the independent slow implementation, from the stored returns.
 
@@ -144,6 +153,7 @@ def betas_recomputed(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(shrinkage_recomputed="Shrunk betas, computed again from their definition by plain sums.")
 def shrinkage_recomputed(store: str, scope: Scope) -> Check:
     """L1 is as raw; L2 and L3 are shrunk towards the mean of their cell, with its weight, recomputed by plain sums."""
     raw_view, view = scope.family.view(scope.name("ds_erm3_betas")), scope.family.view(store)
@@ -187,6 +197,7 @@ def shrinkage_recomputed(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(peers_are_counted="The companies of all industries are the stocks with a beta, a market cap and a class.")
 def peers_are_counted(store: str, scope: Scope) -> Check:
     """Companies of all industries at a level = stocks with a beta, a market cap and a class at that level."""
     view, raw = scope.family.view(store), scope.family.view(scope.name("ds_erm3_betas"))
@@ -209,6 +220,7 @@ def peers_are_counted(store: str, scope: Scope) -> Check:
 AGGREGATES = ("n_companies", "n_facts", "total_log_mcap_weight", "beta_mean", "beta_variance")
 
 
+@means(aggregates_recomputed="Industry means and variances, computed again from their definition by plain sums.")
 def aggregates_recomputed(store: str, scope: Scope) -> Check:
     """Industry aggregates of some sessions against methodology section 5, by plain sums over the stored raw betas."""
     view, raw_view = scope.family.view(store), scope.family.view(scope.name("ds_erm3_betas"))

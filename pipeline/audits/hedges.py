@@ -16,9 +16,11 @@ from pipeline.audits.scope import (
     Scope,
     StoreView,
     Worst,
+    at_each_level,
     cell_parameters,
     fact_symbols,
     first_recomputable,
+    means,
     sample,
     windows,
 )
@@ -26,6 +28,7 @@ from pipeline.datasets import LEVELS
 from pipeline.store.windows import positions
 
 
+@means(**at_each_level("shares_add_to_one", "The shares of explained risk of a level add to one."))
 def shares_add_to_one(store: str, scope: Scope) -> list[Check]:
     """Explained-risk shares add to 1 at each level, for every stock and session written."""
     view = scope.family.view(store)
@@ -85,6 +88,7 @@ def _link_values(scope: Scope, view: StoreView, fact: NDArray, first: int, last:
     return sm[s, at_row], um[u, at_row], us[u, s, at_row]
 
 
+@means(net_market_beta="The L3 hedge leaves no market beta: its cross terms are there, with the right sign.")
 def net_market_beta(store: str, scope: Scope) -> Check:
     """Market beta left by the L3 hedge (methodology, section 6), rebuilt from stored betas and link betas.
 
@@ -110,6 +114,7 @@ def net_market_beta(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(shares_recomputed="A sample of explained-risk shares, computed again by a slow second implementation.")
 def shares_recomputed(store: str, scope: Scope) -> Check:
     """A sample of explained-risk shares and variances recomputed from raw returns and stored adjusted betas."""
     view, adjusted = scope.family.view(store), scope.family.view(scope.name("ds_erm3_betas_adjusted"))
@@ -139,6 +144,10 @@ def shares_recomputed(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(
+    **at_each_level("replication", "Hedge ratios times raw ETF returns, plus the residual, give the stock's return."),
+    **at_each_level("two_paths", "The cleaned cascade and the hedge ratios on raw ETFs give the same factor return."),
+)
 def replication(store: str, scope: Scope) -> list[Check]:
     """The return is replicated by raw ETFs and the residual at L1, L2, L3, and the two paths of section 7 agree."""
     view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))
@@ -174,6 +183,7 @@ def replication(store: str, scope: Scope) -> list[Check]:
     return [w.check() for w in (*replicated, *paths)]
 
 
+@means(levels_add_up="The combined factor return of a level is the sum of the factor returns down to it.")
 def levels_add_up(store: str, scope: Scope) -> Check:
     """The combined factor return of each level is the sum of the factor returns down to it."""
     view = scope.family.view(store)
@@ -191,6 +201,7 @@ def levels_add_up(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(lstar_is_as_defined="L* and the values at its depth are as defined.")
 def lstar_is_as_defined(store: str, scope: Scope) -> Check:
     """L* follows from the stored shares (methodology, section 9), and the level `lstar` repeats the level it names."""
     view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))

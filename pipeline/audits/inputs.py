@@ -6,11 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audits.scope import RATIOS, SHARES, WORST_CELLS, Check, Scope, Worst, axis_of
+from pipeline.audits.scope import RATIOS, SHARES, WORST_CELLS, Check, Scope, Worst, axis_of, means
 from pipeline.settings import UNIVERSES
 from pipeline.store.windows import positions
 
 
+@means(
+    axes_are_whole=(
+        "Every exchange session once, none skipped, up to the last one asked for; no published session or "
+        "symbol is lost."
+    )
+)
 def axes_are_whole(store: str, scope: Scope) -> Check:
     """`teo` increasing, exchange sessions only, none skipped, up to `last`; no symbol lost against the live store."""
     view, before = scope.family.view(store), scope.family.before(store)
@@ -36,6 +42,7 @@ def axes_are_whole(store: str, scope: Scope) -> Check:
     return Check("axes_are_whole", store, not problems, len(problems), 0, len(view.teo), explanation, tuple(problems))
 
 
+@means(no_variable_is_empty="Every variable has values in the run's sessions, and none is infinite.")
 def no_variable_is_empty(store: str, scope: Scope) -> Check:
     """No floating variable is NaN throughout the run's sessions, and none holds an infinity."""
     view = scope.family.view(store)
@@ -73,6 +80,7 @@ def _may_be_empty(store: str, scope: Scope) -> set[str]:
     return deep | ({*SHARES[2], *RATIOS[2]} if not fact[..., 1].any() else set())
 
 
+@means(returns_are_numbers="No return below -100 % or above 10,000 %.")
 def returns_are_numbers(store: str, scope: Scope) -> Check:
     """No return at or below -100 % without a delisting, none above 10,000 %: such values are faults, not returns."""
     view = scope.family.view(store)
@@ -86,6 +94,7 @@ def returns_are_numbers(store: str, scope: Scope) -> Check:
     return worst.check()
 
 
+@means(masks_are_within_size="No universe has more members than its size.")
 def masks_are_within_size(store: str, scope: Scope) -> Check:
     """A universe never holds more names than its size."""
     view = scope.family.view(store)
@@ -110,6 +119,7 @@ def masks_are_within_size(store: str, scope: Scope) -> Check:
     )  # fmt: skip
 
 
+@means(masks_are_as_recorded="The universes are those of the snapshots that the security master has recorded.")
 def masks_are_as_recorded(store: str, scope: Scope) -> Check:
     """Members are those of the recorded snapshot in force, by name; a valid stock has a close at the session."""
     view, daily = scope.family.view(store), scope.family.view("ds_daily")

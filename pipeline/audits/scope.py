@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -53,6 +53,31 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON has it, which knows no infinity: an error beyond all bounds is the text "inf"."""
         return _finite({**asdict(self), "check": self.name})
+
+
+Look = Callable[[str, "Scope"], "Check | list[Check]"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A function that looks at a store, and what each of the checks that it makes means, by name."""
+
+    look: Look
+    meanings: Mapping[str, str]
+
+    def __call__(self, store: str, scope: Scope) -> list[Check]:
+        found = self.look(store, scope)
+        return [found] if isinstance(found, Check) else found
+
+
+def means(**meanings: str) -> Callable[[Look], Audit]:
+    """Declares the checks that the decorated function makes: `@means(name_of_a_check="What it says to a person.")`."""
+    return lambda look: Audit(look, meanings)
+
+
+def at_each_level(name: str, meaning: str) -> dict[str, str]:
+    """The meanings of `name_L1` to `name_L3`."""
+    return {f"{name}_L{k}": f"{meaning} At L{k}." for k in (1, 2, 3)}
 
 
 def _finite(value: Any) -> Any:

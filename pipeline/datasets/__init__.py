@@ -1,10 +1,10 @@
-"""What is published: the declared shape of each store, and the Zarr metadata made from it. Knows no files.
+"""How a published store is declared, and the Zarr metadata made from a declaration. Knows no files.
 
-API: `catalog(market, universe)`, `DatasetSpec`, `VariableSpec`, `CoordinateSpec`, `LEVELS`, `render_metadata`.
+API: `StoreShape`, `DatasetSpec`, `VariableSpec`, `CoordinateSpec`, `LEVELS`, `render_metadata`. The stores themselves
+are declared in `pipeline.engine.products`, each with the step that computes it.
 """
 
-from pipeline.datasets.catalog import catalog
 from pipeline.datasets.metadata import render_metadata
-from pipeline.datasets.spec import LEVELS, CoordinateSpec, DatasetSpec, VariableSpec
+from pipeline.datasets.spec import LEVELS, CoordinateSpec, DatasetSpec, StoreShape, VariableSpec
 
-__all__ = ["LEVELS", "CoordinateSpec", "DatasetSpec", "VariableSpec", "catalog", "render_metadata"]
+__all__ = ["LEVELS", "CoordinateSpec", "DatasetSpec", "StoreShape", "VariableSpec", "render_metadata"]

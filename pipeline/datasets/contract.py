@@ -1,16 +1,15 @@
 """The contract as text: docs/contract/*.json and the tables of docs/datasets.md, made from the specs.
 
-`python -m pipeline.datasets` writes them; a test compares, so that a change of the contract is a diff to review.
+`python -m pipeline.engine.products` writes them; a test compares, so that a change of the contract is a diff to review.
 """
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.datasets.catalog import catalog
 from pipeline.datasets.metadata import consolidated, render_metadata
 from pipeline.datasets.return_flags import MEANINGS
 from pipeline.datasets.spec import ArraySpec, DatasetSpec
@@ -25,16 +24,16 @@ RUN_ATTRIBUTES = (
     *parameter_attributes(ModelParameters(), DataRules()),
 )
 COMMON_COORDINATES = ("teo", "symbol", "ticker", "unique_ticker", "level")
-BEGIN, END = "<!-- made by python -m pipeline.datasets -->", "<!-- end -->"
+BEGIN, END = "<!-- made by python -m pipeline.engine.products -->", "<!-- end -->"
 
 
-def contract_files() -> dict[str, str]:
-    """File names and texts of docs/contract: the consolidated metadata of every store of the default factor set.
+def contract_files(specs: Iterable[DatasetSpec]) -> dict[str, str]:
+    """File names and texts of docs/contract: the consolidated metadata of every store.
 
     Sizes that depend on the data stand as the name of their dimension, attributes that depend on the run as `<name>`,
     open codes as declared.
     """
-    return {f"{spec.name}.json": _rendered(spec) for spec in catalog().values()}
+    return {f"{spec.name}.json": _rendered(spec) for spec in specs}
 
 
 def _rendered(spec: DatasetSpec) -> str:
@@ -43,18 +42,18 @@ def _rendered(spec: DatasetSpec) -> str:
     return json.dumps(consolidated(render_metadata(spec, sizes, attributes)), indent=1, sort_keys=True) + "\n"
 
 
-def with_tables(text: str) -> str:
+def with_tables(text: str, specs: Iterable[DatasetSpec]) -> str:
     """The text of docs/datasets.md with its tables made anew: what stands between the two markers is replaced."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"expected the markers {BEGIN!r} and {END!r} in the text")
-    return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{tables(specs)}\n{END}{after}"
 
 
-def tables() -> str:
+def tables(specs: Iterable[DatasetSpec]) -> str:
     """All stores with their variables and coordinates as Markdown, then the codes."""
-    stores = "\n".join(_store(spec) for spec in catalog().values())
+    stores = "\n".join(_store(spec) for spec in specs)
     return f"{stores}\n{_return_flags()}"
 
 

@@ -14,6 +14,7 @@ from pipeline.settings import FactorSet
 DType = Literal["float32", "int16", "int64", "uint8", "bool", "str"]
 Flags = tuple[tuple[int, str], ...]
 
+SCHEMA_VERSION = "1.0"
 LEVELS = ("market", "sector", "subsector")
 """Levels of the cascade, in its order."""
 
@@ -73,6 +74,53 @@ class CoordinateSpec(ArraySpec):
     @property
     def is_axis(self) -> bool:
         return self.dims == (self.name,)
+
+
+@dataclass(frozen=True)
+class StoreShape:
+    """What a store looks like for any factor set; `of` names it, and says for which one it is.
+
+    scope:      whom a store serves: all markets, the factor sets of one market, or one factor set.
+    attributes: root attributes of this store alone.
+    levels, lineage: as in DatasetSpec.
+    """
+
+    dataset_id: str
+    scope: Literal["market data", "market", "factor set"]
+    title: str
+    summary: str
+    coordinates: tuple[CoordinateSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    levels: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def of(self, factor_set: FactorSet) -> DatasetSpec:
+        """The store that this factor set has, its own one or one that it shares."""
+        own = self.scope == "factor set"
+        suffix = {"market data": "", "market": f"_{factor_set.market}", "factor set": f"_{factor_set.id}"}
+        attributes = {
+            "Conventions": "CF-1.11",
+            "title": self.title,
+            "dataset_id": self.dataset_id,
+            "schema_version": SCHEMA_VERSION,
+            "factor_set_id": factor_set.id if own else "",
+            "market_factor_etf": factor_set.market if self.scope != "market data" else "",
+            "universe": factor_set.universe if own else "",
+            **dict(self.attributes),
+        }
+        return DatasetSpec(
+            self.dataset_id,
+            self.dataset_id + suffix[self.scope],
+            self.title,
+            self.summary,
+            self.coordinates,
+            self.variables,
+            tuple(attributes.items()),
+            self.levels,
+            self.lineage,
+            factor_set if own else None,
+        )
 
 
 @dataclass(frozen=True)

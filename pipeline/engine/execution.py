@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,13 +28,14 @@ import numpy as np
 
 from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
-from pipeline.engine import step_findings, step_model, step_prices, step_universe
-from pipeline.engine.family import RangeError, specs, stores, stores_until
-from pipeline.engine.run import Progress, Run, silent
+from pipeline.engine import step_findings
+from pipeline.engine.family import specs, stores, stores_until
+from pipeline.engine.products import product_of
+from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import StagedFamily, looked_at
 from pipeline.market_data.delivery import LoadedSource, cut, save_facts
 from pipeline.returns.panel import lookback
-from pipeline.settings import FactorSet, Settings, parameter_attributes
+from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, Stage, promote
 from security_master import MASTER_FILE
@@ -56,27 +57,9 @@ class AuditFailed(ExplainedError, RuntimeError):
         )
 
 
-def step(settings: Settings, name: str) -> Callable[[Run], None]:
-    """The function that computes one store and writes it into the overlay."""
-    inputs: dict[str, Callable[[Run, str], None]] = {
-        "ds_daily": step_prices.stage_daily,
-        "ds_etf": step_prices.stage_etf,
-        "ds_masks": step_universe.stage_masks,
-        "ds_erm3_link_betas": step_model.stage_link_betas,
-    }
-    model: dict[str, Callable[[Run, str, FactorSet], None]] = {
-        "ds_erm3_betas": step_model.stage_betas,
-        "ds_erm3_betas_adjusted": step_model.stage_adjusted,
-        "ds_erm3_industry": step_model.stage_industry,
-        "ds_erm3_hedge_weights": step_model.stage_hedge,
-        "ds_erm3_returns": step_model.stage_returns,
-    }
-    spec = specs(settings)[name]
-    if spec.dataset_id in inputs:
-        return lambda run: inputs[spec.dataset_id](run, name)
-    factor_set = spec.factor_set
-    assert factor_set is not None
-    return lambda run: model[spec.dataset_id](run, name, factor_set)
+def step(run: Run, name: str) -> None:
+    """Compute one store and write it into the overlay."""
+    product_of(run.specs[name]).stage(run, name)
 
 
 @dataclass(frozen=True)
@@ -169,6 +152,7 @@ def _run(settings: Settings, stage: Stage, names: Sequence[str] | None, progress
     restated = stage.info["restated_as_of"]
     return Run(
         settings=settings,
+        specs=specs(settings),
         stage=stage,
         scratch=_scratch(settings, stage),
         first=first,
@@ -275,7 +259,7 @@ def _check_sessions(run: Run, tables: SourceTables) -> None:
 
 def stage_store(run: Run, name: str) -> list[Check]:
     """Compute one store, write it into the overlay, audit what was written. Raises AuditFailed."""
-    step(run.settings, name)(run)
+    step(run, name)
     checks = audit_store(run, name)
     broken = failures(checks)
     if broken:
@@ -285,9 +269,9 @@ def stage_store(run: Run, name: str) -> list[Check]:
 
 def audit_store(run: Run, name: str) -> list[Check]:
     """Run the checks of one staged store and keep their results beside the staged data."""
-    settings, spec = run.settings, specs(run.settings)[name]
+    settings, spec = run.settings, run.specs[name]
     scope = looked_at(settings, spec, StagedFamily(run), run.master, (run.first, run.last), settings.model)
-    checks = audit(name, scope)
+    checks = audit(name, scope, product_of(spec).audits)
     made_from = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
     made_from["security_master"] = run.inputs["build_id"]
     made_from |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.datasets import DatasetSpec, catalog
+from pipeline.datasets import DatasetSpec
+from pipeline.engine.products import catalog
+from pipeline.engine.run import RangeError
 from pipeline.settings import FactorSet, Settings
-from security_master.errors import ExplainedError
 
 
 def specs(settings: Settings) -> dict[str, DatasetSpec]:
-    """Declared shapes of all stores of the family, by name."""
+    """Declared shapes of all stores of the family by name, each after those that it reads."""
     found: dict[str, DatasetSpec] = {}
     for name in settings.factor_sets:
         factor_set = FactorSet.parse(name)
@@ -16,32 +17,23 @@ def specs(settings: Settings) -> dict[str, DatasetSpec]:
     return found
 
 
-class RangeError(ExplainedError, ValueError):
-    """The asked sessions do not fit what is published, or what the source has."""
-
-
 def stores(settings: Settings) -> tuple[str, ...]:
     """Names of all stores of the family, each after those that it reads."""
-    names = ["ds_daily", "ds_etf", "ds_masks", f"ds_erm3_link_betas_{settings.market}"]
-    for factor_set in settings.factor_sets:
-        kinds = ("betas", "betas_adjusted", "industry", "hedge_weights", "returns")
-        names += [f"ds_erm3_{kind}_{factor_set}" for kind in kinds]
-    return tuple(names)
+    return tuple(specs(settings))
 
 
 def stores_until(settings: Settings, until: str | None) -> tuple[str, ...]:
     """The store `until` and what it needs, in order; all for None. Raises RangeError when there is no such store."""
-    everything = stores(settings)
+    shapes = specs(settings)
     if until is None:
-        return everything
-    name = next((name for name in everything if name == until or name.startswith(f"{until}_{settings.market}")), None)
+        return tuple(shapes)
+    name = next((name for name in shapes if name == until or name.startswith(f"{until}_{settings.market}")), None)
     if name is None:
-        raise RangeError(f"there is no store {until!r}; there are {', '.join(everything)}")
-    shape = specs(settings)
+        raise RangeError(f"there is no store {until!r}; there are {', '.join(shapes)}")
     wanted = {name}
-    for other in reversed(everything):
+    for other in reversed(shapes):
         if other in wanted:
-            kinds = shape[other].lineage
-            own = {None, shape[other].factor_set}
-            wanted |= {s for s in everything if shape[s].dataset_id in kinds and shape[s].factor_set in own}
-    return tuple(name for name in everything if name in wanted)
+            own = {None, shapes[other].factor_set}
+            made_from = shapes[other].lineage
+            wanted |= {s for s, spec in shapes.items() if spec.dataset_id in made_from and spec.factor_set in own}
+    return tuple(name for name in shapes if name in wanted)

@@ -12,8 +12,7 @@ import pandas as pd
 from pipeline.calendar import xnys
 from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
-from pipeline.engine.family import RangeError
-from pipeline.engine.run import Progress, Run, silent
+from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import LoadedSource
 from pipeline.settings import Settings
@@ -127,26 +126,19 @@ def restate(
     """
     if not reason.strip():
         raise ReasonMissing("a restatement needs a reason, for those who ask later why history changed")
-    published = published_range(settings)
-    if published is None:
-        raise RangeError(f"nothing is published in {settings.root}")
     calendar = xnys()
-    first = max(np.datetime64(str(start)[:10], "D"), published[0])
-    if first > published[1]:
-        raise RangeError(f"{start} lies after the last published session, {published[1]}")
-    last = calendar.ordinal(published[1])
+    first, until = _published_from(settings, start)
+    last = calendar.ordinal(until)
     own = np.datetime64(calendar.knowledge_instants([last], settings.rules.vendor_delay_minutes)[0])
     instant = own if known_as_of is None else known_as_of
-    with execution.begin(
-        settings, first, published[1], restated_as_of=instant, reason=reason, progress=progress
-    ) as run:
+    with execution.begin(settings, first, until, restated_as_of=instant, reason=reason, progress=progress) as run:
         execution.stage_inputs(run, source)
         for name in INPUT_STORES:
             execution.stage_store(run, name)
         changes = pd.concat([changed_cells(run, name) for name in INPUT_STORES], ignore_index=True)
         if changes.empty:
             run.stage.finish()
-            return Restatement(None, first, published[1], changes)
+            return Restatement(None, first, until, changes)
         begins = calendar.ordinal(changes["first"].min())
         ends = min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last)
         model_run = replace(run, first=begins, last=ends)
@@ -157,6 +149,17 @@ def restate(
         run.stage.note("restatement", {"changes": changes.astype(str).to_dict("records")})
         days = calendar.sessions
         return Restatement(execution.publish(run), days[begins], days[ends], changes)
+
+
+def _published_from(settings: Settings, start: object) -> tuple[Any, Any]:
+    """The published sessions from `start` on, first and last. Raises RangeError when there are none."""
+    published = published_range(settings)
+    if published is None:
+        raise RangeError(f"nothing is published in {settings.root}")
+    first = max(np.datetime64(str(start)[:10], "D"), published[0])
+    if first > published[1]:
+        raise RangeError(f"{start} lies after the last published session, {published[1]}")
+    return first, published[1]
 
 
 CHANGE_COLUMNS = ["store", "variable", "cells", "first", "last", "largest_change"]

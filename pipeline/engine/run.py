@@ -14,17 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar, xnys
+from pipeline.datasets import DatasetSpec
 from pipeline.datasets.spec import ROW_CHUNK
-from pipeline.engine.family import RangeError, specs
 from pipeline.market_data.delivery import load_facts
 from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
 from pipeline.quality.decisions import read_decisions
-from pipeline.settings import Settings
+from pipeline.settings import FactorSet, Settings
 from pipeline.store import Stage, StagedStore
 from pipeline.store.windows import History, WarmUp
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
 from security_master.errors import ExplainedError
+
+YEAR = 252
+"""Sessions of a year."""
 
 TRADED_SESSIONS = 60
 SNAPSHOT_LOOK_BACK = TRADED_SESSIONS + 25
@@ -37,6 +40,10 @@ def silent(store: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+class RangeError(ExplainedError, ValueError):
+    """The asked sessions do not fit what is published, or what the source has."""
+
+
 class MarketMissing(ExplainedError, ValueError):
     """The source has no market ETF, or another one than the settings."""
 
@@ -45,6 +52,7 @@ class MarketMissing(ExplainedError, ValueError):
 class Run:
     """One run over the consecutive sessions with ordinals [first, last].
 
+    specs: declared shapes of all stores of the family, by name.
     scratch: directory of what the steps hand to each other beside the stores: landed facts, warm-up, the master.
     published_first: ordinal of the first published session, the run's own `first` for a new root.
     restated_as_of: with a declared restatement, the instant whose knowledge the sessions of the run are given.
@@ -52,6 +60,7 @@ class Run:
     """
 
     settings: Settings
+    specs: Mapping[str, DatasetSpec]
     stage: Stage
     scratch: Path
     first: int
@@ -180,16 +189,41 @@ class Run:
 
     def open(self, name: str) -> StagedStore:
         """A store as this run leaves it, for reading."""
-        return self.stage.create_or_open(specs(self.settings)[name])
+        return self.stage.create_or_open(self.specs[name])
+
+    def factor_set(self, name: str) -> FactorSet:
+        """The factor set that a store is made for. Raises LookupError for a store that all factor sets share."""
+        found = self.specs[name].factor_set
+        if found is None:
+            raise LookupError(f"{name} is made for no factor set; give its shape the scope 'factor set'")
+        return found
+
+    def input_of(self, name: str, dataset_id: str) -> StagedStore:
+        """The store `dataset_id` that the store `name` is made from: of its factor set, or the one that all share."""
+        own = {None, self.specs[name].factor_set}
+        found = [s for s, spec in self.specs.items() if spec.dataset_id == dataset_id and spec.factor_set in own]
+        if len(found) != 1:
+            raise LookupError(f"{name} needs one store {dataset_id}, the family has {found or 'none'}")
+        return self.open(found[0])
+
+    def last_session(self, name: str, var: str) -> NDArray:
+        """(columns[, levels]) of the run's last session."""
+        store = self.open(name)
+        return np.asarray(store.read(var, self.rows(store, self.last, self.last))[0])
+
+    def last_year(self, name: str) -> tuple[int, int]:
+        """Ordinals of the first and the last session of the store's last year that ends with the run."""
+        begins = self.calendar.ordinal(self.open(name).teo[0])
+        return max(begins, self.last - YEAR + 1), self.last
 
     def open_live(self, name: str) -> StagedStore | None:
         """A store as readers see it now, None where it has never been published."""
-        return self.stage.open_live(specs(self.settings)[name]) if self.stage.exists_live(name) else None
+        return self.stage.open_live(self.specs[name]) if self.stage.exists_live(name) else None
 
     def create(self, name: str, flags: Mapping[str, Any] | None = None, **attributes: Any) -> StagedStore:
         """A store of the run, for writing, with the run's attributes."""
         made_with = {**self.attributes, "security_master_build": self.inputs["build_id"], **attributes}
-        return self.stage.create_or_open(specs(self.settings)[name], made_with, flags)
+        return self.stage.create_or_open(self.specs[name], made_with, flags)
 
     def history(self, name: str) -> History:
         """Windows of `ds_daily` or `ds_etf`, warm-up included."""

@@ -6,7 +6,9 @@ import numpy as np
 
 from pipeline.audits import Check, audit
 from pipeline.calendar import xnys
-from pipeline.engine.family import RangeError, specs, stores
+from pipeline.engine.family import specs, stores
+from pipeline.engine.products import product_of
+from pipeline.engine.run import RangeError
 from pipeline.engine.views import PublishedFamily, looked_at
 from pipeline.read import published_master
 from pipeline.settings import ModelParameters, Settings
@@ -23,7 +25,8 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
     checks: list[Check] = []
     with published_master(settings.root) as master:
         for name in names:
-            checks += audit(name, looked_at(settings, shapes[name], family, master, sessions, model))
+            scope = looked_at(settings, shapes[name], family, master, sessions, model)
+            checks += audit(name, scope, product_of(shapes[name]).audits)
     return checks
 
 

@@ -104,8 +104,8 @@ def test_plots_are_small_pictures(nights):
         "universe over the last year",
         "coverage over the last year",
         "betas by level at the last session",
-        "shrinkage before and after, at the last session",
         "industries by dispersion at subsector level",
+        "shrinkage before and after, at the last session",
         "mean shares of the variance over the last year",
         "residuals over the last year",
     ]

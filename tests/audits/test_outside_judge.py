@@ -73,11 +73,11 @@ def audited(monkeypatch: pytest.MonkeyPatch, fit: Any) -> Check:
         name: SimpleNamespace(window=lambda *_, r=r: r[None], first_row=0, warm_up=None) for name, r in returns.items()
     }
     scope = Scope(
-        family=SimpleNamespace(view=lambda name: view), calendar=calendar, factor_set=None, model=model,
-        bounds=AuditBounds(), first=300, last=300, master=None, history=history.__getitem__, before=lambda name: None,
+        family=SimpleNamespace(view=lambda name: view, history=history.__getitem__), calendar=calendar,
+        factor_set=None, model=model, bounds=AuditBounds(), first=300, last=300, master=None,
     )  # fmt: skip
     scope.__dict__["etf_ids"] = {"SPY": "E0"}
-    return estimates.betas_recomputed("ds_erm3_betas", scope)
+    return estimates.betas_recomputed("ds_erm3_betas", scope)[0]
 
 
 def test_a_right_beta_passes_and_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:

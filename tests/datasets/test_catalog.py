@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.datasets import DatasetSpec, VariableSpec, catalog, render_metadata
+from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
 from pipeline.datasets.metadata import consolidated, plain, to_json
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.spec import flag_word
+from pipeline.engine.products import catalog
 
 HEDGE = [
     "L1_market_HR", "L2_market_HR", "L2_sector_HR", "L3_market_HR", "L3_sector_HR", "L3_subsector_HR",

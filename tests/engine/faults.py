@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline import model
-from pipeline.engine import execution, step_model
+from pipeline.engine import execution, model_inputs
 from pipeline.engine.run import Run
 from pipeline.store import staged_store
 from pipeline.store.layout import METADATA
@@ -122,53 +122,55 @@ def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def yesterdays_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stocks' window ends a session before that of the ETFs."""
-    right = step_model._stock_window
+    right = model_inputs.stock_window
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         return right(run, symbols, first - 1, last - 1)
 
-    monkeypatch.setattr(step_model, "_stock_window", wrong)
+    monkeypatch.setattr(model_inputs, "stock_window", wrong)
 
 
 def returns_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Returns are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
-    right = step_model._stock_window
+    right = model_inputs.stock_window
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
 
-    monkeypatch.setattr(step_model, "_stock_window", wrong)
+    monkeypatch.setattr(model_inputs, "stock_window", wrong)
 
 
 def industries_of_the_wrong_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes are taken from ds_daily by the positions that the symbols have on the axis of the betas."""
-    right = step_model._assignment
+    right = model_inputs.assignment
 
     def wrong(run: Run, symbols: np.ndarray, first: int, last: int) -> Any:
         return right(run, run.open("ds_daily").symbol[: len(symbols)], first, last)
 
-    monkeypatch.setattr(step_model, "_assignment", wrong)
+    monkeypatch.setattr(model_inputs, "assignment", wrong)
 
 
 def everybody_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Betas are estimated for every stock that was ever listed."""
-    right = step_model._wanted
+    right = model_inputs.wanted_cells
 
     def wrong(*args: Any) -> np.ndarray:
         return np.ones_like(right(*args))
 
-    monkeypatch.setattr(step_model, "_wanted", wrong)
+    monkeypatch.setattr(model_inputs, "wanted_cells", wrong)
 
 
 def everybody_wanted_without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `everybody_wanted`, but `fact` is that of the members alone."""
-    members = step_model._wanted
+    members = model_inputs.wanted_cells
 
     def mask(values: np.ndarray) -> np.ndarray:
         return values * member[-1].T[..., None]
 
     member: list[np.ndarray] = []
-    monkeypatch.setattr(step_model, "_wanted", lambda *args: member.append(members(*args)) or np.ones_like(member[-1]))
+    monkeypatch.setattr(
+        model_inputs, "wanted_cells", lambda *args: member.append(members(*args)) or np.ones_like(member[-1])
+    )
     tampered("ds_erm3_betas", "fact", mask)(monkeypatch)
 
 

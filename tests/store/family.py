@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.datasets import CoordinateSpec, DatasetSpec, VariableSpec
-from pipeline.datasets.catalog import LEVEL, SYMBOL, TEO, TICKER
+from pipeline.datasets.shared import LEVEL, SYMBOL, TEO, TICKER
 from pipeline.store import Publication, Stage, StagedStore, promote
 from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import LEASE

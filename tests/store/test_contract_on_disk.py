@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.datasets import DatasetSpec, catalog
+from pipeline.datasets import DatasetSpec
+from pipeline.engine.products import catalog
 from pipeline.store import Stage, promote
 from tests.store.family import SESSIONS, audit_all, clock, expected, sessions, symbols
 

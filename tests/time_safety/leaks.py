@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from pipeline import model
-from pipeline.engine import step_model, step_prices, step_universe
+from pipeline.engine import model_inputs
+from pipeline.engine.products import daily, etf, masks
 from pipeline.engine.run import Run
 from pipeline.market_data import delivery, point_in_time
 from pipeline.market_data.point_in_time import Facts
@@ -88,8 +89,9 @@ def in_panel(change: Callable[[DailyPanel], DailyPanel]) -> Plant:
     """The daily panel of stocks and ETFs is `change(panel)`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = step_prices.daily_panel
-        monkeypatch.setattr(step_prices, "daily_panel", lambda *args: change(right(*args)))
+        right = daily.daily_panel
+        for product in (daily, etf):
+            monkeypatch.setattr(product, "daily_panel", lambda *args: change(right(*args)))
 
     return plant
 
@@ -107,7 +109,7 @@ def winsorised_returns(panel: DailyPanel) -> DailyPanel:
 
 def adjusted_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closes are divided by all splits after them, as a vendor's adjusted close is: the price filter sees those."""
-    right = step_prices.daily_panel
+    right = daily.daily_panel
 
     def wrong(facts: Facts, sec_ids: np.ndarray, first: int, last: int, *rest: Any) -> DailyPanel:
         panel = right(facts, sec_ids, first, last, *rest)
@@ -117,7 +119,8 @@ def adjusted_prices(monkeypatch: pytest.MonkeyPatch) -> None:
                 close[row_of[split.sec_id], : max(split.ex - first, 0)] *= split.ratio_old / split.ratio_new
         return replace(panel, close=close)
 
-    monkeypatch.setattr(step_prices, "daily_panel", wrong)
+    for product in (daily, etf):
+        monkeypatch.setattr(product, "daily_panel", wrong)
 
 
 def in_facts(change: Callable[[Facts], Facts]) -> Plant:
@@ -141,58 +144,58 @@ def splits_from_their_ex_date(facts: Facts) -> Facts:
 
 
 def month_end_mask_in_its_own_month(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = step_universe._in_force
+    right = masks._in_force
 
     def wrong(run: Run, taken: dict, symbols: np.ndarray, first: int, last: int) -> np.ndarray:
         earlier = {day.astype("datetime64[M]").astype("datetime64[D]") - 1: members for day, members in taken.items()}
         return right(run, earlier, symbols, first, last)
 
-    monkeypatch.setattr(step_universe, "_in_force", wrong)
+    monkeypatch.setattr(masks, "_in_force", wrong)
 
 
 def survivors_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is listed on the last day of the data is eligible."""
-    right = step_prices.select_members
+    right = masks.select_members
 
     def plant_roster(monkeypatch: pytest.MonkeyPatch, dead: set[str]) -> None:
         def wrong(rule: Any, symbols: np.ndarray, *rest: Any) -> Any:
             *others, eligible = rest
             return right(rule, symbols, *others, eligible & ~np.isin(symbols.astype(str), sorted(dead)))
 
-        monkeypatch.setattr(step_prices, "select_members", wrong)
+        monkeypatch.setattr(masks, "select_members", wrong)
 
-    take = step_universe.take_snapshots
+    take = masks.take_snapshots
 
     def taking(run: Run, *args: Any) -> Any:
         roster = run.master.roster()
         plant_roster(monkeypatch, set(roster.loc[roster["last_session"].notna(), "sec_id"]))
         return take(run, *args)
 
-    monkeypatch.setattr(step_universe, "take_snapshots", taking)
+    monkeypatch.setattr(masks, "take_snapshots", taking)
 
 
 def rank_on_todays_market_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Universes are chosen by market caps with the share counts of the last day of the data."""
-    take = step_universe.take_snapshots
-    right = step_prices.select_members
+    take = masks.take_snapshots
+    right = masks.select_members
 
     def taking(run: Run, symbols: np.ndarray, history: Any) -> Any:
         today = history.window("market_cap", symbols, run.last, run.last)[:, 0]
-        monkeypatch.setattr(step_prices, "select_members", lambda rule, ids, cap, *rest: right(rule, ids, today, *rest))
+        monkeypatch.setattr(masks, "select_members", lambda rule, ids, cap, *rest: right(rule, ids, today, *rest))
         return take(run, symbols, history)
 
-    monkeypatch.setattr(step_universe, "take_snapshots", taking)
+    monkeypatch.setattr(masks, "take_snapshots", taking)
 
 
 def axis_in_order_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stocks stand in the order of their last sessions."""
-    right = step_prices._listed
+    right = daily.listed
 
     def wrong(run: Run, types: Any) -> np.ndarray:
         last = run.master.roster().set_index("sec_id")["last_session"].reindex(right(run, types))
         return last.sort_values(kind="stable").index.to_numpy(object)
 
-    monkeypatch.setattr(step_prices, "_listed", wrong)
+    monkeypatch.setattr(daily, "listed", wrong)
 
 
 def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +223,7 @@ def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
         return of_type(rows, sec_ids, ever, ever, types)
 
     monkeypatch.setattr(point_in_time, "attributes", wrong)
-    monkeypatch.setattr(step_prices, "of_type", wrong_type)
+    monkeypatch.setattr(masks, "of_type", wrong_type)
 
 
 def backfilled_betas(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,13 +240,13 @@ def backfilled_betas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def centred_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window of a session ends five sessions after it, where there are any."""
-    right = step_model._stock_window
+    right = model_inputs.stock_window
 
     def wrong(run: Run, *args: Any) -> np.ndarray:
         returns = right(run, *args)
         return np.ascontiguousarray(np.concatenate([returns[:, 5:], returns[:, -5:]], axis=1))
 
-    monkeypatch.setattr(step_model, "_stock_window", wrong)
+    monkeypatch.setattr(model_inputs, "stock_window", wrong)
 
 
 LEAKS = [

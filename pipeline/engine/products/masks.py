@@ -5,15 +5,52 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.spec import ROW_CHUNK
+from pipeline.audits import inputs
+from pipeline.datasets.shared import STOCKS
+from pipeline.datasets.spec import ROW_CHUNK, StoreShape, VariableSpec
+from pipeline.engine.figures import Series, count
+from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
+from pipeline.store import StagedStore
 from pipeline.store.windows import History, positions
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
 from security_master.panels import of_type
 
 
-def stage_masks(run: Run, name: str) -> None:
+def _variables() -> tuple[VariableSpec, ...]:
+    members = tuple(
+        VariableSpec(
+            name,
+            ("teo", "symbol"),
+            "bool",
+            f"among the {name.rsplit('_', 1)[1]} largest stocks by market capitalisation",
+            comment="as of the last session of the month before; false before the stock was ever ranked",
+        )
+        for name in UNIVERSES
+    )
+    valid = VariableSpec(
+        "validity",
+        ("teo", "symbol"),
+        "bool",
+        "tradable and priced at the session",
+        comment="outputs are written where a stock is a member of the universe and valid at that session",
+    )
+    return (*members, valid)
+
+
+SHAPE = StoreShape(
+    "ds_masks",
+    "market data",
+    "Universes and validity",
+    "Membership as of the last month end, applied from the first session of the month after; validity daily.",
+    coordinates=STOCKS,
+    variables=_variables(),
+    lineage=("ds_daily",),
+)
+
+
+def stage(run: Run, name: str) -> None:
     """`ds_masks`: the universes in force (snapshots of the last month end) and daily validity."""
     history = run.history("ds_daily")
     store = run.create(name)
@@ -132,3 +169,27 @@ def _last_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
     finite = np.isfinite(values)
     last = values.shape[1] - 1 - np.argmax(finite[:, ::-1], axis=1)
     return np.where(finite.any(axis=1), values[np.arange(len(values)), last], np.nan)
+
+
+def figures(run: Run, store: StagedStore, rows: slice) -> Series:
+    valid = store.read("validity", rows)
+    members = {f"valid members of {u}": count(store.read(u, rows) & valid) for u in UNIVERSES}
+    return {"valid stocks": count(valid), **members}
+
+
+def pictures(run: Run, name: str) -> list[Picture]:
+    universe = run.settings.factor_sets[0].split("_", 1)[1]
+    keys = {"valid stocks": "valid stocks", f"valid members of {universe}": f"of these in {universe}"}
+    return [Lines("universe over the last year", keys, "stocks")]
+
+
+PRODUCT = Product(
+    SHAPE,
+    stage,
+    audits=(
+        inputs.masks_are_within_size,
+        inputs.masks_are_as_recorded,
+    ),
+    figures=figures,
+    pictures=pictures,
+)

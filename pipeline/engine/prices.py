@@ -1,0 +1,41 @@
+"""What the steps of the stocks and of the factor ETFs have in common: who is listed, and how a panel is written.
+
+A step knows only the run, the landed facts, the staged master and the stores before it, never the arrays of an earlier
+step, so the command line (one process) and Dagster (one process for each step) do the same work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.engine.run import Run
+from pipeline.market_data.point_in_time import first_listed
+from pipeline.store import StagedStore
+from pipeline.store.windows import WarmUp
+
+Block = Mapping[str, NDArray]
+"""Variable -> (n, T) values of a time block."""
+
+
+def listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
+    """Securities that some session up to the run's last one knew as listed with one of `types`, as they came."""
+    first = first_listed(run.master.listings(), run.calendar, run.settings.rules.vendor_delay_minutes, types)
+    return first.index[first <= run.last].to_numpy(object)
+
+
+def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:
+    """Write `values` (variable -> (n, T)) block by block, and keep the variables that a window needs of the warm-up."""
+    everything = slice(0, len(store.symbol))
+    for first, last in run.blocks(store):
+        for var, block in values(first, last).items():
+            store.write(var, run.rows(store, first, last), everything, block.T)
+        run.done(store, last)
+    if run.needs_warm_up and run.warm_up_first < run.published_first:
+        warm = values(run.warm_up_first, run.published_first - 1)
+        saved = WarmUp(run.warm_up_first, store.symbol, {var: warm[var].T.astype(np.float32) for var in kept})
+        saved.save(run.scratch / f"warm_up_{store.name}.npz")
+    run.label(store)
+    store.close()

@@ -1,0 +1,153 @@
+"""`ds_daily`: closes, volumes, returns and flags of every stock ever seen, market caps and classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.audits import inputs
+from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
+from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.engine.figures import Series, count
+from pipeline.engine.prices import Block, listed, write_blocks
+from pipeline.engine.product import Lines, Picture, Product
+from pipeline.engine.run import Run
+from pipeline.engine.step_findings import keep_findings
+from pipeline.returns.panel import daily_panel
+from pipeline.store import StagedStore
+from security_master.universe import STOCK_TYPES
+
+SECOND_NUMBERING = 70
+"""What is added to a sector's code to get its code in the second numbering."""
+
+
+def _variables() -> tuple[VariableSpec, ...]:
+    cell = ("teo", "symbol")
+    return (
+        replace(RETURN, comment="NaN where return_flag is 0 or from 32 on, which says why"),
+        replace(CLOSE, comment="neither split- nor dividend-adjusted; NaN where there is no accepted price"),
+        replace(VOLUME, comment=f"as traded, {VOLUME.comment}; NaN where there is no price"),
+        VariableSpec(
+            "market_cap",
+            cell,
+            "float32",
+            "market capitalisation",
+            "USD",
+            "close times the shares known at the session; NaN where either is not known",
+        ),
+        VariableSpec(
+            "fs_sector_code",
+            cell,
+            "int16",
+            "sector known at the session",
+            comment="0 where unclassified",
+            flags=((0, "unclassified"),),
+            open_flags=True,
+        ),
+        VariableSpec(
+            "fs_industry_code",
+            cell,
+            "int16",
+            "industry known at the session",
+            comment="0 where unclassified",
+            flags=((0, "unclassified"),),
+            open_flags=True,
+        ),
+        VariableSpec(
+            "bw_sector_code",
+            cell,
+            "int16",
+            "sector in the second numbering",
+            comment=f"{SECOND_NUMBERING} + fs_sector_code; 0 where unclassified",
+            flags=((0, "unclassified"),),
+            open_flags=True,
+        ),
+        VariableSpec(
+            "return_flag",
+            cell,
+            "int16",
+            "how the return was made, or why there is none",
+            comment="1 to 31 accompany a return; 0 and codes from 32 on accompany NaN",
+            flags=tuple((int(flag), flag.name.lower()) for flag in ReturnFlag),
+        ),
+    )
+
+
+SHAPE = StoreShape(
+    "ds_daily",
+    "market data",
+    "Daily prices and returns of US stocks",
+    "All stocks ever seen, with what is known of them at each session.",
+    coordinates=STOCKS,
+    variables=_variables(),
+)
+
+
+def stage(run: Run, name: str) -> None:
+    """`ds_daily`: closes, volumes, returns and flags of every stock ever seen, market caps and classes."""
+    taxonomy = run.master.taxonomy()
+    store, sector_of = run.create(name, _class_codes(taxonomy)), _sector_of(taxonomy)
+    symbols = run.extend(store, listed(run, STOCK_TYPES))
+
+    everywhere = run.facts.findings
+    everywhere = everywhere[(everywhere["sec_id"] == "") & everywhere["detected_at"].between(run.first, run.last)]
+    findings = [everywhere]
+
+    def values(first: int, last: int) -> Block:
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        if first >= run.first:
+            findings.append(panel.quarantine)
+        days, instants = run.days(first, last), run.instants(first, last)
+        shares = run.master.shares_panel(list(symbols), days, instants, run.settings.rules.shares_max_age_days)
+        industry = run.master.classification_panel(list(symbols), days, instants)
+        sector = sector_of[industry]
+        cap = panel.close * shares
+        return {
+            "return": panel.ret,
+            "close": panel.close,
+            "volume": panel.volume,
+            "market_cap": np.where(cap > 0, cap, np.nan),  # no shares is a count that is not known
+            "fs_sector_code": sector,
+            "fs_industry_code": industry,
+            "bw_sector_code": np.where(sector > 0, SECOND_NUMBERING + sector, 0).astype(np.int16),
+            "return_flag": panel.flag,
+        }
+
+    write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap"))
+    keep_findings(run, name, findings)
+
+
+def _class_codes(taxonomy: pd.DataFrame) -> dict[str, list[tuple[int, str]]]:
+    """Meanings of the codes of sectors and industries."""
+    sectors = taxonomy.drop_duplicates("fs_sector_code").sort_values("fs_sector_code")
+    return {
+        "fs_industry_code": list(zip(taxonomy["fs_industry_code"], taxonomy["industry"], strict=True)),
+        "fs_sector_code": list(zip(sectors["fs_sector_code"], sectors["sector"], strict=True)),
+        "bw_sector_code": list(zip(sectors["fs_sector_code"] + SECOND_NUMBERING, sectors["sector"], strict=True)),
+    }
+
+
+def _sector_of(taxonomy: pd.DataFrame) -> NDArray[np.int16]:
+    """Sector by industry code, 0 where there is none."""
+    sector_of = np.zeros(int(taxonomy["fs_industry_code"].max()) + 1, dtype=np.int16)
+    sector_of[taxonomy["fs_industry_code"].to_numpy(int)] = taxonomy["fs_sector_code"].to_numpy(int)
+    return sector_of
+
+
+def figures(run: Run, store: StagedStore, rows: slice) -> Series:
+    return {
+        "stocks with a price": count(np.isfinite(store.read("close", rows))),
+        "stocks with a return": count(np.isfinite(store.read("return", rows))),
+    }
+
+
+def pictures(run: Run, name: str) -> list[Picture]:
+    keys = {"stocks with a price": "with a price", "stocks with a return": "with a return"}
+    return [Lines("prices and returns over the last year", keys, "stocks")]
+
+
+PRODUCT = Product(SHAPE, stage, audits=(inputs.returns_are_numbers,), figures=figures, pictures=pictures)

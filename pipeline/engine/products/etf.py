@@ -1,0 +1,61 @@
+"""`ds_etf`: the factor ETFs, by the same code, rules and decisions as the stocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.audits import inputs
+from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
+from pipeline.datasets.spec import StoreShape
+from pipeline.engine.figures import Series, count
+from pipeline.engine.prices import Block, listed, write_blocks
+from pipeline.engine.product import Product
+from pipeline.engine.run import MarketMissing, Run
+from pipeline.engine.step_findings import keep_findings
+from pipeline.returns.panel import daily_panel
+from pipeline.store import StagedStore
+
+SHAPE = StoreShape(
+    "ds_etf",
+    "market data",
+    "Daily prices and returns of the factor ETFs",
+    "The factor ETFs and their proxies, on an axis of their own.",
+    coordinates=STOCKS,
+    variables=(
+        replace(RETURN, comment="NaN before the ETF's second session and where a return cannot be made"),
+        replace(CLOSE, comment="NaN where there is no price"),
+        replace(VOLUME, comment=f"{VOLUME.comment}; NaN where there is no price"),
+    ),
+)
+
+
+def stage(run: Run, name: str) -> None:
+    """`ds_etf`: the factor ETFs, by the same code, rules and decisions as the stocks."""
+    if not run.etf_ids[run.etfs.market]:
+        raise MarketMissing(
+            f"the source has no ETF with the ticker {run.settings.market}, the market of the model; deliver it, "
+            "or name another one in the setting factor_sets"
+        )
+    store = run.create(name)
+    etfs = listed(run, ["etf"])
+    symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])
+    findings: list[pd.DataFrame] = []
+
+    def values(first: int, last: int) -> Block:
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        if first >= run.first:
+            findings.append(panel.quarantine[panel.quarantine["sec_id"] != ""])
+        return {"return": panel.ret, "close": panel.close, "volume": panel.volume}
+
+    write_blocks(run, store, values, kept=("return",))
+    keep_findings(run, name, findings)
+
+
+def figures(run: Run, store: StagedStore, rows: slice) -> Series:
+    return {"ETFs with a return": count(np.isfinite(store.read("return", rows)))}
+
+
+PRODUCT = Product(SHAPE, stage, audits=(inputs.returns_are_numbers,), figures=figures)
