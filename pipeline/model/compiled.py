@@ -6,11 +6,14 @@ with the sources of the whole room, so that no stale machine code survives an ed
 Kernels run without numba's reference counts: each count is an atomic operation and a slice costs two, which adds up to
 a quarter of the time of a Huber fit. It also means that no kernel can allocate: who calls it brings the scratch.
 
-Plain kernels follow IEEE 754 to the letter, so one expression gives one result wherever it is compiled into a loop.
-`REDUCTION` lets the compiler reorder sums (and nothing else: NaN and infinity keep their meaning); such a kernel gives
-one result per call site, and the callers are written so that each number comes from one call site.
+A kernel's annotations are its signature: int, float, bool, an array with its dimensions (`Floats1D` ...), and tuples
+and named tuples of these. Named tuples cost nothing: the compiled code is given their fields, one by one.
 
-It also means that one set of kernels has to come from one compilation. A kernel's machine code carries copies of the
+A plain `kernel` follows IEEE 754 to the letter, so one expression gives one result wherever it is compiled into a loop.
+In a `reduction` the compiler may reorder sums (and nothing else: NaN and infinity keep their meaning); it gives one
+result per call site, and the callers are written so that each number comes from one call site.
+
+So one set of kernels has to come from one compilation. A kernel's machine code carries copies of the
 kernels it calls, each reordered anew, under names that count what its process had compiled before. From a cache that
 two processes filled at the same time, a third takes other copies than both had used, and gets other last bits.
 `one_build` sees to it that one process compiles everything and the others take that.
@@ -23,7 +26,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import numba
 import numpy as np
@@ -37,11 +40,26 @@ Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
+# The same as kernels take them: C-contiguous, of so many dimensions.
+Floats1D = Annotated[Floats, numba.float64[::1]]
+Floats2D = Annotated[Floats, numba.float64[:, ::1]]
+Floats3D = Annotated[Floats, numba.float64[:, :, ::1]]
+Codes1D = Annotated[Codes, numba.int16[::1]]
+Codes2D = Annotated[Codes, numba.int16[:, ::1]]
+Codes3D = Annotated[Codes, numba.int16[:, :, ::1]]
+Bools1D = Annotated[Bools, numba.boolean[::1]]
+Bools2D = Annotated[Bools, numba.boolean[:, ::1]]
+Bytes1D = Annotated[Bytes, numba.uint8[::1]]
+Bytes2D = Annotated[Bytes, numba.uint8[:, ::1]]
+Bytes3D = Annotated[Bytes, numba.uint8[:, :, ::1]]
+Ints1D = Annotated[Ints, numba.int64[::1]]
+Ints2D = Annotated[Ints, numba.int64[:, ::1]]
+Ints3D = Annotated[Ints, numba.int64[:, :, ::1]]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-REDUCTION = {"reassoc", "contract", "nsz"}
-
+_SCALARS = {int: numba.int64, float: numba.float64, bool: numba.boolean, type(None): numba.void}
 _SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 _kernels: list[Any] = []
 _compile_anew = False
@@ -84,22 +102,53 @@ def _nothing() -> None:
     """Tells where numba keeps what it compiles from this folder."""
 
 
-def kernel(signature: str | list[str], *, reorder: bool = False) -> Callable[[Function], Function]:
-    """Compile a function for exactly these argument types; `reorder` allows sums in any order."""
+def kernel(function: Function) -> Function:
+    """Compile a function for exactly the types of its annotations, in IEEE arithmetic."""
+    return _compile(function, fastmath=False)
 
-    def compile_it(function: Function) -> Function:
-        options: dict[str, Any] = {"fastmath": REDUCTION if reorder else False, "_nrt": False}
-        dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-        dispatcher._cache._cache_file._source_stamp = _SOURCES
-        if _compile_anew:
-            dispatcher._cache.load_overload = lambda *_: None
-        for one in [signature] if isinstance(signature, str) else signature:
-            dispatcher.compile(one)
-        dispatcher.disable_compile()
-        _kernels.append(dispatcher)
-        return cast(Function, dispatcher)
 
-    return compile_it
+def reduction(function: Function) -> Function:
+    """The same for a function whose sums may be taken in any order."""
+    return _compile(function, fastmath={"reassoc", "contract", "nsz"})
+
+
+def inlined(function: Function) -> Function:
+    """A paragraph of the kernels that call it, to be read apart and compiled within them.
+
+    Each kernel's code is optimised once more inside every kernel that leads to it, so that layers cost compile time.
+    """
+    return cast(Function, numba.njit(inline="always")(function))
+
+
+def _compile(function: Function, fastmath: bool | set[str]) -> Function:
+    hints = get_type_hints(function, include_extras=True)
+    result = _machine_type(hints.pop("return"))
+    options: dict[str, Any] = {"fastmath": fastmath, "_nrt": False, "no_cfunc_wrapper": True}
+    dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+    dispatcher._cache._cache_file._source_stamp = _SOURCES
+    if _compile_anew:
+        dispatcher._cache.load_overload = lambda *_: None
+    dispatcher.compile(result(*map(_machine_type, hints.values())))
+    dispatcher.disable_compile()
+    _kernels.append(dispatcher)
+    return cast(Function, dispatcher)
+
+
+def _machine_type(hint: Any) -> Any:
+    """The numba type of an annotation."""
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    if get_origin(hint) is tuple:
+        return numba.types.BaseTuple.from_types([_machine_type(part) for part in get_args(hint)])
+    if hasattr(hint, "_fields"):
+        parts = get_type_hints(hint, include_extras=True)
+        return numba.types.BaseTuple.from_types([_machine_type(parts[name]) for name in hint._fields], hint)
+    raise TypeError(
+        "a kernel takes int, float, bool, arrays with their dimensions (Floats1D, Codes2D, ...) and tuples of these; "
+        f"found {hint}"
+    )
 
 
 def as_input(array: ArrayLike, dtype: type[Scalar]) -> NDArray[Scalar]:

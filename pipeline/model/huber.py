@@ -16,9 +16,11 @@ well. Should the classification cycle, bisection finds the minimum, and the clos
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from pipeline.model.compiled import Floats, kernel
+from pipeline.model.compiled import Floats1D, inlined, kernel, reduction
 
 CONVERGED, AT_FLOOR, UNCONVERGED = 0, 1, 2
 
@@ -41,9 +43,84 @@ STATE = 10
 _FARTHEST = np.float64(np.finfo(np.float64).max).view(np.int64)
 
 
-@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8)", reorder=True)
-def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, float]:
+class Points(NamedTuple):
+    """The regression of y on x of one window: one length, zeros for sessions left out and beyond the window.
+
+    w: weights; wx = w x, wy = w y
+    """
+
+    y: Floats1D
+    x: Floats1D
+    w: Floats1D
+    wx: Floats1D
+    wy: Floats1D
+
+
+class Totals(NamedTuple):
+    """Of all points: sum w, sum w x^2 (positive), and a bound on |x|."""
+
+    w: float
+    xx: float
+    reach: float
+
+
+class Loss(NamedTuple):
+    """epsilon: where the loss turns linear, in units of the scale; floor: the smallest scale, in units of y."""
+
+    epsilon: float
+    floor: float
+
+
+class Line(NamedTuple):
+    """Parameters of a fit: slope and scale."""
+
+    b: float
+    sigma: float
+
+
+class HuberFit(NamedTuple):
+    """Slope and scale at the minimum, sum of w x^2 over the inliers, and CONVERGED, AT_FLOOR or UNCONVERGED."""
+
+    b: float
+    sigma: float
+    xx_inside: float
+    status: int
+
+
+class Split(NamedTuple):
+    """Inliers and outliers at a kink.
+
+    xx, xy, yy, inside: sums of w x^2, w x y, w y^2, w over the inliers; pull: of w sign x over the outliers
+    margin: the smallest distance of a residual from the kink
+    """
+
+    xx: float
+    xy: float
+    yy: float
+    inside: float
+    pull: float
+    margin: float
+
+
+class Solved(NamedTuple):
+    """The closed form of a split: whether there is one, and whether it took residuals, for lack of digits in the sums.
+
+    b0, rss: least squares of the inliers; flat: n - epsilon^2 sum_O w
+    """
+
+    b: float
+    sigma: float
+    b0: float
+    rss: float
+    flat: float
+    possible: bool
+    by_residuals: bool
+
+
+@reduction
+def residual_sums(points: Points, b: float) -> tuple[float, float]:
     """(sum w x e, sum w e^2) with e = y - b x."""
+    y, x, w = points.y, points.x, points.w
     xe = ee = 0.0
     for i in range(y.size):
         e = y[i] - b * x[i]
@@ -52,15 +129,14 @@ def residual_sums(y: Floats, x: Floats, w: Floats, b: float) -> tuple[float, flo
     return xe, ee
 
 
-@kernel("UniTuple(f8, 6)(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8, f8)", reorder=True)
-def _classify(
-    y: Floats, x: Floats, w: Floats, wx: Floats, wy: Floats, b: float, kink: float
-) -> tuple[float, float, float, float, float, float]:
-    """At (b, kink): sums over the inliers of w x^2, w x y, w y^2, w; over the outliers of w sign x; and the margin.
+@reduction
+def _classify(points: Points, b: float, kink: float) -> Split:
+    """The split at (b, kink).
 
-    The margin is the smallest distance of a residual from the kink. It is taken over bit patterns, which order positive
-    numbers as their values do: a minimum of integers is one that the compiler vectorises.
+    The margin is taken over bit patterns, which order positive numbers as their values do: a minimum of integers is one
+    that the compiler vectorises.
     """
+    y, x, w, wx, wy = points
     xx = xy = yy = inside = above = below = 0.0
     nearest = _FARTHEST
     for i in range(y.size):
@@ -74,12 +150,13 @@ def _classify(
         xy += wx[i] * y[i] if size <= kink else 0.0
         yy += wy[i] * y[i] if size <= kink else 0.0
         inside += w[i] if size <= kink else 0.0
-    return xx, xy, yy, inside, above - below, np.int64(nearest).view(np.float64)
+    return Split(xx, xy, yy, inside, above - below, np.int64(nearest).view(np.float64))
 
 
-@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8, f8)", reorder=True)
-def _inlier_residuals(y: Floats, x: Floats, w: Floats, b: float, kink: float, b0: float) -> tuple[float, float]:
+@reduction
+def _inlier_residuals(points: Points, b: float, kink: float, b0: float) -> tuple[float, float]:
     """(sum w x e, sum w e^2) over the inliers at (b, kink), with e = y - b0 x."""
+    y, x, w = points.y, points.x, points.w
     xe = ee = 0.0
     for i in range(y.size):
         inside = w[i] if abs(y[i] - b * x[i]) <= kink else 0.0
@@ -89,9 +166,10 @@ def _inlier_residuals(y: Floats, x: Floats, w: Floats, b: float, kink: float, b0
     return xe, ee
 
 
-@kernel("f8(f8[::1], f8[::1], f8[::1], f8, f8)")
-def _slope_at_scale(y: Floats, x: Floats, w: Floats, kink: float, b: float) -> float:
+@kernel
+def _slope_at_scale(points: Points, kink: float, b: float) -> float:
     """The b at which sum w clip(y - b x, -kink, kink) x = 0: Newton steps inside a shrinking bracket."""
+    y, x, w = points.y, points.x, points.w
     low, high = np.inf, -np.inf
     for i in range(y.size):
         if w[i] > 0.0 and x[i] != 0.0:
@@ -126,15 +204,15 @@ def _slope_at_scale(y: Floats, x: Floats, w: Floats, kink: float, b: float) -> f
     return b
 
 
-@kernel("UniTuple(f8, 2)(f8[::1], f8[::1], f8[::1], f8, f8, f8, f8, f8)")
-def _bisect(
-    y: Floats, x: Floats, w: Floats, n: float, epsilon: float, floor: float, b: float, sigma: float
-) -> tuple[float, float]:
-    """The minimum (b, sigma) to about 1e-15 by bisection of dF/dsigma, which grows with sigma along the best b."""
-    low, high, top = floor, max(sigma, floor), 0.0
+@kernel
+def _bisect(points: Points, n: float, loss: Loss, start: Line) -> Line:
+    """The minimum to about 1e-15 by bisection of dF/dsigma, which grows with sigma along the best b; n = sum w."""
+    y, x, w = points.y, points.x, points.w
+    epsilon, b = loss.epsilon, start.b
+    low, high, top = loss.floor, max(start.sigma, loss.floor), 0.0
     for step in range(400):
         at = low if step == 0 else high if top == 0.0 else np.sqrt(low) * np.sqrt(high)
-        b = _slope_at_scale(y, x, w, epsilon * at, b)
+        b = _slope_at_scale(points, epsilon * at, b)
         inside = outside = 0.0
         for i in range(y.size):
             e = (y[i] - b * x[i]) / at
@@ -145,7 +223,7 @@ def _bisect(
         rising = n - epsilon * epsilon * outside - inside >= 0.0
         if step == 0:
             if rising:
-                return b, low
+                return Line(b, low)
         elif top == 0.0:
             if rising:
                 top = high
@@ -157,23 +235,22 @@ def _bisect(
             low = at
         if top > 0.0 and high - low <= 2e-16 * high:
             break
-    return b, high
+    return Line(b, high)
 
 
-@kernel("UniTuple(f8, 2)(f8[:,::1], i8, f8[::1], f8[::1], f8[::1], i8, f8, f8, f8)")
-def _guess(
-    state: Floats, level: int, y: Floats, x: Floats, w: Floats, window: int, n: float, epsilon: float, step: float
-) -> tuple[float, float]:
+@kernel
+def _guess(state: Floats1D, points: Points, window: int, n: float, epsilon: float, step: float) -> Line:
     """Where to start: the last fit's sums, one session on, solved again. Only a start, so it need not be exact.
 
     The oldest observation leaves the sums, all others age by one session, the newest enters, each on the side of the
     kink where the last fit has it. If that does not solve, the last fit itself.
     """
-    b, sigma = state[level, BETA], state[level, SIGMA]
+    y, x, w = points.y, points.x, points.w
+    b, sigma = state[BETA], state[SIGMA]
     kink = epsilon * sigma
-    xx, xy, yy = step * state[level, XX], step * state[level, XY], step * state[level, YY]
-    inside, pull = step * state[level, INSIDE], step * state[level, PULL]
-    y_out, x_out, w_out = state[level, FIRST_Y], state[level, FIRST_X], -step * state[level, FIRST_W]
+    xx, xy, yy = step * state[XX], step * state[XY], step * state[YY]
+    inside, pull = step * state[INSIDE], step * state[PULL]
+    y_out, x_out, w_out = state[FIRST_Y], state[FIRST_X], -step * state[FIRST_W]
     y_in, x_in, w_in = y[window - 1], x[window - 1], w[window - 1]
     for k in range(2):
         yi, xi, wi = (y_out, x_out, w_out) if k == 0 else (y_in, x_in, w_in)
@@ -191,87 +268,94 @@ def _guess(
     if xx > 0.0 and room > 0.0 and rss > 0.0:
         sigma = np.sqrt(rss / room)
         b = (xy + epsilon * sigma * pull) * inverse
-    return b, sigma
+    return Line(b, sigma)
 
 
-@kernel(
-    "Tuple((f8, f8, f8, i8))(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8, f8, f8, f8, f8, f8, f8, f8, f8,"
-    "f8[:,::1], i8)",
-)
+@inlined
+def _solve(points: Points, n: float, loss: Loss, at: Line, split: Split) -> Solved:
+    """The minimum if its split is that of `at`; n = sum w. Where it is not possible, `at` with twice the scale."""
+    xx, xy, pull = split.xx, split.xy, split.pull
+    square = loss.epsilon * loss.epsilon
+    inverse = 1.0 / xx
+    b0 = xy * inverse
+    rss = split.yy - b0 * xy
+    flat = n - square * (n - split.inside)
+    b, sigma = at.b, 2.0 * at.sigma
+    by_residuals = possible = False
+    if xx > 0.0:
+        by_residuals = not rss > NEARLY_EXACT * split.yy
+        if by_residuals:
+            xe, rss = _inlier_residuals(points, at.b, loss.epsilon * at.sigma, b0)
+            b0 += xe * inverse
+        room = flat - square * (pull * pull * inverse)
+        possible = room > 0.0
+        if possible:
+            sigma = max(np.sqrt(max(rss, 0.0) / room), loss.floor)
+            b = b0 + loss.epsilon * sigma * (pull * inverse)
+    return Solved(b, sigma, b0, rss, flat, possible, by_residuals)
+
+
+@inlined
+def _optimality(totals: Totals, loss: Loss, at: Line, split: Split, solved: Solved) -> float:
+    """The larger of both partial derivatives of F at (b, sigma), free of units; at the floor sigma cannot shrink."""
+    if not split.xx > 0.0:
+        return np.inf
+    b, sigma = at
+    slope = abs(split.xx * (solved.b0 - b) + loss.epsilon * sigma * split.pull) / (
+        sigma * np.sqrt(totals.xx * totals.w)
+    )
+    off = b - solved.b0
+    scale = (solved.flat - (solved.rss + split.xx * off * off) / (sigma * sigma)) / totals.w
+    return max(slope, abs(min(scale, 0.0) if sigma <= loss.floor else scale))
+
+
+@inlined
+def _keep(state: Floats1D, points: Points, at: Line, split: Split) -> None:
+    """Replace the state that the next session starts from."""
+    state[BETA], state[SIGMA] = at
+    state[XX], state[XY], state[YY], state[INSIDE], state[PULL] = split.xx, split.xy, split.yy, split.inside, split.pull
+    state[FIRST_Y], state[FIRST_X], state[FIRST_W] = points.y[0], points.x[0], points.w[0]
+
+
+@kernel
 def fit_huber(
-    y: Floats,
-    x: Floats,
-    w: Floats,
-    wx: Floats,
-    wy: Floats,
-    window: int,
-    n: float,
-    xx_all: float,
-    reach: float,
-    epsilon: float,
-    floor: float,
-    step: float,
-    cold_b: float,
-    cold_sigma: float,
-    state: Floats,
-    level: int,
-) -> tuple[float, float, float, int]:
-    """(b, sigma, sum of w x^2 over the inliers, status) at the minimum; status: CONVERGED, AT_FLOOR or UNCONVERGED.
+    points: Points, totals: Totals, window: int, loss: Loss, least_squares: Line, step: float, state: Floats1D
+) -> HuberFit:
+    """The minimum of F over the points.
 
-    y, x, w: one length, w = 0 for sessions left out and beyond the window; wx = w x, wy = w y
-    n = sum w; xx_all = sum w x^2 > 0; reach >= |x|; step: the factor by which weights age in a session
-    cold_*: the least-squares fit, cold_sigma >= floor > 0
-    state: (levels, STATE) of any earlier fit, NaN for none; replaced by this one. It does not change the answer.
+    window: length of the window inside the padded points; step: the factor by which weights age in a session
+    least_squares: the cold start, with sigma >= floor > 0
+    state: (STATE,) of any earlier fit, NaN for none; replaced by this one. It does not change the answer.
     """
     phase = 0
-    b, sigma = _guess(state, level, y, x, w, window, n, epsilon, step)
-    sigma = max(sigma, floor)
-    if not (np.isfinite(b) and np.isfinite(sigma)):
-        phase = 1
-        b, sigma = cold_b, cold_sigma
+    at = _guess(state, points, window, totals.w, loss.epsilon, step)
+    at = Line(at.b, max(at.sigma, loss.floor))
+    if not (np.isfinite(at.b) and np.isfinite(at.sigma)):
+        phase, at = 1, least_squares
     limit = WARM_PASSES if phase == 0 else COLD_PASSES
     passes = 0
     status = CONVERGED
-    square = epsilon * epsilon
     while True:
         # The only place that classifies and adds up, so that one set gives one result, warm or cold.
-        kink = epsilon * sigma
-        xx, xy, yy, inside, pull, margin = _classify(y, x, w, wx, wy, b, kink)
+        kink = loss.epsilon * at.sigma
+        split = _classify(points, at.b, kink)
         passes += 1
-        next_b, next_sigma = b, 2.0 * sigma
-        careful = solved = False
-        inverse = 1.0 / xx
-        b0 = xy * inverse
-        rss = yy - b0 * xy
-        flat = n - square * (n - inside)
-        if xx > 0.0:
-            careful = not rss > NEARLY_EXACT * yy
-            if careful:
-                xe, rss = _inlier_residuals(y, x, w, b, kink, b0)
-                b0 += xe * inverse
-            room = flat - square * (pull * pull * inverse)
-            solved = room > 0.0
-            if solved:
-                next_sigma = max(np.sqrt(max(rss, 0.0) / room), floor)
-                next_b = b0 + epsilon * next_sigma * (pull * inverse)
-        shift = abs(next_b - b) * reach + epsilon * abs(next_sigma - sigma)
-        if solved and shift + ON_THE_KINK * kink < margin and not (careful and phase == 0):
+        solved = _solve(points, totals.w, loss, at, split)
+        to = Line(solved.b, solved.sigma)
+        shift = abs(to.b - at.b) * totals.reach + loss.epsilon * abs(to.sigma - at.sigma)
+        safe = shift + ON_THE_KINK * kink < split.margin
+        if solved.possible and safe and not (solved.by_residuals and phase == 0):
             # No residual can cross the kink on the way: the next parameters have this set, and so are the fixed point.
-            b, sigma = next_b, next_sigma
+            at = to
             break
-        fixed = next_b == b and next_sigma == sigma
+        fixed = to.b == at.b and to.sigma == at.sigma
         if phase == 0:
-            if fixed or careful or passes >= limit:
-                phase, limit, passes = 1, COLD_PASSES, 0
-                next_b, next_sigma = cold_b, cold_sigma
+            if fixed or solved.by_residuals or passes >= limit:
+                phase, limit, passes, to = 1, COLD_PASSES, 0, least_squares
         elif fixed:
             break
         elif passes >= 4:
-            optimality = np.inf
-            if xx > 0.0:
-                slope = abs(xx * (b0 - b) + kink * pull) / (sigma * np.sqrt(xx_all * n))
-                scale = (flat - (rss + xx * (b - b0) * (b - b0)) / (sigma * sigma)) / n
-                optimality = max(slope, abs(min(scale, 0.0) if sigma <= floor else scale))
+            optimality = _optimality(totals, loss, at, split, solved)
             if optimality <= SOLVED:
                 break
             if passes >= limit and phase == 2:
@@ -279,10 +363,7 @@ def fit_huber(
                 break
             if passes >= limit:
                 phase, limit, passes = 2, POLISH_PASSES, 0
-                next_b, next_sigma = _bisect(y, x, w, n, epsilon, floor, cold_b, cold_sigma)
-        b, sigma = next_b, next_sigma
-    state[level, BETA], state[level, SIGMA] = b, sigma
-    state[level, XX], state[level, XY], state[level, YY] = xx, xy, yy
-    state[level, INSIDE], state[level, PULL] = inside, pull
-    state[level, FIRST_Y], state[level, FIRST_X], state[level, FIRST_W] = y[0], x[0], w[0]
-    return b, sigma, xx, AT_FLOOR if status == CONVERGED and sigma <= floor else status
+                to = _bisect(points, totals.w, loss, least_squares)
+        at = to
+    _keep(state, points, at, split)
+    return HuberFit(at.b, at.sigma, split.xx, AT_FLOOR if status == CONVERGED and at.sigma <= loss.floor else status)

@@ -12,19 +12,33 @@ sure to clean with the link betas that are published.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.model.compiled import Bools, Bytes, Codes, Floats, Ints, kernel
+from pipeline.model.assignments import Span
+from pipeline.model.compiled import (
+    Bools1D,
+    Bytes2D,
+    Codes2D,
+    Floats,
+    Floats1D,
+    Floats2D,
+    Floats3D,
+    Ints1D,
+    inlined,
+    kernel,
+)
 from pipeline.model.params import KernelParams
 from pipeline.model.rolling_sums import (
     LANES,
+    Weights,
+    Windows,
     copy_row,
     count_missing,
     decay,
-    next_run,
-    oldest_first,
     split_missing,
+    squared,
     window_sums,
 )
 
@@ -52,10 +66,10 @@ class LinkBetas:
     sub_on_sector: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class FactorPanel:
+class FactorPanel(NamedTuple):
     """Window sums of the factor ETFs alone, for the pairs of one call and a range of C sessions.
 
+    market:        row of the market ETF
     filled, valid: (E + 1, T + LANES) returns with 0 for missing, and 1/0; the last row is "no ETF" (0, valid); the last
                    columns are there to be read by full vectors, not to be used
     on_market:     (E + 1, C)
@@ -65,20 +79,65 @@ class FactorPanel:
     weight2:       (C,) sum of the squared weights of a window without gaps
     """
 
-    filled: Floats
-    valid: Floats
-    on_market: Floats
-    gram: Floats
-    link: Floats
-    complete: Bytes
-    weight2: Floats
+    market: int
+    filled: Floats2D
+    valid: Floats2D
+    on_market: Floats2D
+    gram: Floats3D
+    link: Floats3D
+    complete: Bytes2D
+    weight2: Floats1D
 
 
-@kernel("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8[::1])")
+class Legs(NamedTuple):
+    """Returns of a market, a sector and a subsector ETF, 0 for missing: one length."""
+
+    m: Floats1D
+    s: Floats1D
+    u: Floats1D
+
+
+class _Scratch(NamedTuple):
+    """columns: C + window - 1.
+
+    products: (6, columns); joint: (columns,) where all legs are valid; missing: (columns + 1,) of it; spare: (columns,)
+    own:      (E + 1, OWN, C), zero: sums of each ETF e over the sessions that it shares with the market
+    """
+
+    products: Floats2D
+    joint: Floats1D
+    missing: Ints1D
+    spare: Floats1D
+    own: Floats3D
+
+
+# Rows of _Scratch.own: em, mm, ee, e, m, 1.
+_EM, _MARKET_SQUARE, _EE, _E, _MARKET, _ONE = range(6)
+OWN = 6
+
+
+@kernel
+def factor_sums(
+    ok: Floats1D, legs: Legs, windows: Windows, weights: Weights, means: bool, x: Floats2D, out: Floats2D
+) -> None:
+    """Rows of `FactorPanel.gram` over the sessions where ok is 1; the last three only if `means`. x: (6, *) scratch."""
+    m, s, u = legs
+    for k in range(ok.size):
+        x[0, k], x[1, k], x[2, k] = m[k] * m[k], m[k] * s[k], m[k] * u[k]
+        x[3, k], x[4, k], x[5, k] = s[k] * s[k], s[k] * u[k], u[k] * u[k]
+    spare = out[SPARE]
+    window_sums(ok, (x[0], x[1], x[2], x[3]), windows, weights, (out[MM], out[MS], out[MU], out[SS], out[W]))
+    window_sums(ok, (x[4], x[5], m, s), windows, weights, (out[SU], out[UU], out[M], out[S], spare))
+    if means:
+        window_sums(ok, (u, u, u, u), windows, weights, (out[U], spare, spare, spare, spare))
+
+
+@kernel
 def _sub_on_sector_by_residuals(
-    m: Floats, s: Floats, u: Floats, valid: Floats, lambda_sm: float, lambda_um: float, weights: Floats
+    legs: Legs, valid: Floats1D, lambda_sm: float, lambda_um: float, weights: Floats1D
 ) -> float:
-    """lambda_us from the residuals themselves, refined once; NaN if the cleaned sector is collinear."""
+    """lambda_us from the residuals of one window, refined once; NaN if the cleaned sector is collinear."""
+    m, s, u = legs
     last = m.size - 1
     square = raw = product = 0.0
     for i in range(m.size):
@@ -97,145 +156,115 @@ def _sub_on_sector_by_residuals(
     return slope + left / square
 
 
-@kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1], b1, f8[:,::1], f8[:,::1])")
-def factor_sums(
-    ok: Floats,
-    m: Floats,
-    s: Floats,
-    u: Floats,
-    count: int,
-    phase: int,
-    weights: Floats,
-    ages: Floats,
-    means: bool,
-    x: Floats,
-    out: Floats,
+@inlined
+def _sums_of_etf(
+    panel: FactorPanel, e: int, span: Span, windows: Windows, weights: Weights, min_obs: int, work: _Scratch
 ) -> None:
-    """Rows of `FactorPanel.gram` over the sessions where ok is 1; the last three only if `means`. x: (6, *) scratch."""
-    for k in range(ok.size):
-        x[0, k], x[1, k], x[2, k] = m[k] * m[k], m[k] * s[k], m[k] * u[k]
-        x[3, k], x[4, k], x[5, k] = s[k] * s[k], s[k] * u[k], u[k] * u[k]
-    window_sums(*(ok, x[0], x[1], x[2], x[3], count, phase, weights, ages, out[MM], out[MS], out[MU], out[SS], out[W]))
-    window_sums(*(ok, x[4], x[5], m, s, count, phase, weights, ages, out[SU], out[UU], out[M], out[S], out[SPARE]))
-    if means:
-        window_sums(
-            *(ok, u, u, u, u, count, phase, weights, ages, out[U], out[SPARE], out[SPARE], out[SPARE], out[SPARE])
-        )
+    """Row e of work.own, and lambda of e on the market; the row "no ETF" stands for the market itself."""
+    columns = slice(span.start, span.start + work.joint.size)
+    m, vm = panel.filled[panel.market, columns], panel.valid[panel.market, columns]
+    s, vs = panel.filled[e, columns], panel.valid[e, columns]
+    x, joint, missing, spare = work.products, work.joint, work.missing, work.spare
+    for c in range(joint.size):
+        joint[c] = vm[c] * vs[c]
+        x[0, c], x[1, c], x[2, c] = m[c] * s[c], m[c] * m[c], s[c] * s[c]
+    count_missing(joint, missing)
+    own = work.own[e]
+    out = (own[_EM], own[_MARKET_SQUARE], own[_EE], own[_E], own[_ONE])
+    window_sums(joint, (x[0], x[1], x[2], s), windows, weights, out)
+    if e == panel.filled.shape[0] - 1:
+        window_sums(joint, (m, m, m, m), windows, weights, (own[_MARKET], spare, spare, spare, spare))
+        return
+    window = weights.by_age.size - 1
+    for j in range(windows.n):
+        if window - (missing[j + window] - missing[j]) >= min_obs and own[_MARKET_SQUARE, j] > 0.0:
+            panel.on_market[e, j] = own[_EM, j] / own[_MARKET_SQUARE, j]
 
 
-@kernel(
-    "void(f8[:,::1], f8[:,::1], i8, i2[:,::1], b1[::1], i8, i8, i8, i8, f8[::1], f8[::1], f8[::1], f8[::1],"
-    "f8[:,::1], f8[:,:,::1], f8[:,:,::1], u1[:,::1], f8[::1], f8[:,::1], i8[::1], f8[:,:,::1], i8[::1])"
-)
-def _factor_panel(
-    filled: Floats,
-    valid: Floats,
-    market: int,
-    pairs: Codes,
-    used: Bools,
-    first: int,
-    start: int,
-    stop: int,
+@inlined
+def _sums_of_pair(
+    panel: FactorPanel, p: int, s_row: int, u_row: int, legs: Legs, windows: Windows, weights: Weights, work: _Scratch
+) -> None:
+    """Row p of panel.gram, over the sessions work.joint; from the sums of its ETFs where those are all."""
+    gram, own, spare = panel.gram[p], work.own, work.spare
+    if work.missing[work.joint.size] > 0:
+        factor_sums(work.joint, legs, windows, weights, True, work.products, gram)
+        return
+    none = own.shape[0] - 1
+    window_sums(legs.s, (legs.u, legs.u, legs.u, legs.u), windows, weights, (gram[SU], spare, spare, spare, spare))
+    copy_row(own[none, _MARKET_SQUARE], gram[MM])
+    copy_row(own[s_row, _EM], gram[MS])
+    copy_row(own[u_row, _EM], gram[MU])
+    copy_row(own[s_row, _EE], gram[SS])
+    copy_row(own[u_row, _EE], gram[UU])
+    copy_row(own[none, _ONE], gram[W])
+    copy_row(own[none, _MARKET], gram[M])
+    copy_row(own[s_row, _E], gram[S])
+    copy_row(own[u_row, _E], gram[U])
+
+
+@inlined
+def _links_of_pair(
+    panel: FactorPanel, p: int, legs: Legs, weights: Weights, min_obs: int, joint: Floats1D, missing: Ints1D
+) -> None:
+    """Row p of panel.complete, and lambda_us of it; panel.link has the lambdas on the market already."""
+    gram, link = panel.gram[p], panel.link[p]
+    window = weights.by_age.size - 1
+    for j in range(link.shape[1]):
+        gaps = missing[j + window] - missing[j]
+        panel.complete[p, j] = gaps == 0
+        sm, um = link[SECTOR_ON_MARKET, j], link[SUB_ON_MARKET, j]
+        link[SUB_ON_SECTOR, j] = np.nan
+        if window - gaps < min_obs or np.isnan(sm) or np.isnan(um):
+            continue
+        mm, ms, mu = gram[MM, j], gram[MS, j], gram[MU, j]
+        ss, su, uu = gram[SS, j], gram[SU, j], gram[UU, j]
+        square_s = (ss - 2.0 * sm * ms) + sm * sm * mm
+        square_u = (uu - 2.0 * um * mu) + um * um * mm
+        if square_s > CANCELLATION * ss and square_u > CANCELLATION * uu:
+            product = (su - um * ms) - sm * (mu - um * mm)
+            link[SUB_ON_SECTOR, j] = product / square_s
+        else:
+            at = slice(j, j + window)
+            here = Legs(legs.m[at], legs.s[at], legs.u[at])
+            link[SUB_ON_SECTOR, j] = _sub_on_sector_by_residuals(here, joint[at], sm, um, weights.by_age)
+
+
+@kernel
+def _fill_panel(
+    panel: FactorPanel,
+    pairs: Codes2D,
+    used: Bools1D,
+    span: Span,
+    weights: Weights,
+    squares: Weights,
     min_obs: int,
-    weights: Floats,
-    ages: Floats,
-    weights2: Floats,
-    ages2: Floats,
-    on_market: Floats,
-    gram: Floats,
-    link: Floats,
-    complete: Bytes,
-    weight2: Floats,
-    work: Floats,
-    missing: Ints,
-    own: Floats,
-    gaps_of: Ints,
+    work: _Scratch,
 ) -> None:
-    """Fill the arrays of a `FactorPanel`.
-
-    work, missing: scratch, (8, columns), (columns + 1,)
-    own, gaps_of: scratch, zero, (E + 1, 6, C), (E + 1,): sums of each ETF e over the sessions that it shares with the
-    market, in rows em mm ee e m 1, and how many sessions it does not share.
-    """
-    window = weights.size - 1
-    count = stop - start
-    columns = count + window - 1
-    phase = (first + start) % window
-    none = filled.shape[0] - 1
-    x, joint, spare = work[:6], work[6], work[7]
-    m = filled[market, start : start + columns]
-    vm = valid[market, start : start + columns]
-
+    """Fill the arrays of the panel; arguments as for `factor_panel`, squares: of the weights."""
+    windows = Windows(span.stop - span.start, (span.first + span.start) % (weights.by_age.size - 1))
+    columns = slice(span.start, span.start + work.joint.size)
+    none = panel.filled.shape[0] - 1
+    joint, spare = work.joint, work.spare
+    m, vm = panel.filled[panel.market, columns], panel.valid[panel.market, columns]
     joint[:] = 1.0
-    window_sums(joint, m, m, m, m, count, phase, weights2, ages2, spare, spare, spare, spare, weight2)
-
-    on_market[:, :] = np.nan
+    window_sums(joint, (m, m, m, m), windows, squares, (spare, spare, spare, spare, panel.weight2))
+    panel.on_market[:, :] = np.nan
     for e in range(none, -1, -1):
-        if e < none and not used[e]:
-            continue
-        s = filled[e, start : start + columns]
-        vs = valid[e, start : start + columns]
-        for c in range(columns):
-            joint[c] = vm[c] * vs[c]
-            x[0, c], x[1, c], x[2, c] = m[c] * s[c], m[c] * m[c], s[c] * s[c]
-        count_missing(joint, missing)
-        gaps_of[e] = missing[columns]
-        window_sums(
-            *(joint, x[0], x[1], x[2], s, count, phase, weights, ages),
-            *(own[e, 0], own[e, 1], own[e, 2], own[e, 3], own[e, 5]),
-        )
-        if e == none:
-            window_sums(joint, m, m, m, m, count, phase, weights, ages, own[e, 4], spare, spare, spare, spare)
-            continue
-        for j in range(count):
-            if window - (missing[j + window] - missing[j]) >= min_obs and own[e, 1, j] > 0.0:
-                on_market[e, j] = own[e, 0, j] / own[e, 1, j]
-
+        if e == none or used[e]:
+            _sums_of_etf(panel, e, span, windows, weights, min_obs, work)
     for p in range(pairs.shape[0]):
         u_row = pairs[p, 0] if pairs[p, 0] >= 0 else none
         s_row = pairs[p, 1] if pairs[p, 1] >= 0 else none
-        s = filled[s_row, start : start + columns]
-        u = filled[u_row, start : start + columns]
-        if gaps_of[s_row] == 0 and gaps_of[u_row] == 0:
-            missing[:] = 0
-            joint[:] = 1.0
-            window_sums(s, u, u, u, u, count, phase, weights, ages, gram[p, SU], spare, spare, spare, spare)
-            copy_row(own[none, 1], gram[p, MM])
-            copy_row(own[s_row, 0], gram[p, MS])
-            copy_row(own[u_row, 0], gram[p, MU])
-            copy_row(own[s_row, 2], gram[p, SS])
-            copy_row(own[u_row, 2], gram[p, UU])
-            copy_row(own[none, 5], gram[p, W])
-            copy_row(own[none, 4], gram[p, M])
-            copy_row(own[s_row, 3], gram[p, S])
-            copy_row(own[u_row, 3], gram[p, U])
-        else:
-            vs = valid[s_row, start : start + columns]
-            vu = valid[u_row, start : start + columns]
-            for c in range(columns):
-                joint[c] = vm[c] * vs[c] * vu[c]
-            count_missing(joint, missing)
-            factor_sums(joint, m, s, u, count, phase, weights, ages, True, x, gram[p])
-        copy_row(on_market[s_row], link[p, SECTOR_ON_MARKET])
-        copy_row(on_market[u_row], link[p, SUB_ON_MARKET])
-        for j in range(count):
-            gaps = missing[j + window] - missing[j]
-            complete[p, j] = gaps == 0
-            sm = on_market[s_row, j]
-            um = on_market[u_row, j]
-            link[p, SUB_ON_SECTOR, j] = np.nan
-            if window - gaps < min_obs or np.isnan(sm) or np.isnan(um):
-                continue
-            mm, ms, mu = gram[p, MM, j], gram[p, MS, j], gram[p, MU, j]
-            ss, su, uu = gram[p, SS, j], gram[p, SU, j], gram[p, UU, j]
-            square_s = (ss - 2.0 * sm * ms) + sm * sm * mm
-            square_u = (uu - 2.0 * um * mu) + um * um * mm
-            if square_s > CANCELLATION * ss and square_u > CANCELLATION * uu:
-                product = (su - um * ms) - sm * (mu - um * mm)
-                link[p, SUB_ON_SECTOR, j] = product / square_s
-            else:
-                at = slice(j, j + window)
-                link[p, SUB_ON_SECTOR, j] = _sub_on_sector_by_residuals(m[at], s[at], u[at], joint[at], sm, um, weights)
+        legs = Legs(m, panel.filled[s_row, columns], panel.filled[u_row, columns])
+        vs, vu = panel.valid[s_row, columns], panel.valid[u_row, columns]
+        for c in range(joint.size):
+            joint[c] = vm[c] * vs[c] * vu[c]
+        count_missing(joint, work.missing)
+        _sums_of_pair(panel, p, s_row, u_row, legs, windows, weights, work)
+        copy_row(panel.on_market[s_row], panel.link[p, SECTOR_ON_MARKET])
+        copy_row(panel.on_market[u_row], panel.link[p, SUB_ON_MARKET])
+        _links_of_pair(panel, p, legs, weights, min_obs, joint, work.missing)
 
 
 def fill_factors(etf: Floats) -> tuple[Floats, Floats]:
@@ -249,80 +278,31 @@ def fill_factors(etf: Floats) -> tuple[Floats, Floats]:
 
 
 def factor_panel(
-    filled: Floats,
-    valid: Floats,
-    market: int,
-    pairs: Codes,
-    used: Bools,
-    first: int,
-    start: int,
-    stop: int,
-    params: KernelParams,
+    filled: Floats, valid: Floats, market: int, pairs: Codes2D, used: Bools1D, span: Span, params: KernelParams
 ) -> FactorPanel:
-    """The panel of the published sessions [start, stop) of T', for `pairs` (P, 2) = (sub, sector), -1 none.
+    """The panel of the sessions of `span`, for `pairs` (P, 2) = (sub, sector), -1 none.
 
     used: (E,) ETFs whose lambda on the market is wanted; the legs of every pair must be among them.
     """
     weights = decay(params.window, params.half_life)
-    count, n_pairs = stop - start, len(pairs)
+    rows, count, n_pairs = len(filled), span.stop - span.start, len(pairs)
     panel = FactorPanel(
+        market,
         filled,
         valid,
-        on_market=np.empty((filled.shape[0], count)),
+        on_market=np.empty((rows, count)),
         gram=np.empty((n_pairs, GRAM, count)),
         link=np.empty((n_pairs, 3, count)),
         complete=np.empty((n_pairs, count), np.uint8),
         weight2=np.empty(count),
     )
-    _factor_panel(
-        filled,
-        valid,
-        market,
-        pairs,
-        used,
-        first,
-        start,
-        stop,
-        params.min_obs,
-        weights,
-        oldest_first(weights),
-        weights * weights,
-        oldest_first(weights * weights),
-        panel.on_market,
-        panel.gram,
-        panel.link,
-        panel.complete,
-        panel.weight2,
-        np.empty((8, count + params.window - 1)),
-        np.empty(count + params.window, np.int64),
-        np.zeros((filled.shape[0], 6, count)),
-        np.zeros(filled.shape[0], np.int64),
+    columns = count + params.window - 1
+    work = _Scratch(
+        products=np.empty((6, columns)),
+        joint=np.empty(columns),
+        missing=np.empty(columns + 1, np.int64),
+        spare=np.empty(columns),
+        own=np.zeros((rows, OWN, count)),
     )
+    _fill_panel(panel, pairs, used, span, weights, squared(weights), params.min_obs, work)
     return panel
-
-
-@kernel("i8(i2[:,::1], i2[:,::1], b1[:,::1], i8[:,::1])")
-def _mark_pairs(sector: Codes, subsector: Codes, wanted: Bools, marks: Ints) -> int:
-    """marks[sector + 1, subsector + 1] = 1 for each pair that a wanted cell has; returns a row out of range, or -1."""
-    rows = marks.shape[0] - 1
-    for i in range(wanted.shape[0]):
-        begin, end, s, u = next_run(sector[i], subsector[i], wanted[i], 0, wanted.shape[1])
-        while begin < wanted.shape[1]:
-            if not (-1 <= s < rows and -1 <= u < rows):
-                return i
-            marks[s + 1, u + 1] = 1
-            begin, end, s, u = next_run(sector[i], subsector[i], wanted[i], end, wanted.shape[1])
-    return -1
-
-
-def pairs_in_use(sector: Codes, subsector: Codes, wanted: Bools, n_etf: int) -> tuple[Codes, Ints]:
-    """The (subsector, sector) pairs of the wanted cells, (P, 2), and the table [sector + 1, subsector + 1] -> P."""
-    marks = np.zeros((n_etf + 1, n_etf + 1), np.int64)
-    bad = _mark_pairs(sector, subsector, wanted, marks)
-    if bad >= 0:
-        raise ValueError(
-            f"sector and subsector are rows of etf (-1 for none, below {n_etf}); stock {bad} has another value"
-        )
-    at = np.argwhere(marks)
-    marks[at[:, 0], at[:, 1]] = np.arange(len(at))
-    return np.ascontiguousarray((at - 1)[:, ::-1].astype(np.int16)), marks

@@ -11,62 +11,74 @@ from the session; joining the two costs one factor.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from pipeline.model.compiled import Bools, Codes, Floats, Ints, kernel
+from pipeline.model.compiled import Floats, Floats1D, Ints1D, kernel
 
 # A return of this size or more is not a return: NaN, infinity, and what would overflow when squared.
 ABSURD = 1e100
 # Work arrays of one window are padded with zeros to a multiple of this: sums over them need no scalar remainder.
 LANES = 16
-# Sessions that nobody wants inside a run of sessions are computed along and dropped, unless they are more than this.
-LONGEST_SKIP = 64
 
 
-def decay(window: int, half_life: float | None) -> Floats:
-    """Weights by age, (window + 1,): decay[k] belongs to the session k sessions before the published one."""
+class Weights(NamedTuple):
+    """Weights of the sessions of a window.
+
+    by_age:       (window + 1,) by_age[k] belongs to the session k sessions before the published one
+    oldest_first: (window padded to a multiple of `LANES`,) the same in the order of time, then zeros
+    """
+
+    by_age: Floats1D
+    oldest_first: Floats1D
+
+
+class Windows(NamedTuple):
+    """The windows that start at columns 0 to n - 1; phase: the ordinal of column 0 modulo the window."""
+
+    n: int
+    phase: int
+
+
+def decay(window: int, half_life: float | None) -> Weights:
+    """Weights that halve every `half_life` sessions; equal ones for None."""
     ages = np.arange(window + 1, dtype=np.float64)
-    return np.ones(window + 1) if half_life is None else 0.5 ** (ages / half_life)
+    return _weights(np.ones(window + 1) if half_life is None else 0.5 ** (ages / half_life))
 
 
-def oldest_first(weights: Floats) -> Floats:
-    """The weights of a window's rows, oldest first, padded with zeros to a multiple of `LANES`."""
-    window = len(weights) - 1
-    ages = np.zeros(-(-window // LANES) * LANES)
-    ages[:window] = weights[:window][::-1]
-    return ages
+def squared(weights: Weights) -> Weights:
+    """The squares of the weights: their sums give effective numbers of sessions."""
+    return _weights(weights.by_age * weights.by_age)
 
 
-@kernel(
-    "void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8[::1], f8[::1],"
-    "f8[::1], f8[::1], f8[::1], f8[::1], f8[::1])"
-)
+def _weights(by_age: Floats) -> Weights:
+    window = len(by_age) - 1
+    oldest_first = np.zeros(-(-window // LANES) * LANES)
+    oldest_first[:window] = by_age[:window][::-1]
+    return Weights(by_age, oldest_first)
+
+
+@kernel
 def window_sums(
-    y: Floats,
-    a: Floats,
-    b: Floats,
-    c: Floats,
-    d: Floats,
-    count: int,
-    phase: int,
-    weights: Floats,
-    ages: Floats,
-    ya: Floats,
-    yb: Floats,
-    yc: Floats,
-    yd: Floats,
-    y1: Floats,
+    y: Floats1D,
+    others: tuple[Floats1D, Floats1D, Floats1D, Floats1D],
+    windows: Windows,
+    weights: Weights,
+    out: tuple[Floats1D, Floats1D, Floats1D, Floats1D, Floats1D],
 ) -> None:
-    """Weighted sums of y a, y b, y c, y d and y over the windows that start at columns 0 to count - 1.
+    """Weighted sums over windows of y times each of the others, and of y alone.
 
-    y, a, b, c, d: (>= count + window - 1,), finite; phase: ordinal of column 0 modulo the window
-    weights: (window + 1,) by age; ages: (>= window,) the same, oldest first; outputs: (>= count,)
+    y, others: (>= n + window - 1,), finite; out: (>= n,)
 
     Five sums side by side hide each other's latency, so that one alone costs no less. Each loop runs over slices that
     start where it does and has no condition inside.
     """
-    window = weights.size - 1
-    step = weights[1]
+    a, b, c, d = others
+    ya, yb, yc, yd, y1 = out
+    count, phase, ages = windows.n, windows.phase, weights.oldest_first
+    window = weights.by_age.size - 1
+    step = weights.by_age[1]
     begin, end = 0, window - phase
     while begin < count:
         s0 = s1 = s2 = s3 = s4 = 0.0
@@ -110,7 +122,7 @@ def window_sums(
         x, x0, x1, x2, x3 = y[edge:end], a[edge:end], b[edge:end], c[edge:end], d[edge:end]
         j = edge - window + 1
         o0, o1, o2, o3, o4 = ya[j:], yb[j:], yc[j:], yd[j:], y1[j:]
-        join = weights[edge - begin + 1 :]
+        join = weights.by_age[edge - begin + 1 :]
         for k in range(end - edge):
             s0 = step * s0 + x[k] * x0[k]
             s1 = step * s1 + x[k] * x1[k]
@@ -125,23 +137,23 @@ def window_sums(
         begin += window
 
 
-@kernel("void(f8[::1], i8[::1])")
-def count_missing(valid: Floats, missing: Ints) -> None:
+@kernel
+def count_missing(valid: Floats1D, missing: Ints1D) -> None:
     """missing[c] = sessions before column c whose `valid` is not 1, (valid.size + 1,)."""
     missing[0] = 0
     for c in range(valid.size):
         missing[c + 1] = missing[c] + (0 if valid[c] == 1.0 else 1)
 
 
-@kernel("void(f8[::1], f8[::1])")
-def copy_row(source: Floats, target: Floats) -> None:
+@kernel
+def copy_row(source: Floats1D, target: Floats1D) -> None:
     """target[:source.size] = source. A slice assignment would allocate, in case the two overlap."""
     for c in range(source.size):
         target[c] = source[c]
 
 
-@kernel("i8(f8[::1], f8[::1], f8[::1], i8[::1], i8)")
-def split_missing(x: Floats, filled: Floats, valid: Floats, missing: Ints, gaps_before: int) -> int:
+@kernel
+def split_missing(x: Floats1D, filled: Floats1D, valid: Floats1D, missing: Ints1D, gaps_before: int) -> int:
     """One row of sessions, split: filled = x with 0 where there is no return, valid = 1 where there is one, else 0.
 
     missing[c] = sessions without a return before column c, (x.size + 1,). Integers are exact under subtraction.
@@ -158,40 +170,3 @@ def split_missing(x: Floats, filled: Floats, valid: Floats, missing: Ints, gaps_
             valid[c] = 1.0 if abs(x[c]) < ABSURD else 0.0
         count_missing(valid[: x.size], missing)
     return gaps
-
-
-@kernel("b1(i2[::1], i2[::1])")
-def one_assignment(sector: Codes, subsector: Codes) -> bool:
-    """Whether all sessions have the first one's ETFs."""
-    differs = 0
-    for t in range(sector.size):
-        differs |= (sector[t] ^ sector[0]) | (subsector[t] ^ subsector[0])
-    return differs == 0
-
-
-@kernel("UniTuple(i8, 4)(i2[::1], i2[::1], b1[::1], i8, i8)")
-def next_run(sector: Codes, subsector: Codes, wanted: Bools, start: int, stop: int) -> tuple[int, int, int, int]:
-    """The next run of wanted sessions with one assignment in [start, stop): (begin, end, sector, subsector).
-
-    begin == stop when there is none. Windows are refitted wholly with the ETFs of their last session, so a run ends
-    where the assignment changes. A few unwanted sessions inside a run are cheaper to compute than to skip.
-    """
-    begin = start
-    while begin < stop and not wanted[begin]:
-        begin += 1
-    if begin == stop:
-        return stop, stop, -1, -1
-    all_wanted = 0
-    for t in range(begin, stop):
-        all_wanted += wanted[t]
-    if all_wanted == stop - begin and one_assignment(sector[begin:stop], subsector[begin:stop]):
-        return begin, stop, sector[begin], subsector[begin]
-    end = begin + 1
-    t = begin + 1
-    while t < stop and t - end < LONGEST_SKIP:
-        if wanted[t]:
-            if sector[t] != sector[begin] or subsector[t] != subsector[begin]:
-                break
-            end = t + 1
-        t += 1
-    return begin, end, sector[begin], subsector[begin]

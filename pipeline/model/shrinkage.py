@@ -13,10 +13,28 @@ Sums run along the symbol axis, so symbols appended at its end that are not memb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.model.compiled import Bools, Codes, Floats, Ints, as_input, kernel
+from pipeline.model.compiled import (
+    Bools,
+    Bools1D,
+    Bools2D,
+    Codes,
+    Codes2D,
+    Floats,
+    Floats1D,
+    Floats2D,
+    Floats3D,
+    Ints,
+    Ints1D,
+    Ints2D,
+    Ints3D,
+    as_input,
+    inlined,
+    kernel,
+)
 
 TAU2_FLOOR = 1e-8
 # Sessions whose cross-sections are gathered together: stock-major rows are read in cache lines.
@@ -53,24 +71,68 @@ class IndustryAggregates:
     n_facts: Ints
 
 
-@kernel("void(f8[::1], i8[::1], i8[::1], f8[::1], b1[::1], i8, i8[::1], i8[::1], f8[::1], f8[::1], f8[::1])")
-def _cells(
-    beta: Floats,
-    fact: Ints,
-    industry: Ints,
-    log_weight: Floats,
-    member: Bools,
-    n_facts: int,
-    cell_of: Ints,
-    n: Ints,
-    total: Floats,
-    mean: Floats,
-    variance: Floats,
-) -> None:
-    """Cells of one session in dense tables of industry * n_facts + fact; cell_of is -1 for who is in none.
+class Names(NamedTuple):
+    """One level of the stocks, (n, T') each; `shrink` says what they are."""
 
-    fact and industry are positions (-1 none). n must be 0 on entry; cells with n = 0 are meaningless afterwards.
+    beta: Floats2D
+    fact: Codes2D
+    industry: Codes2D
+    log_weight: Floats2D
+    member: Bools2D
+
+
+class Coding(NamedTuple):
+    """Codes to positions: cell = industry_at[industry] * n_facts + (fact - low_fact)."""
+
+    low_fact: int
+    n_facts: int
+    industry_at: Ints1D
+
+
+class CrossSection(NamedTuple):
+    """One session: fact and industry as positions, -1 none; (n,) each."""
+
+    beta: Floats1D
+    fact: Ints1D
+    industry: Ints1D
+    log_weight: Floats1D
+    member: Bools1D
+
+
+class Cells(NamedTuple):
+    """Cells of one session in dense tables, (industries * n_facts,): names, sum of omega, mu, tau2.
+
+    The others mean nothing where n is 0. cell_of: (n,) the cell of each stock, -1 none.
     """
+
+    n: Ints1D
+    total: Floats1D
+    mean: Floats1D
+    variance: Floats1D
+    cell_of: Ints1D
+
+
+class Batch(NamedTuple):
+    """`BATCH` sessions of the stocks, transposed; rows of values and codes as below."""
+
+    values: Floats3D
+    codes: Ints3D
+    member: Bools2D
+
+
+_BETA, _LOG_WEIGHT, _SE, _ADJUSTED, _WEIGHT = range(5)
+_FACT, _INDUSTRY = range(2)
+
+
+@kernel
+def _fill_cells(names: CrossSection, n_facts: int, out: Cells) -> None:
+    """The cells of one session.
+
+    A loop over stocks, not `np.bincount` over (session, cell): that gives the same bits in five times the time.
+    """
+    n, total, mean, variance, cell_of = out
+    beta, fact, industry, log_weight, member = names
+    n[:] = 0
     for i in range(beta.size):
         cell_of[i] = -1
         w = log_weight[i]
@@ -94,166 +156,127 @@ def _cells(
             variance[k] = max(variance[k] / total[k], TAU2_FLOOR)
 
 
-@kernel("void(f8[::1], f8[::1], i8[::1], i8[::1], f8[::1], f8[::1], i8, f8[::1], f8[::1])")
-def _adjust(
-    beta: Floats,
-    se: Floats,
-    cell_of: Ints,
-    n: Ints,
-    mean: Floats,
-    variance: Floats,
-    min_peers: int,
-    adjusted: Floats,
-    weight: Floats,
-) -> None:
+@kernel
+def _adjust(beta: Floats1D, se: Floats1D, cells: Cells, min_peers: int, adjusted: Floats1D, weight: Floats1D) -> None:
+    """Shrink one session."""
     for i in range(beta.size):
         alpha = 0.0
-        k = cell_of[i]
-        if k >= 0 and n[k] >= min_peers and se[i] >= 0.0:
+        k = cells.cell_of[i]
+        if k >= 0 and cells.n[k] >= min_peers and se[i] >= 0.0:
             noise = se[i] * se[i]
-            alpha = noise / (noise + variance[k]) if noise < np.inf else 1.0
+            alpha = noise / (noise + cells.variance[k]) if noise < np.inf else 1.0
         weight[i] = alpha if not np.isnan(beta[i]) else np.nan
-        adjusted[i] = (1.0 - alpha) * beta[i] + alpha * mean[k] if alpha > 0.0 else beta[i]
+        adjusted[i] = (1.0 - alpha) * beta[i] + alpha * cells.mean[k] if alpha > 0.0 else beta[i]
 
 
-@kernel(
-    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8, i8, i8[::1],"
-    "f8[:,:,::1], i8[:,:,::1], b1[:,::1])"
-)
-def _gather(
-    beta: Floats,
-    fact: Codes,
-    industry: Codes,
-    log_weight: Floats,
-    member: Bools,
-    start: int,
-    batch: int,
-    fact_offset: int,
-    industry_at: Ints,
-    values: Floats,
-    codes: Ints,
-    who: Bools,
-) -> None:
-    """Transpose `batch` sessions from `start` on: values beta, log_weight; codes as positions fact, industry."""
-    for i in range(beta.shape[0]):
-        for j in range(batch):
+@kernel
+def _gather(names: Names, coding: Coding, start: int, count: int, out: Batch) -> None:
+    """`count` sessions from `start` on, without se."""
+    values, codes = out.values, out.codes
+    for i in range(names.beta.shape[0]):
+        for j in range(count):
             t = start + j
-            values[0, j, i], values[1, j, i] = beta[i, t], log_weight[i, t]
-            codes[0, j, i] = fact[i, t] - fact_offset if fact[i, t] >= 0 else -1
-            codes[1, j, i] = industry_at[industry[i, t]] if industry[i, t] > 0 else -1
-            who[j, i] = member[i, t]
+            values[_BETA, j, i], values[_LOG_WEIGHT, j, i] = names.beta[i, t], names.log_weight[i, t]
+            codes[_FACT, j, i] = names.fact[i, t] - coding.low_fact if names.fact[i, t] >= 0 else -1
+            codes[_INDUSTRY, j, i] = coding.industry_at[names.industry[i, t]] if names.industry[i, t] > 0 else -1
+            out.member[j, i] = names.member[i, t]
 
 
-@kernel(
-    "void(f8[:,::1], f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8, i8,"
-    "f8[:,::1], f8[:,::1], f8[:,:,::1], i8[:,:,::1], b1[:,::1], i8[::1], i8[::1], f8[:,::1])"
-)
+@inlined
+def _session_of(batch: Batch, j: int) -> CrossSection:
+    """A view."""
+    values, codes = batch.values, batch.codes
+    return CrossSection(values[_BETA, j], codes[_FACT, j], codes[_INDUSTRY, j], values[_LOG_WEIGHT, j], batch.member[j])
+
+
+@kernel
 def _shrink_panel(
-    beta: Floats,
-    se: Floats,
-    fact: Codes,
-    industry: Codes,
-    log_weight: Floats,
-    member: Bools,
-    fact_offset: int,
-    industry_at: Ints,
-    n_facts: int,
+    names: Names,
+    se: Floats2D,
+    coding: Coding,
     min_peers: int,
-    adjusted: Floats,
-    weight: Floats,
-    values: Floats,
-    codes: Ints,
-    who: Bools,
-    cell_of: Ints,
-    n: Ints,
-    tables: Floats,
+    batch: Batch,
+    cells: Cells,
+    adjusted: Floats2D,
+    weight: Floats2D,
 ) -> None:
-    stocks, sessions = beta.shape
-    total, mean, variance = tables[0], tables[1], tables[2]
-    b, w, e, a, alpha = values[0], values[1], values[2], values[3], values[4]
+    stocks, sessions = names.beta.shape
+    e, a, alpha = batch.values[_SE], batch.values[_ADJUSTED], batch.values[_WEIGHT]
     for start in range(0, sessions, BATCH):
-        batch = min(BATCH, sessions - start)
-        _gather(beta, fact, industry, log_weight, member, start, batch, fact_offset, industry_at, values, codes, who)
+        count = min(BATCH, sessions - start)
+        _gather(names, coding, start, count, batch)
         for i in range(stocks):
-            for j in range(batch):
+            for j in range(count):
                 e[j, i] = se[i, start + j]
-        for j in range(batch):
-            n[:] = 0
-            _cells(b[j], codes[0, j], codes[1, j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
-            _adjust(b[j], e[j], cell_of, n, mean, variance, min_peers, a[j], alpha[j])
+        for j in range(count):
+            session = _session_of(batch, j)
+            _fill_cells(session, coding.n_facts, cells)
+            _adjust(session.beta, e[j], cells, min_peers, a[j], alpha[j])
         for i in range(stocks):
-            for j in range(batch):
+            for j in range(count):
                 adjusted[i, start + j] = a[j, i]
                 weight[i, start + j] = alpha[j, i]
 
 
-@kernel(
-    "void(f8[:,::1], i2[:,::1], i2[:,::1], f8[:,::1], b1[:,::1], i8, i8[::1], i8,"
-    "f8[:,::1], f8[:,::1], i8[:,::1], f8[:,::1], i8[:,::1],"
-    "f8[:,:,::1], i8[:,:,::1], b1[:,::1], i8[::1], i8[::1], f8[:,::1])"
-)
-def _aggregate_panel(
-    beta: Floats,
-    fact: Codes,
-    industry: Codes,
-    log_weight: Floats,
-    member: Bools,
-    fact_offset: int,
-    industry_at: Ints,
-    n_facts: int,
-    out_mean: Floats,
-    out_variance: Floats,
-    out_n: Ints,
-    out_total: Floats,
-    out_facts: Ints,
-    values: Floats,
-    codes: Ints,
-    who: Bools,
-    cell_of: Ints,
-    n: Ints,
-    tables: Floats,
-) -> None:
-    sessions = beta.shape[1]
-    total, mean, variance = tables[0], tables[1], tables[2]
-    b, w = values[0], values[1]
+class Industries(NamedTuple):
+    """`IndustryAggregates` as the kernels write them, (I, T') each."""
+
+    mean: Floats2D
+    variance: Floats2D
+    n: Ints2D
+    total: Floats2D
+    facts: Ints2D
+
+
+@inlined
+def _aggregate(cells: Cells, n_facts: int, t: int, out: Industries) -> None:
+    """Column t of the aggregates from the cells of its session."""
+    n, total, mean, variance, _ = cells
+    for g in range(out.mean.shape[0]):
+        names = facts = 0
+        weights = centre = 0.0
+        for k in range(g * n_facts, (g + 1) * n_facts):
+            if n[k] > 0:
+                names += n[k]
+                facts += 1
+                weights += total[k]
+                centre += n[k] * mean[k]
+        spread = 0.0
+        if names > 0:
+            centre /= names
+            for k in range(g * n_facts, (g + 1) * n_facts):
+                if n[k] > 0:
+                    spread += n[k] * (variance[k] + (mean[k] - centre) ** 2)
+        out.n[g, t] = names
+        out.facts[g, t] = facts
+        out.total[g, t] = weights
+        out.mean[g, t] = centre if names > 0 else np.nan
+        out.variance[g, t] = spread / names if names > 0 else np.nan
+
+
+@kernel
+def _aggregate_panel(names: Names, coding: Coding, batch: Batch, cells: Cells, out: Industries) -> None:
+    sessions = names.beta.shape[1]
     for start in range(0, sessions, BATCH):
-        batch = min(BATCH, sessions - start)
-        _gather(beta, fact, industry, log_weight, member, start, batch, fact_offset, industry_at, values, codes, who)
-        for j in range(batch):
-            n[:] = 0
-            _cells(b[j], codes[0, j], codes[1, j], w[j], who[j], n_facts, cell_of, n, total, mean, variance)
-            for g in range(out_mean.shape[0]):
-                names = facts = 0
-                weights = centre = 0.0
-                for k in range(g * n_facts, (g + 1) * n_facts):
-                    if n[k] > 0:
-                        names += n[k]
-                        facts += 1
-                        weights += total[k]
-                        centre += n[k] * mean[k]
-                spread = 0.0
-                if names > 0:
-                    centre /= names
-                    for k in range(g * n_facts, (g + 1) * n_facts):
-                        if n[k] > 0:
-                            spread += n[k] * (variance[k] + (mean[k] - centre) ** 2)
-                out_n[g, start + j] = names
-                out_facts[g, start + j] = facts
-                out_total[g, start + j] = weights
-                out_mean[g, start + j] = centre if names > 0 else np.nan
-                out_variance[g, start + j] = spread / names if names > 0 else np.nan
+        count = min(BATCH, sessions - start)
+        _gather(names, coding, start, count, batch)
+        for j in range(count):
+            _fill_cells(_session_of(batch, j), coding.n_facts, cells)
+            _aggregate(cells, coding.n_facts, start + j, out)
 
 
-def _scratch(stocks: int, cells: int, columns: int) -> tuple[Floats, Ints, Bools, Ints, Ints, Floats]:
-    """The last arguments of the two panels: gathered values (columns, BATCH, stocks) and codes, and tables of cells."""
-    return (
+def _batch(stocks: int, columns: int) -> Batch:
+    """Work arrays with the first `columns` of the values."""
+    return Batch(
         np.empty((columns, BATCH, stocks)),
         np.empty((2, BATCH, stocks), np.int64),
         np.empty((BATCH, stocks), np.bool_),
-        np.empty(stocks, np.int64),
-        np.empty(cells, np.int64),
-        np.empty((3, cells)),
     )
+
+
+def _cells(stocks: int, cells: int) -> Cells:
+    total, mean, variance = np.empty((3, cells))
+    return Cells(np.empty(cells, np.int64), total, mean, variance, np.empty(stocks, np.int64))
 
 
 def _positions(industries: Codes) -> Ints:
@@ -270,20 +293,18 @@ def _industries(industry: Codes) -> Codes:
     return np.flatnonzero(seen).astype(np.int16)
 
 
-def _facts(fact: Codes) -> tuple[int, int]:
-    """(lowest fact, number of facts in its range)."""
+def _coding(fact: Codes, industries: Codes) -> Coding:
+    """Cells of all facts between the lowest and the highest one, in each of the industries."""
     low, high = max(int(fact.min(initial=0)), 0), max(int(fact.max(initial=0)), 0)
-    return low, high - low + 1
+    return Coding(low, high - low + 1, _positions(industries))
 
 
-def _arguments(
-    beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools
-) -> tuple[Floats, Codes, Codes, Floats, Bools]:
+def _names(beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools) -> Names:
     shape = beta.shape
     for name, array in (("fact", fact), ("industry", industry), ("log_weight", log_weight), ("member", member)):
         if array.shape != shape:
             raise ValueError(f"{name} has the shape of beta, {shape}; found {array.shape}")
-    return (
+    return Names(
         as_input(beta, np.float64),
         as_input(fact, np.int16),
         as_input(industry, np.int16),
@@ -295,97 +316,104 @@ def _arguments(
 def shrink(
     beta: Floats, se: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, min_peers: int
 ) -> tuple[Floats, Floats]:
-    """(adjusted, weight), each (n, T'), of one level, session by session.
+    """Betas of one level shrunk to their cells, session by session (docs/methodology.md, section 4; Vasicek 1973).
 
-    beta, se: (n, T') raw betas and standard errors; fact, industry: int16 codes (-1 and 0: none);
-    log_weight: ln(market cap + 1), NaN unknown; member: in the universe at that session.
+    Returns (adjusted, weight), each (n, T'), as `Shrunk` describes them.
+
+    beta, se:  (n, T') raw betas and their standard errors
+    fact:      (n, T') int16 codes of the ETF of the level, -1 none; industry: (n, T') int16 codes, 0 none
+    log_weight: (n, T') ln(market cap in dollars + 1), NaN unknown; member: (n, T') in the universe at that session
+    min_peers: names from which on a cell shrinks its own
+
+    Raises ValueError for an array that has not the shape of beta.
+
+    >>> import numpy as np
+    >>> from pipeline.model import shrink
+    >>> beta = np.array([[0.8], [1.0], [1.8]])
+    >>> one, yes = np.ones((3, 1), np.int16), np.ones((3, 1), bool)
+    >>> adjusted, weight = shrink(beta, np.full((3, 1), 0.4), one, one, np.ones((3, 1)), yes, min_peers=3)
+    >>> adjusted.T.round(2), weight.T.round(2)
+    (array([[0.98, 1.09, 1.52]]), array([[0.46, 0.46, 0.46]]))
     """
-    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
-    if se.shape != beta.shape:
-        raise ValueError(f"se has the shape of beta, {beta.shape}; found {se.shape}")
-    low, n_facts = _facts(fact)
-    industries = _industries(industry)
-    adjusted, weight = np.empty(beta.shape), np.empty(beta.shape)
-    _shrink_panel(
-        beta,
-        as_input(se, np.float64),
-        fact,
-        industry,
-        log_weight,
-        member,
-        low,
-        _positions(industries),
-        n_facts,
-        min_peers,
-        adjusted,
-        weight,
-        *_scratch(len(beta), max(len(industries), 1) * n_facts, 5),
-    )
+    names = _names(beta, fact, industry, log_weight, member)
+    if se.shape != names.beta.shape:
+        raise ValueError(f"se has the shape of beta, {names.beta.shape}; found {se.shape}")
+    industries = _industries(names.industry)
+    coding = _coding(names.fact, industries)
+    stocks = len(names.beta)
+    adjusted, weight = np.empty(names.beta.shape), np.empty(names.beta.shape)
+    cells = _cells(stocks, max(len(industries), 1) * coding.n_facts)
+    _shrink_panel(names, as_input(se, np.float64), coding, min_peers, _batch(stocks, 5), cells, adjusted, weight)
     return adjusted, weight
 
 
 def shrink_session(
     beta: Floats, se: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, min_peers: int
 ) -> Shrunk:
-    """`shrink` for one session, (n,) each, with the cells that it used."""
-    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
-    adjusted, weight = shrink(
-        beta[:, None], se[:, None], fact[:, None], industry[:, None], log_weight[:, None], member[:, None], min_peers
-    )
-    low, n_facts = _facts(fact)
-    industries = _industries(industry)
-    positions = _positions(industries)
-    fact_at = np.where(fact >= 0, fact.astype(np.int64) - low, -1)
-    industry_at = np.where(industry > 0, positions[industry], -1)
-    size = max(len(industries), 1) * n_facts
-    n, cell_of = np.zeros(size, np.int64), np.empty(len(beta), np.int64)
-    total, mean, variance = np.empty(size), np.empty(size), np.empty(size)
-    _cells(beta, fact_at, industry_at, log_weight, member, n_facts, cell_of, n, total, mean, variance)
-    cells = np.flatnonzero(n)
+    """`shrink` for one session, (n,) arrays, with the cells that it used.
+
+    >>> import numpy as np
+    >>> from pipeline.model import shrink_session
+    >>> one, yes = np.ones(3, np.int16), np.ones(3, bool)
+    >>> out = shrink_session(np.array([0.8, 1.0, 1.8]), np.full(3, 0.4), one, one, np.ones(3), yes, min_peers=3)
+    >>> out.cell_industry, out.cell_n, out.cell_mean.round(2)
+    (array([1], dtype=int16), array([3]), array([1.2]))
+    """
+    names = _names(beta[:, None], fact[:, None], industry[:, None], log_weight[:, None], member[:, None])
+    adjusted, weight = shrink(names.beta, se[:, None], *names[1:], min_peers)
+    industries = _industries(names.industry)
+    coding = _coding(names.fact, industries)
+    batch = _batch(len(beta), 2)
+    cells = _cells(len(beta), max(len(industries), 1) * coding.n_facts)
+    _gather(names, coding, 0, 1, batch)
+    (b, w), (f, g) = batch.values[:, 0], batch.codes[:, 0]
+    _fill_cells(CrossSection(b, f, g, w, batch.member[0]), coding.n_facts, cells)
+    used = np.flatnonzero(cells.n)
     return Shrunk(
         adjusted[:, 0],
         weight[:, 0],
-        industries[cells // n_facts] if len(industries) else np.empty(0, np.int16),
-        (cells % n_facts + low).astype(np.int16),
-        n[cells],
-        total[cells],
-        mean[cells],
-        variance[cells],
+        industries[used // coding.n_facts] if len(industries) else np.empty(0, np.int16),
+        (used % coding.n_facts + coding.low_fact).astype(np.int16),
+        cells.n[used],
+        cells.total[used],
+        cells.mean[used],
+        cells.variance[used],
     )
 
 
 def industry_aggregates(
     beta: Floats, fact: Codes, industry: Codes, log_weight: Floats, member: Bools, industries: Codes
 ) -> IndustryAggregates:
-    """Aggregates of one level per session for the codes in `industries` (I,), ascending; (n, T') inputs as in `shrink`.
+    """Aggregates of one level per session and industry (docs/methodology.md, section 5).
 
-    beta is the raw beta of the level. At the level `market` every stock has the same fact, the market ETF:
-    `fact = np.full(beta.shape, market)`. N = sum n over the cells of an industry:
-    beta_mean = sum n mu / N, beta_variance = sum n (tau2 + (mu - beta_mean)^2) / N.
+    With N = sum n over the cells of an industry:
+
+        beta_mean = sum n mu / N      beta_variance = sum n (tau2 + (mu - beta_mean)^2) / N
+
+    industries: (I,) int16 codes, ascending; the others (n, T') as for `shrink`, with the raw betas of the level. At the
+    level `market` every stock has the same fact, the market ETF: `fact = np.full(beta.shape, market)`.
+
+    Raises ValueError for an array that has not the shape of beta, and for industries out of order.
+
+    >>> import numpy as np
+    >>> from pipeline.model import industry_aggregates
+    >>> beta = np.array([[0.8], [1.0], [1.8]])
+    >>> fact, yes = np.ones((3, 1), np.int16), np.ones((3, 1), bool)
+    >>> industry = np.array([[1010], [1010], [1020]], np.int16)
+    >>> out = industry_aggregates(beta, fact, industry, np.ones((3, 1)), yes, np.array([1010, 1020], np.int16))
+    >>> out.beta_mean.T, out.n_companies.T
+    (array([[0.9, 1.8]]), array([[2, 1]]))
     """
-    beta, fact, industry, log_weight, member = _arguments(beta, fact, industry, log_weight, member)
+    names = _names(beta, fact, industry, log_weight, member)
     industries = as_input(industries, np.int16)
     if len(industries) and (industries[0] <= 0 or (np.diff(industries) <= 0).any()):
         raise ValueError("industries are positive codes in ascending order, each once")
-    low, n_facts = _facts(fact)
-    shape = (len(industries), beta.shape[1])
-    out = IndustryAggregates(
+    coding = _coding(names.fact, industries)
+    stocks, sessions = names.beta.shape
+    shape = (len(industries), sessions)
+    out = Industries(
         np.empty(shape), np.empty(shape), np.empty(shape, np.int64), np.empty(shape), np.empty(shape, np.int64)
     )
-    _aggregate_panel(
-        beta,
-        fact,
-        industry,
-        log_weight,
-        member,
-        low,
-        _positions(industries),
-        n_facts,
-        out.beta_mean,
-        out.beta_variance,
-        out.n_companies,
-        out.total_log_mcap_weight,
-        out.n_facts,
-        *_scratch(len(beta), len(industries) * n_facts, 2),
-    )
-    return out
+    cells = _cells(stocks, len(industries) * coding.n_facts)
+    _aggregate_panel(names, coding, _batch(stocks, 2), cells, out)
+    return IndustryAggregates(out.mean, out.variance, out.n, out.total, out.facts)

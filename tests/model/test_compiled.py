@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.model import (
     link_betas,
     shrink,
 )
-from pipeline.model.compiled import kernel
+from pipeline.model.compiled import Floats, Floats1D, kernel
 from tests.model.random_returns import assert_same_bits, assert_same_cascade, make_market, with_trouble
 
 ROOM = Path(pipeline.model.__file__).parent
@@ -57,11 +58,11 @@ def room(tmp_path):
     room.mkdir()
     (room / "compiled.py").write_text((ROOM / "compiled.py").read_text())
     (room / "callee.py").write_text(
-        "from room.compiled import kernel\n@kernel('f8(f8)')\ndef inner(x: float) -> float:\n    return x\n"
+        "from room.compiled import kernel\n@kernel\ndef inner(x: float) -> float:\n    return x\n"
     )
     (room / "caller.py").write_text(
         "from room.compiled import kernel\nfrom room.callee import inner\n"
-        "@kernel('f8(f8)')\ndef outer(x: float) -> float:\n    return inner(x)\n"
+        "@kernel\ndef outer(x: float) -> float:\n    return inner(x)\n"
     )
     (room / "__init__.py").write_text(
         "from room.compiled import one_build\n"
@@ -125,9 +126,35 @@ def test_an_edit_of_a_called_file_reaches_the_kernels_that_call_it(room):
 def test_a_kernel_that_allocates_does_not_compile():
     with pytest.raises(numba.core.errors.NumbaError):
 
-        @kernel("f8(i8)")
+        @kernel
         def allocates(n: int) -> float:
             return np.zeros(n).sum()
+
+
+def test_an_array_without_dimensions_is_refused_in_the_signature_of_a_kernel():
+    with pytest.raises(TypeError, match=r"arrays with their dimensions \(Floats1D.*found"):
+
+        @kernel
+        def any_array(x: Floats) -> float:
+            return x.size
+
+
+class Pair(NamedTuple):
+    left: Floats1D
+    right: Floats1D
+
+
+def test_the_fields_of_a_named_tuple_cannot_be_given_as_a_plain_tuple():
+    """So that no two arrays are exchanged unseen."""
+
+    @kernel
+    def difference(pair: Pair) -> float:
+        return pair.left[0] - pair.right[0]
+
+    two, one = np.array([2.0]), np.array([1.0])
+    assert difference(Pair(right=one, left=two)) == 1.0
+    with pytest.raises(TypeError, match="No matching definition"):
+        difference((two, one))
 
 
 @pytest.mark.parametrize("estimator", ["ols", "huber"])

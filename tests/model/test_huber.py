@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import HuberRegressor
 
 from pipeline.model import DegenerateReason, KernelParams
-from pipeline.model.huber import AT_FLOOR, STATE, UNCONVERGED, _bisect, fit_huber
+from pipeline.model.huber import AT_FLOOR, STATE, UNCONVERGED, Line, Loss, Points, Totals, _bisect, fit_huber
 from tests.model import oracle
 from tests.model.random_returns import assert_same_cascade, make_market
 
@@ -37,12 +37,11 @@ def fit(y, x, w, start=(np.nan, np.nan)):
     xx = (w * x * x).sum()
     b = (w * x * y).sum() / xx
     sigma = np.sqrt((w * (y - b * x) ** 2).sum() / w.sum())
-    state = np.full((1, STATE), np.nan)
-    state[0, :2] = start
-    b, sigma_huber, _, status = fit_huber(
-        *(y, x, w, w * x, w * y, len(y), w.sum(), xx, np.abs(x).max()),
-        *(EPSILON, FLOOR * sigma, 1.0, b, sigma, state, 0),
-    )
+    state = np.full(STATE, np.nan)
+    state[:2] = start
+    totals, loss = Totals(float(w.sum()), float(xx), float(np.abs(x).max())), Loss(EPSILON, float(FLOOR * sigma))
+    points = Points(y, x, w, w * x, w * y)
+    b, sigma_huber, _, status = fit_huber(points, totals, len(y), loss, Line(float(b), float(sigma)), 1.0, state)
     return b, sigma_huber, status, FLOOR * sigma
 
 
@@ -158,7 +157,7 @@ def test_bisection_alone_finds_the_same_minimum():
         x = rng.standard_normal(252) * 0.01
         y, w = make(rng, x), np.ones(252)
         b, sigma, _, floor = fit(y, x, w)
-        found = _bisect(y, x, w, w.sum(), EPSILON, floor, 0.0, sigma)
+        found = _bisect(Points(y, x, w, w * x, w * y), w.sum(), Loss(EPSILON, float(floor)), Line(0.0, sigma))
         np.testing.assert_allclose(found, (b, sigma), rtol=1e-6, err_msg=name)
 
 
