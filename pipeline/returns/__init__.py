@@ -1,5 +1,7 @@
 """Closes and events -> returns and flags.
 
-`panel` makes them for a roster over a range of sessions; `total_return` walks the events of a return, `outliers`
-judges single cells, `delistings` says what a holder got at the end.
+`total_return` is the definition and its arithmetic, `events` and `delistings` are what happens to a holder.
+`panel` makes the returns of a roster (`roster`) over a range of sessions: `bars` lays out what is a price, `ordinary`
+computes all cells at once, `single_cells`, `small_splits` and `delisting_returns` look at the few that need it. How a
+single cell is judged is in `outliers` and `misdated`, on the values of `window`; `cells` says what is found.
 """

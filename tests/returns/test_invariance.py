@@ -16,8 +16,9 @@ from pipeline.calendar import xnys
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.cleaning import CleanTables, clean_events
 from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.returns import single_cells
+from pipeline.returns.ordinary import Ordinary
 from pipeline.returns.panel import DailyPanel, daily_panel, lookback
-from pipeline.returns.panel_block import Block
 from pipeline.returns.total_return import Event, total_return
 from pipeline.sources.tables import SourceTables
 from tests.returns.hand_made import ORIGIN, RULES, FakeMaster, Market, day, equal, until
@@ -123,10 +124,10 @@ def test_cells_that_are_not_judged_would_be_judged_the_same(seed, monkeypatch):
     facts = random_market(seed).facts()
     usual = panel_of(facts)
 
-    def every_cell(block: Block) -> set[tuple[int, int]]:
-        return {(i, t) for i in range(block.close.shape[0]) for t in range(block.close.shape[1])}
+    def every_cell(ordinary: Ordinary) -> set[tuple[int, int]]:
+        return set(np.ndindex(ordinary.ret.shape))
 
-    monkeypatch.setattr(Block, "_near_outlying", every_cell)
+    monkeypatch.setattr(single_cells, "cells_to_judge", every_cell)
     thorough = panel_of(facts)
     differ = usual.flag != thorough.flag
     opening = (usual.flag == ReturnFlag.FIRST_SESSION) | (usual.flag == ReturnFlag.GAP_TOO_LONG)

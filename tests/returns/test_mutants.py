@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 
 from pipeline.market_data import point_in_time
-from pipeline.returns import panel, panel_block, total_return
+from pipeline.returns import delisting_returns, events, panel, roster, single_cells
+from pipeline.returns.bars import Grid
 from pipeline.returns.delistings import Delisting
-from pipeline.returns.outliers import Window
+from pipeline.returns.events import EventTable
+from pipeline.returns.ordinary import Ordinary
 from pipeline.returns.panel import DailyPanel
-from pipeline.returns.total_return import Accrued, EventTable
+from pipeline.returns.total_return import AccruedCells
+from pipeline.returns.window import Window
 from tests.returns.hand_made import Market, cell, day
 
 NAN = float("nan")
@@ -57,11 +60,11 @@ def test_the_check_passes_without_a_mutant():
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-def _accrued(change: Callable[[Accrued], Accrued]) -> Patch:
+def _accrued(change: Callable[[AccruedCells], AccruedCells]) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         right = EventTable.accrue
 
-        def wrong(self: EventTable, *arguments: Any) -> Accrued:
+        def wrong(self: EventTable, *arguments: Any) -> AccruedCells:
             return change(right(self, *arguments))
 
         monkeypatch.setattr(EventTable, "accrue", wrong)
@@ -70,37 +73,37 @@ def _accrued(change: Callable[[Accrued], Accrued]) -> Patch:
 
 
 def basis_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = total_return._dividends
+    right = events._dividends
 
     def wrong(these: Any, *more: Any) -> pd.DataFrame:
         swapped = these.dividends["basis"].map({"pre": "post", "post": "pre"})
         return right(replace(these, dividends=these.dividends.assign(basis=swapped)), *more)
 
-    monkeypatch.setattr(total_return, "_dividends", wrong)
+    monkeypatch.setattr(events, "_dividends", wrong)
 
 
 def gap_filled_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = panel_block.Block._fill
+    right = panel.lay_out
 
-    def wrong(self: panel_block.Block, bars: pd.DataFrame) -> None:
-        right(self, bars)
-        self.close = pd.DataFrame(self.close).ffill(axis=1).to_numpy(copy=True)
+    def wrong(*arguments: Any) -> Grid:
+        grid = right(*arguments)
+        return replace(grid, close=pd.DataFrame(grid.close).ffill(axis=1).to_numpy(copy=True))
 
-    monkeypatch.setattr(panel_block.Block, "_fill", wrong)
+    monkeypatch.setattr(panel, "lay_out", wrong)
 
 
 def delisting_return_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = panel_block.Block._delisting_return
+    right = delisting_returns._delisting_return
 
-    def wrong(self: panel_block.Block, i: int, t: int, one: Delisting) -> Any:
-        ret, flag = right(self, i, t, one)
-        return ret + self.ret[i, t - 1], flag
+    def wrong(ordinary: Ordinary, i: int, t: int, one: Delisting) -> Any:
+        ret, flag = right(ordinary, i, t, one)
+        return ret + ordinary.ret[i, t - 1], flag
 
-    monkeypatch.setattr(panel_block.Block, "_delisting_return", wrong)
+    monkeypatch.setattr(delisting_returns, "_delisting_return", wrong)
 
 
 def delisting_return_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panel_block.Block, "delist", lambda self: None)
+    monkeypatch.setattr(panel, "delisting_returns", lambda ordinary: [])
 
 
 def event_keyed_by_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,13 +117,13 @@ def event_keyed_by_ticker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def moves_repaired_without_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = panel_block.judge
+    right = single_cells.judge
 
     def wrong(window: Window, rules: Any, max_gap: int) -> Any:
         judgement = right(window, rules, max_gap)
         return judgement._replace(ret=0.0) if abs(judgement.ret) > 0.15 else judgement
 
-    monkeypatch.setattr(panel_block, "judge", wrong)
+    monkeypatch.setattr(single_cells, "judge", wrong)
 
 
 MUTANTS: dict[str, Patch] = {
@@ -143,5 +146,5 @@ def test_every_mutant_is_noticed(name, monkeypatch):
 
 
 def test_the_panel_is_made_by_the_functions_that_the_mutants_change():
-    assert panel.Block is panel_block.Block
-    assert panel.event_table is total_return.event_table
+    assert roster.event_table is events.event_table
+    assert panel.delisting_returns is delisting_returns.delisting_returns

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.returns.outliers import Judgement, Walked, Window, customary_ratios, judge
+from pipeline.returns.outliers import customary_ratios, judge
+from pipeline.returns.total_return import Accrued
+from pipeline.returns.window import Judgement, Window
 from pipeline.settings import OutlierRules
 
 RULES = OutlierRules()
@@ -20,7 +22,7 @@ CALM = 0.012
 
 def window(
     closes: list[float],
-    events: dict[int, Walked] | None = None,
+    events: dict[int, Accrued] | None = None,
     volume: list[float] | None = None,
     spread: list[float] | None = None,
     vendor: list[float] | None = None,
@@ -31,11 +33,11 @@ def window(
     """A window of calm closes at 100 that ends with `closes`; keys of `events`, `verdict` count within `closes`."""
     lead = RULES.window(MAX_GAP) + 1 - len(closes)
     flat = [100.0] * lead
-    at = {lead + k: walked for k, walked in (events or {}).items()}
+    at = {lead + k: accrued for k, accrued in (events or {}).items()}
 
-    def walk(after: int, upto: int) -> Walked:
-        inside = [walked for k, walked in sorted(at.items()) if after < k <= upto]
-        return inside[0] if inside else Walked()
+    def accrue(after: int, upto: int) -> Accrued:
+        inside = [accrued for k, accrued in sorted(at.items()) if after < k <= upto]
+        return inside[0] if inside else Accrued()
 
     return Window(
         close=flat + closes,
@@ -45,7 +47,7 @@ def window(
         doubtful=[False] * lead + (doubtful or [False] * len(closes)),
         scale=lambda at: scale,
         verdict={lead + k: word for k, word in (verdict or {}).items()},
-        walk=walk,
+        accrue=accrue,
     )
 
 
@@ -170,7 +172,7 @@ def test_a_halved_price_after_a_halt_or_without_volume_must_be_nearer_to_a_split
     assert judge(window([48.5], volume=[nan], scale=0.03), RULES, MAX_GAP).flag == ReturnFlag.EXTREME_KEPT
 
 
-SPLIT = Walked(num=2.0, den=1.0, cash=0.0, events=1, splits=True)
+SPLIT = Accrued(num=2.0, den=1.0, cash=0.0, events=1, splits=True)
 
 
 def test_an_event_explains_its_move():
@@ -204,7 +206,7 @@ def test_a_split_dated_too_late_is_used_where_the_price_follows_it_when_it_is_kn
 
 
 def test_a_wrong_ratio_is_quarantined():
-    judgement = judge(window([51.0], events={0: Walked(5.0, 1.0, 0.0, 1, True)}), RULES, MAX_GAP)
+    judgement = judge(window([51.0], events={0: Accrued(5.0, 1.0, 0.0, 1, True)}), RULES, MAX_GAP)
     assert judgement.flag == ReturnFlag.EVENT_CONFLICT
     assert rules_of(judgement) == ["split_ratio_contradicted"]
 
@@ -216,20 +218,20 @@ def test_a_crash_on_the_day_of_a_split_is_no_wrong_ratio():
 
 
 def test_cash_above_the_price_is_quarantined():
-    judgement = judge(window([99.0], events={0: Walked(cash=130.0, events=1)}), RULES, MAX_GAP)
+    judgement = judge(window([99.0], events={0: Accrued(cash=130.0, events=1)}), RULES, MAX_GAP)
     assert judgement.flag == ReturnFlag.EVENT_CONFLICT
     assert rules_of(judgement) == ["dividend_above_price"]
 
 
 def test_a_large_dividend_that_the_price_did_not_follow_is_quarantined():
-    judgement = judge(window([100.5], events={0: Walked(cash=25.0, events=1)}), RULES, MAX_GAP)
+    judgement = judge(window([100.5], events={0: Accrued(cash=25.0, events=1)}), RULES, MAX_GAP)
     assert rules_of(judgement) == ["event_not_in_price"]
-    followed = judge(window([75.5], events={0: Walked(cash=25.0, events=1)}), RULES, MAX_GAP)
+    followed = judge(window([75.5], events={0: Accrued(cash=25.0, events=1)}), RULES, MAX_GAP)
     assert followed == Judgement((75.5 + 25.0) / 100.0 - 1.0, ReturnFlag.WITH_EVENTS)
 
 
 def test_an_event_that_cannot_be_valued_gives_no_return():
-    problem = Walked(events=1, problem=int(ReturnFlag.NO_FX_RATE))
+    problem = Accrued(events=1, problem=int(ReturnFlag.NO_FX_RATE))
     judgement = judge(window([99.0], events={0: problem}), RULES, MAX_GAP)
     assert judgement.flag == ReturnFlag.NO_FX_RATE
     assert isnan(judgement.ret)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -83,3 +85,9 @@ def test_a_price_that_is_none_is_refused(p0, p1):
 def test_a_ratio_that_is_none_is_refused():
     with pytest.raises(ValueError, match="ratio must be positive"):
         total_return(1, 1, [Event("split", 0)])
+
+
+def test_the_examples_of_the_definition_are_right():
+    ran = doctest.testmod(sys.modules[total_return.__module__])
+    assert ran.attempted >= 4
+    assert ran.failed == 0
