@@ -33,8 +33,7 @@ from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import StagedFamily, looked_at
-from pipeline.market_data.delivery import LoadedSource, cut, save_facts
-from pipeline.returns.panel import lookback
+from pipeline.market_data.delivery import LoadedSource, save_facts
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store import Publication, Stage, promote
@@ -227,7 +226,10 @@ def _attributes(settings: Settings) -> dict[str, Any]:
 
 
 def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
-    """Source -> security master -> facts, landed in the run's scratch directory; what a person wants to know of it."""
+    """Source -> security master -> facts -> gate, landed in the run's scratch directory; what a person wants to know.
+
+    Raises BatchFault when a delivery is wrong as a whole and nobody decided about it.
+    """
     loaded = LoadedSource.of(run.settings, source)
     tables = loaded.tables
     _check_sessions(run, tables)
@@ -235,8 +237,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     path = run.scratch / MASTER_FILE
     report = loaded.build_master(path, run.stage.run_id, previous)
     facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
-    facts = step_findings.compare_deliveries(run, facts)
-    save_facts(cut(facts, run.reads_from - lookback(run.settings.rules), run.last), run.scratch / "facts")
+    save_facts(step_findings.pass_gate(run, facts), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     run.remember_inputs({"origins": origins, "build_id": report.build_id})

@@ -164,6 +164,15 @@ class Run:
         """First session that this run computes from the source."""
         return self.warm_up_first if self.needs_warm_up else self.first
 
+    @property
+    def computed(self) -> list[tuple[int, int]]:
+        """Ranges [first, last] of the sessions whose returns this run computes: those that its windows need of the
+        time before the first published session, and its own."""
+        own = (self.first, self.last)
+        if self.needs_warm_up and self.warm_up_first < self.published_first:
+            return [(self.warm_up_first, self.published_first - 1), own]
+        return [own]
+
     def instants(self, first: int, last: int) -> NDArray[np.datetime64]:
         """Knowledge instant of each session in [first, last]."""
         own = self.calendar.knowledge_instants(np.arange(first, last + 1), self.settings.rules.vendor_delay_minutes)

@@ -8,52 +8,74 @@ from dataclasses import replace
 import pandas as pd
 
 from pipeline.engine.run import Run
-from pipeline.market_data.gate import refuse_undecided
+from pipeline.market_data.delivery import cut
+from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.drift import DELIVERED_FILE, delivered_bars, drift, drift_findings
-from pipeline.quality.findings import FINDINGS_FILE, concat_findings
+from pipeline.quality.findings import FINDINGS_FILE, concat_findings, no_findings
+from pipeline.returns.panel import lookback
+
+GATE = "gate"
+"""Name under which the findings of the run's gate are kept, beside those of the stores."""
 
 
 def keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:
-    """What the rules found for one store. Steps may run side by side, so each has a file of its own until the end."""
+    """What the rules found for one store, or at the gate.
+
+    Steps may run side by side, so each has a file of its own until the end.
+    """
     path = run.scratch / f"findings_{name}.parquet"
     concat_findings(found).to_parquet(path, index=False, compression="zstd")
 
 
 def add_findings(run: Run) -> None:
     """Publish what the run's rules found beside the stores, in place of earlier rows about the same sessions."""
-    fresh = {name: run.scratch / f"findings_{name}.parquet" for name in ("ds_daily", "ds_etf")}
+    fresh = {name: run.scratch / f"findings_{name}.parquet" for name in (GATE, "ds_daily", "ds_etf")}
     fresh = {name: path for name, path in fresh.items() if path.exists()}
-    if not fresh:
+    stores = [name for name in fresh if name != GATE]
+    if not stores:
         return
     rows = [pd.read_parquet(path) for path in fresh.values()]
     before = run.stage.published_file(FINDINGS_FILE, run.scratch / f"before_{FINDINGS_FILE}")
     if before is not None:
         old = pd.read_parquet(before)
-        about = [symbol for name in fresh for symbol in run.open(name).symbol]
+        about = [symbol for name in stores for symbol in run.open(name).symbol]
         if "ds_daily" in fresh:  # findings about whole sessions come with the stocks
             about.append("")
-        again = old["detected_at"].between(run.first, run.last) & old["sec_id"].isin(about)
-        rows.append(old[~again])
+        ours = old["sec_id"].isin(about) | (old["outcome"] == "stop")  # the gate speaks of all securities
+        rows.append(old[~(ours & old["detected_at"].between(run.first, run.last))])
     path = run.scratch / FINDINGS_FILE
     concat_findings(rows).to_parquet(path, index=False, compression="zstd")
     run.stage.add_file(FINDINGS_FILE, path)
 
 
-def compare_deliveries(run: Run, facts: Facts) -> Facts:
-    """The facts with a finding for each bar that was published and that the vendor has rewritten since.
+def pass_gate(run: Run, facts: Facts) -> Facts:
+    """The facts that the sessions of the run may use, with a finding for each published bar that was rewritten since.
 
-    Raises BatchFault when so many were that somebody should look first. A declared restatement is the way to publish
-    what was rewritten, so it compares nothing. Stages what is delivered now, for the next run to compare with.
+    Raises BatchFault when a delivery is wrong as a whole, or has rewritten too much of what is published, and nobody
+    decided about it. What was decided is kept, to be published with the other findings.
     """
-    rules = run.settings.rules.drift
-    now, at = delivered_bars(facts.prices, run.last, rules), run.scratch / f"before_{DELIVERED_FILE}"
+    rules = run.settings.rules
+    rewritten = _compare_deliveries(run, facts.prices)
+    facts = cut(facts, run.reads_from - lookback(rules), run.last)
+    faults = delivery_faults(facts, run.computed, rules.sessions)
+    refuse_undecided(concat_findings([faults, rewritten]), run.decisions)
+    keep_findings(run, GATE, [faults[faults["detected_at"].between(run.first, run.last)]])
+    return replace(facts, findings=concat_findings([facts.findings, rewritten]))
+
+
+def _compare_deliveries(run: Run, prices: pd.DataFrame) -> pd.DataFrame:
+    """A finding for each bar that was published and that the vendor has rewritten since, and for too many of them.
+
+    A declared restatement is the way to publish what was rewritten, so it compares nothing. Stages what is delivered
+    now, for the next run to compare with.
+    """
+    rules, found = run.settings.rules.drift, no_findings()
+    now, at = delivered_bars(prices, run.last, rules), run.scratch / f"before_{DELIVERED_FILE}"
     if (published := run.stage.published_file(DELIVERED_FILE, at)) is not None:
         before = pd.read_parquet(published)
         if run.restated_as_of is None:
-            found = drift_findings(drift(before[before["session"] < run.first], facts.prices), run.first, rules)
-            refuse_undecided(found[found["rule"] == "drift"], run.decisions)
-            facts = replace(facts, findings=concat_findings([facts.findings, found]))
+            found = drift_findings(drift(before[before["session"] < run.first], prices), run.first, rules)
         own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
         kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
         now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
@@ -61,4 +83,4 @@ def compare_deliveries(run: Run, facts: Facts) -> Facts:
     path = run.scratch / DELIVERED_FILE
     now.to_parquet(path, index=False, compression="zstd")
     run.stage.add_file(DELIVERED_FILE, path)
-    return facts
+    return found

@@ -1,6 +1,11 @@
-"""The gate of a run: faults of whole deliveries stop it, unless somebody decided about them."""
+"""The gate of a run: faults of whole deliveries stop it, unless somebody decided about them.
+
+A run asks once, after its facts are made and before anything is computed, for all sessions that it computes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -11,30 +16,32 @@ from pipeline.quality.session_rules import BatchFault, batch_findings, shifted_c
 from pipeline.settings import SessionRules
 
 
-def refuse_batch_faults(
-    facts: Facts, first: int, last: int, rules: SessionRules, decisions: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Faults of the deliveries of [first, last] that somebody decided about. Raises BatchFault for any other."""
-    faults = delivery_faults(facts, first, last, rules)
-    refuse_undecided(faults, decisions)
-    return faults
+def delivery_faults(facts: Facts, ranges: Iterable[tuple[int, int]], rules: SessionRules) -> pd.DataFrame:
+    """Findings that stop a run: about a whole session, or about all dates of a security.
+
+    ranges: [first, last] of the sessions (ordinals) to look at, each by itself.
+    """
+    frames = [facts.splits, facts.dividends, facts.spin_offs]
+    events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
+    found = []
+    for first, last in ranges:
+        found.append(batch_findings(facts.prices, events, first, last, rules))
+        found.append(shifted_codes(facts.findings, first, last, rules))
+    return concat_findings(found)
 
 
-def refuse_undecided(faults: pd.DataFrame, decisions: pd.DataFrame | None) -> None:
-    """Raise BatchFault for the faults, of a whole session or of all dates of a security, that nobody decided about."""
+def refuse_undecided(findings: pd.DataFrame, decisions: pd.DataFrame | None) -> None:
+    """Raise BatchFault with the findings that stop a run and that nobody decided about.
+
+    decisions: `sec_id session decision visible` (`pipeline.quality.decisions`), None for none. One about a whole
+    session decides about that session, one about a security about all its dates.
+    """
+    faults = findings[findings["outcome"] == "stop"]
     if decisions is not None and len(faults):
         decided = decisions[["sec_id", "session"]].astype({"sec_id": "str"})
         sessions = decided.loc[decided["sec_id"] == WHOLE_SESSION, "session"]
         whole = (faults["sec_id"] == "") & faults["session"].isin(sessions)
         single = (faults["sec_id"] != "") & faults["sec_id"].isin(decided["sec_id"])
-        faults = faults[~(whole | single)].reset_index(drop=True)
+        faults = faults[~(whole | single)]
     if len(faults):
-        raise BatchFault(faults)
-
-
-def delivery_faults(facts: Facts, first: int, last: int, rules: SessionRules) -> pd.DataFrame:
-    """Findings that stop the sessions [first, last]: about a whole session, or about all dates of a security."""
-    frames = [facts.splits, facts.dividends, facts.spin_offs]
-    events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
-    shifted = shifted_codes(facts.findings, first, last, rules)
-    return concat_findings([batch_findings(facts.prices, events, first, last, rules), shifted])
+        raise BatchFault(faults.reset_index(drop=True))

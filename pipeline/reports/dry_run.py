@@ -15,7 +15,7 @@ from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.delivery import first_bars, master_tables
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.quality.decisions import WHOLE_SESSION, QualityDecision, decisions_frame
+from pipeline.quality.decisions import QualityDecision, decisions_frame
 from pipeline.returns.panel import DailyPanel, daily_panel
 from pipeline.settings import DataRules
 from pipeline.sources.tables import SourceTables
@@ -59,10 +59,8 @@ def dry_run(
             listed = facts.securities.loc[facts.securities["sec_type"].isin(types), "sec_id"].to_numpy(object)
             first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
             tickers, _ = master.labels(listed, xnys().sessions[last])
-    faults = delivery_faults(facts, first, last, rules.sessions)
-    released = pd.DataFrame({"sec_id": faults["sec_id"].replace("", WHOLE_SESSION), "session": faults["session"]})
-    released = released.assign(decision="release", visible=0)
-    decided = pd.concat([released, decisions_frame(list(decisions), xnys(), rules, restated_as_of)], ignore_index=True)
+    faults = delivery_faults(facts, [(first, last)], rules.sessions)
+    decided = decisions_frame(list(decisions), xnys(), rules, restated_as_of)
     panel = daily_panel(facts, listed, first, last, rules, decided)
     return DryRun(tables, facts, panel, faults, owners, dict(zip(listed, tickers, strict=True)))
 

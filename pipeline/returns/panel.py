@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.market_data.gate import refuse_batch_faults
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.decisions import WHOLE_SESSION
 from pipeline.quality.findings import concat_findings
@@ -75,13 +74,15 @@ def daily_panel(
 ) -> DailyPanel:
     """First-print returns of `sec_ids` on the sessions [first, last].
 
-    `decisions` (columns `sec_id session decision visible`, ordinals; `pipeline.quality.decisions` reads them): what
-    people released or confirmed, each from its `visible` on. Raises BatchFault when a delivery in the range is wrong
-    as a whole and nobody released it.
+    facts: those that passed the gate of the run (`pipeline.market_data.gate`); nothing here stops it.
+    sec_ids: (n,) permanent ids, the rows of the panel; first, last: ordinals; rules: bounds of all rules.
+    decisions: what people released or confirmed, each from its `visible` on (columns `sec_id session decision visible`,
+    ordinals; `pipeline.quality.decisions` reads them). A session that was confirmed to be wrong has no prices.
+
+    Raises ValueError for a range that is none.
     """
     if not 0 <= first <= last:
         raise ValueError(f"expected 0 <= first <= last, found first={first}, last={last}")
-    decided = refuse_batch_faults(facts, first, last, rules.sessions, decisions)
     span = Span(max(0, first - lookback(rules)), first, last)
     roster = Roster.of(facts, np.asarray(sec_ids, dtype=object), decisions, rules)
     n = len(roster.sec_ids)
@@ -101,7 +102,7 @@ def daily_panel(
     by_kind = _events_by_kind(facts, roster.sec_ids, first, last)
     findings.append(panel_findings(arrays["ret"], by_kind, first, rules.sessions))
     known = facts.findings
-    findings += [known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster.sec_ids)], decided]
+    findings.append(known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster.sec_ids)])
     return DailyPanel(roster.sec_ids, first, last, **arrays, quarantine=concat_findings(findings))
 
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from pipeline.calendar import xnys
 from pipeline.engine import execution, operations
+from pipeline.engine.run import Run
 from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.session_rules import BatchFault
 from pipeline.read import published_master
@@ -102,6 +103,57 @@ def test_running_a_night_again_replaces_the_findings_of_its_own_sessions_only(ro
     before = findings(root)
     run(root, tables, EVENING, EVENING)
     pd.testing.assert_frame_equal(findings(root), before)
+
+
+def repeated(tables: SourceTables, day: str) -> SourceTables:
+    """The delivery in which the bars of a session say what those of the session before said."""
+    prices, before = tables.prices.copy(), str(xnys().sessions[xnys().ordinal(day) - 1])
+    fields = ["open", "high", "low", "close", "volume"]
+    at, old = prices["date"] == day, prices[prices["date"] == before].set_index("vendor_code")[fields]
+    prices.loc[at, fields] = old.reindex(prices.loc[at, "vendor_code"]).to_numpy()
+    return replace(tables, prices=prices)
+
+
+def computes_nothing(run: Run, name: str) -> None:
+    pytest.fail(f"{name} was computed")
+
+
+def test_a_wrong_delivery_stops_a_run_before_anything_is_computed(root, tables, monkeypatch):
+    stale = repeated(tables, NEXT)
+    monkeypatch.setattr(execution, "stage_store", computes_nothing)
+    with pytest.raises(BatchFault, match="stale_session"):
+        run(root, stale, NEXT, NEXT)
+    monkeypatch.undo()
+    append_decision(
+        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "it was a quiet day")
+    )
+    for _ in range(2):  # and running the night again says it once
+        run(root, stale, NEXT, NEXT)
+        rows = findings(root)
+        assert rows.loc[rows["rule"] == "stale_session", "session"].tolist() == [xnys().ordinal(NEXT)]
+
+
+def test_a_wrong_delivery_of_the_warm_up_stops_the_first_run(tmp_path, tables, monkeypatch):
+    monkeypatch.setattr(execution, "stage_store", computes_nothing)
+    with pytest.raises(BatchFault, match="stale_session"):
+        run(tmp_path / "root", repeated(tables, "2018-05-15"), FIRST, FIRST)
+
+
+def test_a_security_with_shifted_dates_is_named_once_whatever_store_it_is_in(root, tables):
+    closed = {"2018-07-05": "2018-07-04", "2018-07-09": "2018-07-08", EVENING: "2018-07-07"}
+    prices = tables.prices
+    moved = prices["vendor_code"].isin([*stocks(tables, 1), "SPY"]) & prices["date"].isin(pd.to_datetime(list(closed)))
+    dates = prices.loc[moved, "date"].astype(str).map(closed).astype(prices["date"].dtype)
+    shifted = replace(tables, prices=pd.concat([prices, prices[moved].assign(date=dates)], ignore_index=True))
+    with pytest.raises(BatchFault, match="shifted_code") as stopped:
+        run(root, shifted, EVENING, EVENING)
+    names = sorted(stopped.value.findings["sec_id"])
+    assert len(names) == 2
+    for name in names:
+        append_decision(str(root), QualityDecision(name, EVENING, "release", "2018-07-12T22:00:00", "anna", "a test"))
+    run(root, shifted, EVENING, EVENING)
+    rows = findings(root)
+    assert sorted(rows.loc[rows["rule"] == "shifted_code", "sec_id"]) == names
 
 
 def test_a_night_after_an_unchanged_delivery_finds_no_drift(root, tables):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.market_data.gate import refuse_batch_faults
+from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
 from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings
 from tests.returns.hand_made import ORIGIN, RULES, Market, day
@@ -31,8 +31,9 @@ def rows_of(market: Market, offset: int) -> list[dict]:
     return [row for row in market.rows["prices"] if row["date"] == day(offset)]
 
 
-def check(market: Market, first: int = 1, last: int = 15) -> None:
-    refuse_batch_faults(market.facts(), ORIGIN + first, ORIGIN + last, RULES.sessions)
+def check(market: Market, first: int = 1, last: int = 15, decisions: pd.DataFrame | None = None) -> None:
+    faults = delivery_faults(market.facts(), [(ORIGIN + first, ORIGIN + last)], RULES.sessions)
+    refuse_undecided(faults, decisions)
 
 
 def stale(market: Market) -> None:
@@ -69,7 +70,7 @@ def test_a_wrong_delivery_stops_the_session(spoil, rule):
     market = ordinary_market()
     spoil(market)
     with pytest.raises(BatchFault, match=rule) as fault:
-        market.panel(15, codes=NAMES)
+        check(market)
     assert set(fault.value.findings["rule"]) == {rule}
     if rule != "shifted_code":
         check(market, 1, 6)  # the sessions before are fine
@@ -78,16 +79,28 @@ def test_a_wrong_delivery_stops_the_session(spoil, rule):
 
 
 def test_a_handful_of_names_is_no_crowd():
-    market = Market().stock("X", [10.0, 10.0, 10.0])
-    market.panel(2)
+    check(Market().stock("X", [10.0, 10.0, 10.0]), 1, 2)
+
+
+def test_each_range_is_looked_at_by_itself():
+    market = ordinary_market()
+    stale(market)
+    facts = market.facts()
+    ranges = [(ORIGIN + 1, ORIGIN + 6), (ORIGIN + 8, ORIGIN + 15)]
+    assert delivery_faults(facts, ranges, RULES.sessions).empty
+    assert delivery_faults(facts, [*ranges, (ORIGIN + 7, ORIGIN + 7)], RULES.sessions)["session"].tolist() == [
+        ORIGIN + 7
+    ]
 
 
 def test_a_person_can_accept_a_delivery_or_withhold_it():
     market = ordinary_market()
     stale(market)
     decided = pd.DataFrame({"sec_id": ["*"], "session": [ORIGIN + 7], "decision": ["release"], "visible": [0]})
+    check(market, decisions=decided)
     released = market.panel(15, codes=NAMES, decisions=decided)
     assert (released.ret[:, 7] == 0).all()
+    check(market, decisions=decided.assign(decision="confirm"))
     withheld = market.panel(15, codes=NAMES, decisions=decided.assign(decision="confirm"))
     assert (withheld.flag[:, 7] == ReturnFlag.BATCH_FAULT).all()
     assert np.isnan(withheld.ret[:, 7]).all()
@@ -99,7 +112,16 @@ def test_a_decision_about_another_session_accepts_nothing():
     stale(market)
     other = pd.DataFrame({"sec_id": ["*"], "session": [ORIGIN + 8], "decision": ["release"], "visible": [0]})
     with pytest.raises(BatchFault):
-        market.panel(15, codes=NAMES, decisions=other)
+        check(market, decisions=other)
+
+
+def test_a_decision_about_a_security_accepts_all_its_dates():
+    market = ordinary_market()
+    shifted(market)
+    other = pd.DataFrame({"sec_id": ["N04"], "session": [ORIGIN + 1], "decision": ["release"], "visible": [0]})
+    with pytest.raises(BatchFault, match="N03"):
+        check(market, decisions=other)
+    check(market, decisions=other.assign(sec_id="N03"))
 
 
 def test_bars_that_came_late_do_not_fill_a_hole_of_their_session():
