@@ -1,17 +1,19 @@
 """Opening published data.
 
-    ds = open_dataset("ds_erm3_betas_SPY_uni_mc_3000", root, as_of_manifest=True)
+family = open_family(root)                                            # one publication, whatever follows
+betas = family.dataset("ds_erm3_betas_SPY_uni_mc_3000", as_of_manifest=True)
+hedge = family.dataset("ds_erm3_hedge_weights_SPY_uni_mc_3000", as_of_manifest=True)
 
-On a local disk a dataset stays on the publication that was live when it was opened, however long it is read.
+returns = open_dataset("ds_daily", root, as_of_manifest=True)         # one store alone
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,10 +25,11 @@ from numpy.typing import NDArray
 from pipeline.store import integrity
 from pipeline.store.chunks import ChunkedArray
 from pipeline.store.filesystem import open_publications
-from pipeline.store.layout import MANIFEST, METADATA, join, store_key
+from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, join, store_key
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
+from pipeline.store.seal import Damaged, read_seal, sha256
 from security_master import MASTER_FILE, SecurityMaster
 
 if TYPE_CHECKING:
@@ -49,6 +52,101 @@ class PublicationRetired(StoreError):
     """The publication that a dataset was opened from has been removed."""
 
 
+@dataclass(frozen=True)
+class Family:
+    """The stores of one publication: whatever is published meanwhile, all that is opened here belongs together.
+
+    record: what the publication says of itself; `publication` is its id.
+    sizes:  cells along each axis, by store; what was written beyond them is not yet published.
+
+    How long it can be read: at least a day after it was replaced, for good when a restatement replaced it. After that
+    reading raises PublicationRetired, and never gives missing values instead. Opened with `open_family`.
+    """
+
+    root: str
+    objects: Objects
+    prefix: str
+    record: Mapping[str, Any]
+    sizes: Mapping[str, dict[str, int]]
+
+    @property
+    def publication(self) -> str:
+        return str(self.record["publication"])
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        return tuple(self.sizes)
+
+    def store(self, name: str) -> PublishedStore:
+        """A store without xarray: for a few of its values, where the imports would take longer than the reading.
+
+        Raises StoreError when it is not there.
+        """
+        name = name.removesuffix(".zarr")
+        if name not in self.sizes:
+            have = ", ".join(self.sizes)
+            raise StoreError(f"{self.objects.url} has no store {name!r} in {self.publication}; it has {have}")
+        return PublishedStore(self.objects, self.prefix, name, self.sizes[name])
+
+    def dataset(self, name: str, as_of_manifest: bool = False, chunks: Any = None) -> xr.Dataset:
+        """A store as xarray opens it, lazily; the arguments are those of `open_dataset`."""
+        # Imports that the other questions about a root do not need.
+        import xarray as xr
+
+        from pipeline.store.zarr_store import ReadOnlyStore
+
+        published = self.store(name)
+        store = ReadOnlyStore(published.read, published.keys)
+        dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
+        dataset = dataset.isel({dim: slice(0, size) for dim, size in published.sizes.items() if dim in dataset.dims})
+        dataset.attrs["publication"] = self.publication
+        return self._complete(published.name, dataset) if as_of_manifest else dataset
+
+    def _complete(self, name: str, dataset: xr.Dataset) -> xr.Dataset:
+        """The sessions through which the whole family is complete."""
+        through = self.record["complete_through"]
+        if through is None:
+            raise StoreError(f"the family under {self.objects.url} is not complete in {self.publication}")
+        if RESTATEMENT_MARK in dataset.attrs:
+            raise StoreError(
+                f"{name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has ended, "
+                f"or open publication {self.publication!r} by its name"
+            )
+        return dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
+
+    def file(self, name: str) -> bytes | None:
+        """A file that was published beside the stores; None when none was. Raises Damaged when it is lost."""
+        return _read(self.objects, self.prefix, name)
+
+    def master(self) -> AbstractContextManager[SecurityMaster]:
+        """The security master that was published with these stores."""
+        return published_master(self.root, self.publication)
+
+
+def open_family(root: str | Path, publication: str | None = None) -> Family:
+    """All stores of one publication, the live one by default.
+
+    publication: an earlier one by its id (see `history`). One that is not kept as it was is read from the next one that
+                 is, cut to its size: values are the same, tickers are the later ones.
+
+    Raises StoreError when the publication is not there, Damaged when what says so was lost.
+    """
+    publications = open_publications(root)
+    url = publications.objects.url
+    manifest = publications.manifest()
+    if manifest is None:
+        raise StoreError(f"nothing is published under {url}; publish a run there first (erm3 run, erm3 demo)")
+    if publication is None or publication == manifest["publication"]:
+        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
+    else:
+        wanted = _record(publications, publication)
+        state, prefix = wanted["state"], _kept(publications, wanted)
+    if prefix is None:
+        raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
+    sizes = {name: dict(entry["sizes"]) for name, entry in state.items()}
+    return Family(str(root), publications.objects, prefix, wanted, sizes)
+
+
 def open_dataset(
     name: str,
     root: str | Path,
@@ -56,37 +154,16 @@ def open_dataset(
     publication: str | None = None,
     chunks: Any = None,
 ) -> xr.Dataset:
-    """Opens a store lazily.
+    """Opens one store lazily. Several that belong together are opened from one `open_family`.
 
     name:           of the store, `ds_daily` for example.
     as_of_manifest: only the sessions through which the whole family is complete (`complete_through`).
-    publication:    an earlier one by its id (see `history`); the live one by default. One that is not kept as it was is
-                    read from the next one that is, cut to its size: values are the same, tickers are the later ones.
+    publication:    as in `open_family`.
     chunks:         as in `xarray.open_zarr`; None reads without dask.
 
     Raises StoreError when the store or the publication is not there.
     """
-    # Half a second of imports that the other questions about a root do not need.
-    import xarray as xr
-
-    from pipeline.store.zarr_store import ReadOnlyStore
-
-    published = open_store(name, root, publication)
-    store, wanted = ReadOnlyStore(published.read, published.keys), published.record
-    dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
-    dataset = dataset.isel({dim: slice(0, size) for dim, size in published.sizes.items() if dim in dataset.dims})
-    dataset.attrs["publication"] = wanted["publication"]
-    if as_of_manifest:
-        through = wanted["complete_through"]
-        if through is None:
-            raise StoreError(f"the family under {published.objects.url} is not complete in {wanted['publication']}")
-        if RESTATEMENT_MARK in dataset.attrs:
-            raise StoreError(
-                f"{published.name} is being restated by {dataset.attrs[RESTATEMENT_MARK]}; try again when it has "
-                f"ended, or open publication {wanted['publication']!r} by its name"
-            )
-        dataset = dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
-    return dataset
+    return open_family(root, publication).dataset(name, as_of_manifest, chunks)
 
 
 def _record(publications: Publications, publication: str) -> dict[str, Any]:
@@ -111,52 +188,21 @@ def _kept(publications: Publications, wanted: dict[str, Any]) -> str | None:
     return None
 
 
-def open_store(name: str, root: str | Path, publication: str | None = None) -> PublishedStore:
-    """A store without xarray: for a few of its values, where the imports would take longer than the reading.
-
-    Raises StoreError when the store or the publication is not there.
-    """
-    publications = open_publications(root)
-    url = publications.objects.url
-    name = name.removesuffix(".zarr")
-    manifest = publications.manifest()
-    if manifest is None:
-        raise StoreError(f"nothing is published under {url}")
-    if publication is None or publication == manifest["publication"]:
-        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
-    else:
-        wanted = _record(publications, publication)
-        state, prefix = wanted["state"], _kept(publications, wanted)
-    if prefix is None:
-        raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
-    if name not in state:
-        raise StoreError(f"{url} has no store {name!r} in {wanted['publication']}; it has {', '.join(state)}")
-    return PublishedStore(publications.objects, prefix, name, wanted, state[name]["sizes"])
-
-
 @dataclass(frozen=True)
 class PublishedStore:
     """One store of a publication.
 
-    prefix: where the publication lies. record: what it says of itself. sizes: its cells along each axis; what was
-    written beyond them is not yet published.
+    prefix: where the publication lies. sizes: its cells along each axis.
     """
 
     objects: Objects
     prefix: str
     name: str
-    record: dict[str, Any]
     sizes: dict[str, int]
 
     def read(self, key: str) -> bytes | None:
-        data = self.objects.read(join(self.prefix, store_key(self.name), key))
-        # An absent chunk means NaN, but only as long as the publication has not been removed.
-        if data is None and not self.objects.exists(join(self.prefix, MANIFEST)):
-            raise PublicationRetired(
-                f"{self.objects.url}/{self.prefix} was removed while it was read; open the dataset again, "
-                "or keep more publications"
-            )
-        return data
+        """An object of the store; None where none was published. Raises Damaged, PublicationRetired."""
+        return _read(self.objects, self.prefix, f"{store_key(self.name)}/{key}")
 
     def keys(self) -> list[str]:
         return self.objects.keys(join(self.prefix, store_key(self.name)))
@@ -179,6 +225,31 @@ class PublishedStore:
             if (data := self.read(array.key(index))) is not None:
                 out[outside] = array.decode(data)[inside]
         return out[tuple(0 if dim in at else slice(None) for dim in array.dims)]
+
+
+def _read(objects: Objects, prefix: str, key: str) -> bytes | None:
+    """An object of the publication that lies at `prefix`; None where none was published."""
+    data = objects.read(join(prefix, key))
+    if data is not None:
+        return data
+    # An absent chunk means NaN, but only where none was published, and as long as the publication is there.
+    manifest = objects.read(join(prefix, MANIFEST))
+    if manifest is None:
+        raise PublicationRetired(
+            f"{objects.url}/{prefix} was removed while it was read; open the dataset again, or keep more publications"
+        )
+    if key in _published(objects, join(prefix, DIGESTS), json.loads(manifest).get("digests_sha256", "")):
+        raise Damaged(objects.url, [f"{key} is missing"])
+    return None
+
+
+@lru_cache(maxsize=4)
+def _published(objects: Objects, key: str, digest: str) -> frozenset[str]:
+    """Keys of all objects of a publication, from its digests."""
+    data = objects.read(key)
+    if data is None or sha256(data) != digest:
+        return frozenset()  # of an older version, or just being replaced in a bucket
+    return frozenset(json.loads(data)["objects"])
 
 
 def read_manifest(root: str | Path) -> dict[str, Any]:
@@ -224,16 +295,21 @@ def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
 def published_master(root: str | Path, publication: str | None = None) -> Iterator[SecurityMaster]:
     """The security master at a root: of a publication (the live one by default), or the one that was built alone there.
 
-    Raises StoreError when the root has none, or does not keep that publication.
+    Raises StoreError when the root has none, or does not keep that publication, and Damaged when it is another.
     """
     publications = open_publications(root)
-    wanted = publication or publications.current()
+    manifest = publications.manifest()
+    wanted = publication if publication is not None or manifest is None else str(manifest["publication"])
     prefix = "" if wanted is None else publications.prefix(wanted)
     if prefix is None:
         raise StoreError(f"{root} keeps no publication {wanted!r}; `erm3 history` lists those it has")
     data = publications.objects.read(join(prefix, MASTER_FILE))
     if data is None:
         raise StoreError(f"no {MASTER_FILE} in {root}; make one with `erm3 security build` or `erm3 run`")
+    if wanted is not None:
+        digests = read_seal(publications.objects, prefix, wanted).digests
+        if digests.get(MASTER_FILE) != sha256(data):
+            raise Damaged(publications.objects.url, [f"{join(prefix, MASTER_FILE)} is not what was published"])
     with TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
         path.write_bytes(data)

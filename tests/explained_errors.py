@@ -14,7 +14,7 @@ from pipeline.audits import Check
 from pipeline.engine.execution import AuditFailed
 from pipeline.quality.session_rules import BatchFault
 from pipeline.sources import SourceError
-from pipeline.store import GuardFailed
+from pipeline.store import Damaged, GuardFailed
 from security_master import AmbiguousTicker, UnknownTicker
 from security_master.build import BuildReport, IdentityGuard
 from security_master.errors import ExplainedError
@@ -35,6 +35,7 @@ MADE: dict[type[ExplainedError], Callable[[], ExplainedError]] = {
     AmbiguousTicker: lambda: AmbiguousTicker("AB", "2020-01-02", ["S1", "S2"], SAID),
     AuditFailed: lambda: AuditFailed("ds_daily", [_check()], "here"),
     BatchFault: lambda: BatchFault(pd.DataFrame({"rule": ["stale"], "evidence": [SAID]})),
+    Damaged: lambda: Damaged("there", [SAID]),
     GuardFailed: lambda: GuardFailed([SAID], "here"),
     IdentityGuard: lambda: IdentityGuard(SAID, _report()),
     SourceError: lambda: SourceError(SAID, "prices.csv", 3, "close"),

@@ -235,9 +235,10 @@ def _odd_months(settings: Settings) -> pd.DataFrame:
     import numpy as np
 
     from pipeline.quality.session_rules import market_correlation
-    from pipeline.read import open_dataset
+    from pipeline.read import open_family
 
-    daily, etf = (open_dataset(name, settings.root) for name in ("ds_daily", "ds_etf"))
+    family = open_family(settings.root)
+    daily, etf = (family.dataset(name) for name in ("ds_daily", "ds_etf"))
     market = etf["return"].values[:, etf["ticker"].values == settings.market][:, 0]
     at = np.searchsorted(etf["teo"].values, daily["teo"].values)
     cap = daily["market_cap"].values.astype(float)

@@ -28,6 +28,7 @@ from pipeline.cli.console import (
     print_json,
     settings_of,
 )
+from pipeline.cli.repair import repair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ app = commands(
 )
 app.add_typer(quality.app, name="quality")
 app.add_typer(security.app, name="security")
+app.command()(repair)
 Day = typer.Option(formats=DAY)
 
 

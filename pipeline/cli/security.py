@@ -218,7 +218,7 @@ def decide(
     answer = Decision(question, "same" if same else choice, choice if same else "", by, reason, instant)
     batch_id = "decision-" + sha256(repr(answer).encode()).hexdigest()[:12]
     where = settings_of(root=root).root
-    if open_publications(where).current() is None:
+    if open_publications(where).manifest() is None:
         report = decide_in(master_alone(where), answer, batch_id=batch_id)
     else:
         report = publish_decision(where, answer, batch_id)

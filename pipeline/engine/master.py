@@ -23,7 +23,7 @@ def master_alone(root: str) -> Path:
     """Where a master built alone lies. Raises StoreError where runs publish stores, which keep their own."""
     if "://" in root:
         raise StoreError(f"{root} is no directory; a master alone is built on this machine")
-    if open_publications(root).current() is not None:
+    if open_publications(root).manifest() is not None:
         raise StoreError(
             f"{root} holds published stores with their own master, which `erm3 run` keeps; use another root"
         )

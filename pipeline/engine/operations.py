@@ -17,7 +17,8 @@ from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import LoadedSource
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
-from pipeline.store import Publication, StoreError
+from pipeline.store import Publication
+from pipeline.store.filesystem import open_publications
 from security_master.errors import ExplainedError
 
 INPUT_STORES = ("ds_daily", "ds_etf")
@@ -29,10 +30,12 @@ class ReasonMissing(ExplainedError, ValueError):
 
 def published_range(settings: Settings) -> tuple[Any, Any] | None:
     """First and last session through which the whole family is published; None when nothing is."""
-    try:
-        teo = PublishedFamily(settings.root).view(family.stores(settings)[-1]).teo
-    except StoreError:
+    if open_publications(settings.root).manifest() is None:
         return None
+    published, last = PublishedFamily(settings.root), family.stores(settings)[-1]
+    if published.published.record["complete_through"] is None or last not in published.published.stores:
+        return None
+    teo = published.view(last).teo
     return (teo[0], teo[-1]) if len(teo) else None
 
 

@@ -10,12 +10,29 @@ from pipeline.engine.family import specs, stores
 from pipeline.engine.products import product_of
 from pipeline.engine.run import RangeError
 from pipeline.engine.views import PublishedFamily, looked_at
-from pipeline.read import published_master
+from pipeline.read import damage
 from pipeline.settings import ModelParameters, Settings
+from pipeline.store import StoreError
 
 
 def verify(settings: Settings, start: object | None = None, end: object | None = None) -> list[Check]:
-    """All checks on the published data, for the sessions in [start, end] or for all that are complete."""
+    """All checks on the published data, for the sessions in [start, end] or for all that are complete.
+
+    The first one reads every object of the publication, whatever sessions are asked for; when it fails, the others are
+    run as far as they can be read.
+    """
+    whole = objects_are_whole(settings.root)
+    checks = [whole]
+    try:
+        checks += _audited(settings, start, end)
+    except (StoreError, ValueError, RuntimeError):
+        if whole.passed:
+            raise
+    return checks
+
+
+def _audited(settings: Settings, start: object | None, end: object | None) -> list[Check]:
+    """The checks of all stores."""
     family, shapes, names = PublishedFamily(settings.root), specs(settings), stores(settings)
     teo = family.view(names[-1]).teo
     days = teo[(teo >= np.datetime64(str(start or teo[0]), "D")) & (teo <= np.datetime64(str(end or teo[-1]), "D"))]
@@ -23,11 +40,26 @@ def verify(settings: Settings, start: object | None = None, end: object | None =
         raise RangeError(f"no published session from {start} to {end}; {teo[0]} to {teo[-1]} are published")
     sessions, model = (xnys().ordinal(days[0]), xnys().ordinal(days[-1])), made_with(settings, family)
     checks: list[Check] = []
-    with published_master(settings.root) as master:
+    with family.published.master() as master:
         for name in names:
             scope = looked_at(settings, shapes[name], family, master, sessions, model)
             checks += audit(name, scope, product_of(shapes[name]).audits)
     return checks
+
+
+def objects_are_whole(root: str) -> Check:
+    """Every object that was published is there, and is the one that was published."""
+    found = damage(root)
+    return Check(
+        name="objects_are_whole",
+        store="publication",
+        passed=not found,
+        value=float(len(found)),
+        bound=0.0,
+        cells=len(found),
+        explanation="objects that are lost, exchanged or damaged; `erm3 repair` puts back what has a whole copy",
+        worst=tuple({"object": problem} for problem in found[:20]),
+    )
 
 
 def made_with(settings: Settings, family: PublishedFamily) -> ModelParameters:

@@ -10,7 +10,7 @@ from pipeline.audits import Family, Scope
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
 from pipeline.engine.run import Run
-from pipeline.read import open_dataset
+from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store import StagedStore
 from pipeline.store.windows import History
@@ -39,7 +39,7 @@ class StagedFamily:
         return self._histories[name]
 
 
-class PublishedStore:
+class PublishedView:
     """A published store opened with xarray, as any reader does."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
@@ -73,12 +73,12 @@ class PublishedFamily:
     """The stores of a root as readers see them, all of one publication."""
 
     def __init__(self, root: str) -> None:
-        self.root = root
-        self._views: dict[str, PublishedStore] = {}
+        self.published = open_family(root)
+        self._views: dict[str, PublishedView] = {}
 
-    def view(self, name: str) -> PublishedStore:
+    def view(self, name: str) -> PublishedView:
         if name not in self._views:
-            self._views[name] = PublishedStore(open_dataset(name, self.root, as_of_manifest=True))
+            self._views[name] = PublishedView(self.published.dataset(name, as_of_manifest=True))
         return self._views[name]
 
     def before(self, name: str) -> None:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.quality.findings import FINDINGS_FILE, RULES
-from pipeline.read import published_master
+from pipeline.read import open_family
 from pipeline.store import StoreError
-from pipeline.store.filesystem import open_objects
 
 WORST = 20
 SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")
@@ -27,11 +26,12 @@ SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")
 
 def published_findings(root: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """Published findings, and the tickers of the securities that they name. Raises StoreError where there are none."""
-    content = open_objects(root).read(FINDINGS_FILE)
+    family = open_family(root)
+    content = family.file(FINDINGS_FILE)
     if content is None:
         raise StoreError(f"{root} has no {FINDINGS_FILE}: publish a run there first (erm3 run, erm3 demo)")
     rows = pd.read_parquet(io.BytesIO(content))
-    with published_master(root) as master:
+    with family.master() as master:
         ids = np.array(sorted(set(rows["sec_id"]) & set(master.roster()["sec_id"])), dtype=object)
         last = xnys().sessions[int(rows["detected_at"].max())] if len(rows) else xnys().sessions[0]
         labels = master.labels(ids, last)[0]

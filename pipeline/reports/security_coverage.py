@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.read import open_dataset, published_master
+from pipeline.read import open_family
 from security_master import coverage_by_year
 
 
 def coverage_report(root: str) -> pd.DataFrame:
     """`security_master.coverage_by_year` of a published family. Raises StoreError when nothing is published."""
-    daily = open_dataset("ds_daily", root, as_of_manifest=True)
+    family = open_family(root)
+    daily = family.dataset("ds_daily", as_of_manifest=True)
     years = daily["teo"].values.astype("datetime64[Y]").astype(int) + 1970
     symbol = daily["symbol"].values.astype(object)
     rows = []
@@ -23,5 +24,5 @@ def coverage_report(root: str) -> pd.DataFrame:
         total[~np.isfinite(returns).any(axis=0)] = np.nan
         rows.append(pd.DataFrame({"year": year, "sec_id": symbol[priced].astype("U9"), "total_return": total[priced]}))
     by_year = pd.concat(rows, ignore_index=True)
-    with published_master(root) as master:
+    with family.master() as master:
         return coverage_by_year(master, by_year[["year", "sec_id"]], returns=by_year)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.datasets import LEVELS
-from pipeline.read import PublishedStore, open_store, published_master
+from pipeline.read import PublishedStore, open_family
 from pipeline.settings import Settings
 from security_master.errors import ExplainedError
 
@@ -45,14 +45,14 @@ def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
 
     Raises NotPublished when the session is not published or the id is in no store.
     """
-    fs = settings.factor_sets[0]
-    daily = open_store("ds_daily", settings.root)
+    fs, family = settings.factor_sets[0], open_family(settings.root)
+    daily = family.store("ds_daily")
     at = _stock(daily, symbol, on)
     shown = ("return", "close", "volume", "market_cap", "fs_industry_code")
     day = pd.DataFrame({"value": {name: daily.values(name, **at).item() for name in shown}})
-    raw = open_store(f"ds_erm3_betas_{fs}", settings.root)
-    adjusted = open_store(f"ds_erm3_betas_adjusted_{fs}", settings.root)
-    decomposed = open_store(f"ds_erm3_returns_{fs}", settings.root)
+    raw = family.store(f"ds_erm3_betas_{fs}")
+    adjusted = family.store(f"ds_erm3_betas_adjusted_{fs}")
+    decomposed = family.store(f"ds_erm3_returns_{fs}")
     names = _fact_names(raw.metadata["fact/.zattrs"])
     in_raw, in_adjusted, in_decomposed = (_stock(store, symbol, on) for store in (raw, adjusted, decomposed))
     betas = pd.DataFrame(
@@ -68,7 +68,7 @@ def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
         },
         index=pd.Index(LEVELS, name="level"),
     )
-    weights = open_store(f"ds_erm3_hedge_weights_{fs}", settings.root)
+    weights = family.store(f"ds_erm3_hedge_weights_{fs}")
     return {"day": day, "betas": betas, "hedge": _hedge(weights, symbol, on)}
 
 
@@ -93,7 +93,7 @@ def industries(settings: Settings, on: date, level: str, min_peers: int) -> pd.D
     """Aggregates of the industries with at least `min_peers` companies at one level, widest dispersion first."""
     if level not in LEVELS:
         raise NotPublished(f"level {level!r} is not one of {', '.join(LEVELS)}")
-    store = open_store(f"ds_erm3_industry_{settings.factor_sets[0]}", settings.root)
+    store = open_family(settings.root).store(f"ds_erm3_industry_{settings.factor_sets[0]}")
     at = {"teo": _session(store, on), "level": store.values("level").tolist().index(level)}
     means = ("n_companies", "n_facts", "beta_mean", "beta_variance", "total_log_mcap_weight")
     frame = pd.DataFrame(
@@ -107,9 +107,10 @@ def industries(settings: Settings, on: date, level: str, min_peers: int) -> pd.D
 
 def find(settings: Settings, what: str, on: date) -> str:
     """Permanent id of a ticker at a session, or of an id itself. Raises NotPublished, UnknownTicker."""
-    if what in open_store("ds_daily", settings.root).values("symbol"):
+    family = open_family(settings.root)
+    if what in family.store("ds_daily").values("symbol"):
         return what
-    with published_master(settings.root) as master:
+    with family.master() as master:
         found = master.resolve(what, as_of=on)
     if found is None:
         raise NotPublished(f"no security had the ticker {what} on {on}")
@@ -118,7 +119,7 @@ def find(settings: Settings, what: str, on: date) -> str:
 
 def example(settings: Settings, on: date) -> tuple[str, str]:
     """A stock with all three levels at a session: its id and ticker."""
-    betas = open_store(f"ds_erm3_betas_{settings.factor_sets[0]}", settings.root)
+    betas = open_family(settings.root).store(f"ds_erm3_betas_{settings.factor_sets[0]}")
     whole = np.isfinite(betas.values("factor_beta", teo=_session(betas, on))).all(axis=1)
     if not whole.any():
         raise NotPublished(f"no stock has all three levels on {on}")

@@ -11,10 +11,12 @@ from pipeline.store.lease import LeaseHeld, LeaseLost
 from pipeline.store.manifest import Publication
 from pipeline.store.objects import StoreError
 from pipeline.store.promote import promote
+from pipeline.store.seal import Damaged
 from pipeline.store.stage import NotAudited, Stage
 from pipeline.store.staged_store import StagedStore
 
 __all__ = [
+    "Damaged",
     "GuardFailed",
     "LeaseHeld",
     "LeaseLost",

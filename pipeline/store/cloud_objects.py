@@ -6,10 +6,9 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
-from pipeline.store.objects import Change, Frozen, Objects, StoreError
+from pipeline.store.objects import Change, Objects, StoreError
 
 
 class CloudObjects(Objects):
@@ -22,6 +21,7 @@ class CloudObjects(Objects):
         self.filesystem = filesystem
         self.path = path
         self.url = f"gs://{path}"
+        self._sha256: dict[str, str] = {}
 
     def read(self, key: str) -> bytes | None:
         with self._asking("read", key):
@@ -38,9 +38,6 @@ class CloudObjects(Objects):
     def exists(self, key: str) -> bool:
         return self._describe(key) is not None
 
-    def frozen(self, prefix: str) -> Frozen:
-        return _FrozenListing(self, prefix)
-
     def keys(self, prefix: str) -> list[str]:
         return list(self.fingerprints(prefix))
 
@@ -53,6 +50,16 @@ class CloudObjects(Objects):
     def fingerprint(self, key: str) -> str | None:
         found = self._describe(key)
         return None if found is None else _hash(found)
+
+    def digest(self, key: str) -> str | None:
+        """The service knows no SHA-256: that of bytes which were written or read here is kept under their MD5."""
+        found = self.fingerprint(key)
+        if found is None:
+            return None
+        if found not in self._sha256:
+            data = self.read(key)
+            return None if data is None else hashlib.sha256(data).hexdigest()
+        return self._sha256[found]
 
     def delete(self, key: str) -> None:
         self.on_change("delete", key)
@@ -111,6 +118,7 @@ class CloudObjects(Objects):
         location = self.filesystem.base.replace("/storage/v1/", "/upload/storage/v1/") + f"b/{bucket}/o"
         options = {"uploadType": "media", "name": name, **conditions}
         found = self.filesystem.call("POST", location, data=data, json_out=True, **options)
+        self._sha256[_md5(data)] = hashlib.sha256(data).hexdigest()
         if found["md5Hash"] != _md5(data):
             raise StoreError(f"{key} arrived damaged under {self.url}; run again")
 
@@ -137,27 +145,6 @@ class CloudObjects(Objects):
                 f"cannot {verb} {key} under {self.url}: {type(error).__name__}: {(reason or [''])[0]}. "
                 "Check the network, the bucket and its permissions, then run again"
             ) from error
-
-
-class _FrozenListing(Frozen):
-    """Answers from one listing, so that nothing is asked for that is not there."""
-
-    def __init__(self, objects: CloudObjects, prefix: str) -> None:
-        self._objects = objects
-        self._prefix = prefix
-
-    @cached_property
-    def _listing(self) -> dict[str, str]:
-        return self._objects.fingerprints(self._prefix)
-
-    def read(self, key: str) -> bytes | None:
-        return self._objects.read(f"{self._prefix}/{key}") if key in self._listing else None
-
-    def exists(self, key: str) -> bool:
-        return key in self._listing
-
-    def holds(self, key: str, data: bytes) -> bool:
-        return self._listing.get(key) == _md5(data)
 
 
 def _md5(data: bytes) -> str:

@@ -3,6 +3,9 @@
 ds_daily.zarr  manifest.json  publish_log/  ...     what readers open
 .publications/ID/                                   one complete family each (in a bucket: only kept generations)
 .publications/current -> ID                         local only: the one that readers see
+.publications/published                             local only: the last one that went live
+.publications/building                              local only: the one that is being built
+.spare/                                             second copies of what a publication cannot do without
 .staging/RUN_ID/                                    what a run is about to publish
 .lease                                              who is publishing
 """
@@ -10,9 +13,13 @@ ds_daily.zarr  manifest.json  publish_log/  ...     what readers open
 from __future__ import annotations
 
 MANIFEST = "manifest.json"
+DIGESTS = "digests.json"
+SPARE = ".spare"
 PUBLISH_LOG = "publish_log"
 PUBLICATIONS = ".publications"
 CURRENT = f"{PUBLICATIONS}/current"
+PUBLISHED = f"{PUBLICATIONS}/published"
+BUILDING = f"{PUBLICATIONS}/building"
 STAGING = ".staging"
 LEASE = ".lease"
 METADATA = ".zmetadata"

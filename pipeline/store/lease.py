@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,19 @@ from pipeline.store.layout import LEASE
 from pipeline.store.objects import Objects, StoreError
 
 TTL_SECONDS = 300.0
+LONGEST_TTL_SECONDS = 3600.0
+"""A lease that asks for more patience than this does not get it."""
+
+ALIVE = f"{LEASE}.alive"
+"""Locked by every process that works for the run; the kernel lets go of it when the process dies, however it dies."""
 
 
 class LeaseHeld(StoreError):
     """Another run is publishing to this root."""
+
+
+class LeaseUnreadable(StoreError):
+    """The lease is there and cannot be read."""
 
 
 class LeaseLost(StoreError):
@@ -40,13 +49,14 @@ class Lease:
         self._ttl = ttl
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._let_go: Callable[[], None] = lambda: None
         self.taken_from: str | None = None
 
     def acquire(self, *, join: bool = False) -> None:
         """Takes the lease, or joins the one that this run holds already. Raises LeaseHeld or LeaseLost."""
 
         def change(data: bytes | None) -> bytes:
-            old = json.loads(data) if data else None
+            old = self._read(data) if data else None
             processes = []
             if old and old["run_id"] == self.run_id and join:
                 processes = [p for p in old["processes"] if p != this_process()]
@@ -62,6 +72,7 @@ class Lease:
             return self._document(since, now, [*processes, this_process()])
 
         self.objects.update(LEASE, change)
+        self._let_go = self.objects.hold(ALIVE)
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
         self._thread.start()
@@ -91,7 +102,7 @@ class Lease:
         """The run is over. Another run's lease is left alone."""
 
         def change(data: bytes | None) -> bytes | None:
-            return None if data and json.loads(data)["run_id"] == self.run_id else data
+            return None if data and self._read(data)["run_id"] == self.run_id else data
 
         self._end_beat()
         self.objects.update(LEASE, change)
@@ -107,7 +118,7 @@ class Lease:
         return json.dumps(document, indent=1).encode()
 
     def _ours(self, data: bytes | None) -> dict[str, Any]:
-        lease = json.loads(data) if data else {}
+        lease = self._read(data) if data else {}
         if lease.get("run_id") != self.run_id:
             now = f"is held by run {lease['run_id']}, {describe(lease)}" if lease else "is gone"
             raise LeaseLost(
@@ -116,17 +127,35 @@ class Lease:
             )
         return lease
 
+    def _read(self, data: bytes) -> dict[str, Any]:
+        """A lease from its bytes. Raises LeaseUnreadable."""
+        try:
+            lease = json.loads(data)
+            known = {"run_id", "since_utc", "heartbeat_utc", "ttl_seconds", "processes"} <= lease.keys()
+            _instant(lease["heartbeat_utc"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known = False
+        if not known:
+            raise LeaseUnreadable(
+                f"{LEASE} under {self.objects.url} cannot be read, so nobody knows whether a run is writing there. "
+                f"When none is: `erm3 repair --root {self.objects.url} --apply` sets it aside"
+            )
+        return dict(lease)
+
     def _why_alive(self, lease: dict[str, Any]) -> str:
         """Why a lease counts as held; empty when it has expired."""
         processes = lease["processes"]
         if processes and not any(may_live(process) for process in processes):
             return ""
-        silent = self._clock() - datetime.fromisoformat(lease["heartbeat_utc"])
-        left = timedelta(seconds=lease["ttl_seconds"]) - silent
-        if left <= timedelta(0):
+        if processes and all(_same_kernel(process) for process in processes) and self.objects.alive(ALIVE) is False:
+            return ""  # of a container that is gone: its process numbers say nothing here, its locks do
+        silent = self._clock() - _instant(lease["heartbeat_utc"])
+        ttl = timedelta(seconds=min(float(lease["ttl_seconds"]), LONGEST_TTL_SECONDS))
+        if silent >= ttl or silent < -ttl:  # one from the future is no sign of life
             return ""
         return (
-            f"last sign of life {silent.total_seconds():.0f} s ago, expires in {left.total_seconds():.0f} s without one"
+            f"last sign of life {silent.total_seconds():.0f} s ago, "
+            f"expires in {(ttl - silent).total_seconds():.0f} s without one"
         )
 
     def _beat(self) -> None:
@@ -142,6 +171,8 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
+        self._let_go()
+        self._let_go = lambda: None
 
 
 def this_process() -> dict[str, Any]:
@@ -160,6 +191,17 @@ def may_live(process: dict[str, Any]) -> bool:
     except PermissionError:
         pass
     return _started(process["pid"]) == process["started"]
+
+
+def _same_kernel(process: dict[str, Any]) -> bool:
+    """Whether a process ran under the kernel that runs this one, in whatever container."""
+    return "/" in process["machine"] and process["machine"].split("/")[0] == _machine().split("/")[0]
+
+
+def _instant(text: str) -> datetime:
+    """An instant of the lease, UTC where it does not say."""
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def describe(lease: dict[str, Any]) -> str:

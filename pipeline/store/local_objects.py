@@ -7,10 +7,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.store.objects import Change, Frozen, Objects, StoreError
+from pipeline.store.objects import Change, Objects, StoreError
+
+LOCK_PATIENCE = 60.0
+"""Seconds to wait for a lock that is held for milliseconds."""
 
 
 class LocalObjects(Objects):
@@ -50,9 +54,6 @@ class LocalObjects(Objects):
     def exists(self, key: str) -> bool:
         return (self.path / key).exists()
 
-    def frozen(self, prefix: str) -> Frozen:
-        return _FrozenDirectory(self, prefix)
-
     def keys(self, prefix: str) -> list[str]:
         top = str(self.path / prefix)
         found = []
@@ -77,6 +78,9 @@ class LocalObjects(Objects):
             known = (version, hashlib.sha256(self.read(key) or b"").hexdigest())
             self._fingerprints[key] = known
         return known[1]
+
+    def digest(self, key: str) -> str | None:
+        return self.fingerprint(key)
 
     def delete(self, key: str) -> None:
         if os.path.lexists(self.path / key):
@@ -105,6 +109,25 @@ class LocalObjects(Objects):
             elif new != old:
                 self.write(key, new)
 
+    def hold(self, key: str) -> Callable[[], None]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / key, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return lambda: os.close(descriptor)
+
+    def alive(self, key: str) -> bool | None:
+        try:
+            descriptor = os.open(self.path / key, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
         """Holds the advisory lock of a key. The kernel drops it when the process dies."""
@@ -112,10 +135,25 @@ class LocalObjects(Objects):
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path / f"{key}.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._wait_for(descriptor, key)
             yield
         finally:
             os.close(descriptor)
+
+    def _wait_for(self, descriptor: int, key: str) -> None:
+        """Takes a lock that others hold for milliseconds; a stopped process must not stop everybody without a word."""
+        until = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise StoreError(
+                        f"another process has held {key}.lock under {self.url} for {LOCK_PATIENCE:.0f} s, perhaps a "
+                        f"stopped one; `fuser {self.url}/{key}.lock` names it. End it, then run again"
+                    ) from None
+                time.sleep(0.005)
 
     @contextlib.contextmanager
     def _asking(self, verb: str, key: str) -> Iterator[None]:
@@ -126,22 +164,3 @@ class LocalObjects(Objects):
                 f"cannot {verb} {key} under {self.url}: {error.strerror}. "
                 "Readers see a complete publication all the time; make room or mend the permissions and run again"
             ) from error
-
-
-class _FrozenDirectory(Frozen):
-    def __init__(self, objects: LocalObjects, prefix: str) -> None:
-        self._objects = objects
-        self._prefix = prefix
-
-    def read(self, key: str) -> bytes | None:
-        return self._objects.read(f"{self._prefix}/{key}")
-
-    def exists(self, key: str) -> bool:
-        return self._objects.exists(f"{self._prefix}/{key}")
-
-    def holds(self, key: str, data: bytes) -> bool:
-        try:
-            size = os.stat(self._objects.path / self._prefix / key).st_size
-        except OSError:
-            return False
-        return size == len(data) and self.read(key) == data

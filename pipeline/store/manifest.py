@@ -12,7 +12,7 @@ from pipeline.store.chunks import ChunkedArray
 from pipeline.store.layout import METADATA
 from pipeline.store.overlay import Overlay
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,6 @@ class Objects(ABC):
     def exists(self, key: str) -> bool: ...
 
     @abstractmethod
-    def frozen(self, prefix: str) -> Frozen:
-        """What lies below a prefix, for as long as nobody changes it."""
-
-    @abstractmethod
     def keys(self, prefix: str) -> list[str]:
         """Sorted keys below a prefix (a directory), relative to it."""
 
@@ -57,6 +53,18 @@ class Objects(ABC):
     @abstractmethod
     def fingerprint(self, key: str) -> str | None:
         """The content hash of one object; None when there is none."""
+
+    @abstractmethod
+    def digest(self, key: str) -> str | None:
+        """SHA-256 (hex) of one object; None when there is none."""
+
+    def alive(self, key: str) -> bool | None:
+        """Whether a process of this kernel holds `key` (see `hold`); None where that cannot be known."""
+        return None
+
+    def hold(self, key: str) -> Callable[[], None]:
+        """Holds `key` for as long as this process lives, or until what is returned is called."""
+        return lambda: None
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -84,17 +92,3 @@ class Objects(ABC):
 
 def _nothing(verb: str, key: str) -> None:
     """What happens before a change unless a test wants something."""
-
-
-class Frozen(ABC):
-    """Objects below a prefix that do not change meanwhile: the live store, under the lease."""
-
-    @abstractmethod
-    def read(self, key: str) -> bytes | None: ...
-
-    @abstractmethod
-    def exists(self, key: str) -> bool: ...
-
-    @abstractmethod
-    def holds(self, key: str, data: bytes) -> bool:
-        """Whether the object exists with exactly these bytes."""

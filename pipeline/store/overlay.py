@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 from pipeline.store.objects import Objects
+from pipeline.store.seal import Damaged, sha256
 
 
 class Overlay:
-    """Objects of one store. `live` is the prefix of the published one, None before its first publication.
+    """Objects of one store. `live` is the prefix of the published one, None before its first publication; `digests`
+    says what was published there (`Seal.below`). Only that is read, and nothing that has become another.
 
     What is staged is listed once and then kept in mind, so that nothing is asked for that is not there. One process of
     a run writes a store at a time; a process that attaches later sees what was staged before.
     """
 
-    def __init__(self, objects: Objects, staged: str, live: str | None) -> None:
+    def __init__(self, objects: Objects, staged: str, live: str | None, digests: Mapping[str, str]) -> None:
         self.objects = objects
         self.staged = staged
         self.live = live
-        self._published = None if live is None else objects.frozen(live)
+        self.digests = digests
+        self._believed: set[str] = set()
 
     @cached_property
     def _staged_keys(self) -> set[str]:
@@ -28,14 +32,25 @@ class Overlay:
         return self.get_staged(key) if key in self._staged_keys else self.get_live(key)
 
     def get_live(self, key: str) -> bytes | None:
-        return None if self._published is None else self._published.read(key)
+        """A published object, None where none was published. Raises Damaged when it is lost or another."""
+        digest = self.digests.get(key)
+        if digest is None:
+            return None
+        data = self.objects.read(f"{self.live}/{key}")
+        if data is None:
+            raise Damaged(self.objects.url, [f"{self.live}/{key} is missing"])
+        if key not in self._believed:
+            if sha256(data) != digest:
+                raise Damaged(self.objects.url, [f"{self.live}/{key} is not what was published"])
+            self._believed.add(key)
+        return data
 
     def get_staged(self, key: str) -> bytes | None:
         return self.objects.read(f"{self.staged}/{key}")
 
     def put(self, key: str, data: bytes) -> None:
         """Stages an object, unless the live one is the same already."""
-        if self._published is not None and self._published.holds(key, data):
+        if key in self.digests and self.digests[key] == sha256(data):
             self.drop_staged(key)
         else:
             self.stage(key, data)
@@ -53,7 +68,7 @@ class Overlay:
         return key in self._staged_keys or self.exists_live(key)
 
     def exists_live(self, key: str) -> bool:
-        return self._published is not None and self._published.exists(key)
+        return key in self.digests
 
     def staged_keys(self) -> list[str]:
         """Sorted keys of what is staged now, from the storage itself."""
@@ -63,5 +78,4 @@ class Overlay:
 
     def keys(self) -> list[str]:
         """Sorted keys of the store as the run sees it."""
-        live = [] if self.live is None else self.objects.keys(self.live)
-        return sorted({*live, *self.staged_keys()})
+        return sorted({*self.digests, *self.staged_keys()})

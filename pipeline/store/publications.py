@@ -9,10 +9,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.store.layout import MANIFEST, PUBLICATIONS, PUBLISH_LOG, join
 from pipeline.store.objects import Objects
+from pipeline.store.seal import Damaged, Seal, read_manifest, read_seal
 
 NUMBER_DIGITS = 6
 
@@ -26,6 +28,8 @@ class Plan:
     stores:      staged stores by name: the prefix of their staged objects. files: staged files by name: their keys.
     documents:   manifest and log record by key.
     restates:    whether published rows may change.
+    keep, keep_for: what is neither among the last `keep` publications, nor was replaced less than `keep_for` before
+                 `now`, nor by a restatement, may be removed.
     in_lease:    runs an action while the lease is certainly ours, or raises LeaseLost.
     """
 
@@ -37,6 +41,8 @@ class Plan:
     documents: Mapping[str, bytes]
     restates: bool
     keep: int
+    keep_for: timedelta
+    now: datetime
     in_lease: Callable[[Callable[[], None]], None]
 
 
@@ -53,6 +59,14 @@ class Publications(ABC):
     @abstractmethod
     def live_prefix(self, publication: str) -> str:
         """Where the stores lie of a publication that is live."""
+
+    @abstractmethod
+    def traces(self) -> list[str]:
+        """What lies in the root that only a publication leaves; looked at when no publication is live."""
+
+    @abstractmethod
+    def check_pointer(self) -> None:
+        """Raises Damaged when the live publication is not the last one that was published."""
 
     @abstractmethod
     def recover(self) -> list[str]:
@@ -79,26 +93,62 @@ class Publications(ABC):
         return sorted(name for name in names if name[:NUMBER_DIGITS].isdigit() and self.prefix(name) is not None)
 
     def manifest(self) -> dict[str, Any] | None:
-        """The live manifest."""
+        """The live manifest; None before the first publication. Raises Damaged when it is lost or not whole."""
+        current = self._current()
+        if current is None:
+            return None
+        where = join(self.live_prefix(current), MANIFEST)
+        try:
+            return read_manifest(self.objects.read(where), where)
+        except ValueError as error:
+            raise Damaged(self.objects.url, [str(error)]) from error
+
+    def seal(self) -> Seal | None:
+        """The live publication with the digests of its objects; None before the first one. Raises Damaged."""
+        current = self._current()
+        if current is None:
+            return None
+        try:
+            return read_seal(self.objects, self.live_prefix(current), current)
+        except ValueError as error:
+            raise Damaged(self.objects.url, [str(error)]) from error
+
+    def _current(self) -> str | None:
+        """`current`, but nothing that was published is taken for nothing."""
         current = self.current()
-        data = None if current is None else self.objects.read(join(self.live_prefix(current), MANIFEST))
-        return json.loads(data) if data else None
+        if current is None and (traces := self.traces()):
+            raise Damaged(self.objects.url, [f"nothing says which publication is live, but there is {traces[0]}"])
+        return current
+
+    def highest(self) -> int:
+        """The highest number that a publication has had here, as far as anything shows; 0 for none."""
+        names = [name for name in self.objects.children(PUBLICATIONS) if name[:NUMBER_DIGITS].isdigit()]
+        return max([0, *map(number_of, names), *self._logged()])
 
     def record(self, number: int) -> dict[str, Any] | None:
-        """One record of the publish log."""
+        """One record of the publish log; None when there is none. Raises Damaged for one that cannot be read."""
         current = self.current()
-        data = None if current is None else self.objects.read(join(self.live_prefix(current), log_key(number)))
-        return json.loads(data) if data else None
+        if current is None:
+            return None
+        key = join(self.live_prefix(current), log_key(number))
+        data = self.objects.read(key)
+        if data is None:
+            return None
+        try:
+            return dict(json.loads(data))
+        except ValueError as error:
+            raise Damaged(self.objects.url, [f"{key} cannot be read"]) from error
 
     def records(self) -> list[dict[str, Any]]:
         """The whole publish log, oldest first."""
+        return [record for record in self.objects.map(self.record, self._logged()) if record]
+
+    def _logged(self) -> list[int]:
         current = self.current()
         if current is None:
             return []
-        numbers = [
-            int(name.partition(".")[0]) for name in self.objects.keys(join(self.live_prefix(current), PUBLISH_LOG))
-        ]
-        return [record for record in self.objects.map(self.record, numbers) if record]
+        names = self.objects.keys(join(self.live_prefix(current), PUBLISH_LOG))
+        return sorted(int(name.partition(".")[0]) for name in names if name[:NUMBER_DIGITS].isdigit())
 
 
 def publication_id(number: int, run_id: str) -> str:

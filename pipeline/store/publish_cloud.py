@@ -15,12 +15,14 @@ from typing import Any
 
 from pipeline.datasets.metadata import to_json
 from pipeline.store.cloud_objects import CloudObjects
-from pipeline.store.layout import MANIFEST, METADATA, PUBLICATIONS, PUBLISH_LOG, join, store_key
+from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, PUBLICATIONS, PUBLISH_LOG, join, store_key
 from pipeline.store.objects import StoreError
 from pipeline.store.publications import Plan, Publications
+from pipeline.store.seal import Damaged, read_manifest
 
 JOURNAL = f"{PUBLICATIONS}/journal.json"
 RESTATEMENT_MARK = "restatement_in_progress"
+_UNFINISHED = ".unfinished"
 
 
 class CloudPublications(Publications):
@@ -30,21 +32,48 @@ class CloudPublications(Publications):
 
     def current(self) -> str | None:
         data = self.objects.read(MANIFEST)
-        return json.loads(data)["publication"] if data else None
+        if data is None:
+            return None
+        try:
+            return str(read_manifest(data, MANIFEST)["publication"])
+        except ValueError as error:
+            raise Damaged(self.objects.url, [str(error)]) from error
 
     def live_prefix(self, publication: str) -> str:
         return ""
 
+    def traces(self) -> list[str]:
+        if self.objects.exists(JOURNAL):
+            return []  # the first publication, which was not finished
+        ours = (DIGESTS, PUBLISH_LOG, PUBLICATIONS)
+        return [name for name in self.objects.children("") if name in ours or name.endswith(".zarr")]
+
+    def check_pointer(self) -> None:
+        manifest = self.manifest()
+        if manifest is not None and (newest := max(self._logged(), default=0)) > manifest["number"]:
+            raise Damaged(
+                self.objects.url,
+                [f"{MANIFEST} is that of {manifest['publication']}, but number {newest} was published"],
+            )
+
     def recover(self) -> list[str]:
         notices = []
         if data := self.objects.read(JOURNAL):
-            journal = json.loads(data)
+            try:
+                journal = json.loads(data)
+                publication = journal["publication"]
+            except (ValueError, KeyError) as error:
+                raise Damaged(self.objects.url, [f"{JOURNAL} cannot be read"]) from error
             self._roll_forward(journal, lambda: None)
-            notices.append(f"completed the interrupted publication {journal['publication']}")
+            notices.append(f"completed the interrupted publication {publication}")
+        self.check_pointer()
         for name in self.objects.children(PUBLICATIONS):
-            if not self.objects.exists(f"{PUBLICATIONS}/{name}/{MANIFEST}"):
-                self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
+            kept = f"{PUBLICATIONS}/{name}"
+            if self.objects.exists(f"{kept}/{_UNFINISHED}"):
+                self.objects.delete_tree(kept)
                 notices.append(f"removed the unfinished copy of publication {name}")
+            elif not self.objects.exists(f"{kept}/{MANIFEST}"):
+                notices.append(f"the copy of publication {name} has lost its {MANIFEST}; `erm3 repair` puts it back")
         return notices
 
     def publish(self, plan: Plan) -> None:
@@ -105,7 +134,7 @@ class CloudPublications(Publications):
     def _keep_aside(self, publication: str) -> None:
         """Copies the live family to `.publications/ID`, the manifest last."""
         target = f"{PUBLICATIONS}/{publication}"
-        if self.objects.exists(f"{target}/{MANIFEST}"):
+        if self.prefix(publication) == target:
             return
         names = [name for name in self.objects.children("") if not name.startswith(".")]
         keys = [
@@ -114,8 +143,10 @@ class CloudPublications(Publications):
             for key in ([f"{name}/{inner}" for inner in self.objects.keys(name)] or [name])
             if key != MANIFEST
         ]
+        self.objects.write(f"{target}/{_UNFINISHED}", b"being copied")
         self.objects.map(lambda key: self.objects.copy(key, join(target, key)), keys)
         self.objects.copy(MANIFEST, f"{target}/{MANIFEST}")
+        self.objects.delete(f"{target}/{_UNFINISHED}")
 
 
 def _rank(key: str) -> int:

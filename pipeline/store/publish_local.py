@@ -16,15 +16,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.store.layout import CURRENT, MANIFEST, PUBLICATIONS, store_key
+from pipeline.store.layout import BUILDING, CURRENT, MANIFEST, PUBLICATIONS, PUBLISHED, SPARE, store_key
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
 from pipeline.store.publications import NUMBER_DIGITS, Plan, Publications, number_of
+from pipeline.store.seal import Damaged
 
 log = logging.getLogger(__name__)
 
 _CANNOT_LINK = {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_BUILDING = ".building-"
+_UNFINISHED, _RETIRED = ".building-", ".retired-"
 
 
 class LocalPublications(Publications):
@@ -34,47 +35,78 @@ class LocalPublications(Publications):
 
     def current(self) -> str | None:
         try:
-            return os.readlink(self.objects.path / CURRENT)
+            name = os.readlink(self.objects.path / CURRENT)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise Damaged(self.objects.url, [f"{CURRENT} is not the link that it should be"]) from error
+        if not name[:NUMBER_DIGITS].isdigit() or "/" in name:
+            raise Damaged(self.objects.url, [f"{CURRENT} names {name!r}, which is no publication"])
+        return name
 
     def live_prefix(self, publication: str) -> str:
         return f"{PUBLICATIONS}/{publication}"
 
+    def traces(self) -> list[str]:
+        building, last = self._marked(BUILDING), self._marked(PUBLISHED)
+        if building is not None and last is None:
+            return []  # the first publication, which was not finished
+        there = [f"{PUBLICATIONS}/{name}" for name in self.objects.children(PUBLICATIONS) if _is_id(name)]
+        links = [name for name in self.objects.children("") if self._leads_to_current(name)]
+        return [*there, *links]
+
+    def check_pointer(self) -> None:
+        current, last = self.current(), self._marked(PUBLISHED)
+        if current is not None and last is not None and number_of(last) > number_of(current):
+            raise Damaged(self.objects.url, [f"{CURRENT} names {current}, but {last} was published after it"])
+
     def recover(self) -> list[str]:
+        self.check_pointer()
+        current, building, last = self.current(), self._marked(BUILDING), self._marked(PUBLISHED)
         notices = []
         for name in self.objects.children(PUBLICATIONS):
-            key = f"{PUBLICATIONS}/{name}"
-            published = self._is_published(name)
-            if key == CURRENT or (published and self.objects.exists(f"{key}/{MANIFEST}")):
-                continue
-            if (self.objects.path / key).is_symlink():
-                self.objects.delete(key)
-                continue
-            self.objects.delete_tree(key)
-            what = "rest of the retired" if published else "unfinished"
-            notices.append(f"removed the {what} publication {name.removeprefix(_BUILDING)}")
+            if name.startswith((_UNFINISHED, _RETIRED)) or (name == building and name != current):
+                self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
+                what = "rest of the retired" if name.startswith(_RETIRED) else "unfinished"
+                name = name.removeprefix(_UNFINISHED).removeprefix(_RETIRED)
+                notices.append(f"removed the {what} publication {name}")
+            elif f"{PUBLICATIONS}/{name}" == f"{CURRENT}.new":
+                self.objects.delete(f"{PUBLICATIONS}/{name}")
+            elif _is_id(name) and not self.objects.exists(f"{PUBLICATIONS}/{name}/{MANIFEST}"):
+                notices.append(
+                    f"publication {name} has lost its {MANIFEST} and cannot be opened; `erm3 repair` puts it back"
+                )
+        if current is None and building is not None:
+            for name in filter(self._leads_to_current, self.objects.children("")):
+                self.objects.delete(name)  # of the first publication, which was not finished
+        if current is not None and last != current:
+            self.objects.write(PUBLISHED, current.encode())
+        self.objects.delete(BUILDING)
         return notices
 
-    def _is_published(self, name: str) -> bool:
-        """Whether a directory is a publication that was live at some time: the log has it."""
-        if not name[:NUMBER_DIGITS].isdigit():
-            return False
-        record = self.record(number_of(name))
-        return record is not None and record["publication"] == name
+    def _marked(self, key: str) -> str | None:
+        """The publication that a mark names; None without it, or for one that cannot be read."""
+        name = (self.objects.read(key) or b"").decode(errors="replace")
+        return name if _is_id(name) else None
+
+    def _leads_to_current(self, name: str) -> bool:
+        place = self.objects.path / name
+        return place.is_symlink() and os.readlink(place) == f"{CURRENT}/{name}"
 
     def publish(self, plan: Plan) -> None:
         root = self.objects.path
         self._check_names([*map(store_key, plan.stores), *plan.files, *plan.documents])
         try:
+            self.objects.write(BUILDING, plan.publication.encode())
             new = self._build(plan)
             self.objects.map(_sync, new)
             key = f"{PUBLICATIONS}/{plan.publication}"
             self.objects.on_change("rename", key)
-            os.rename(root / PUBLICATIONS / f"{_BUILDING}{plan.publication}", root / key)
+            os.rename(root / PUBLICATIONS / f"{_UNFINISHED}{plan.publication}", root / key)
             _sync(root / PUBLICATIONS)
             for name in sorted(os.listdir(root / key)):
-                self._link_root(name)
+                if name != SPARE:
+                    self._link_root(name)
             _sync(root)
             plan.in_lease(lambda: self._switch(plan.publication))
             _sync(root / PUBLICATIONS)
@@ -84,23 +116,24 @@ class LocalPublications(Publications):
                 "Readers see a complete publication all the time; make room or mend the permissions and run again"
             ) from error
         try:
+            self.objects.write(PUBLISHED, plan.publication.encode())
+            self.objects.delete(BUILDING)
             self._retire(plan)
         except (OSError, StoreError) as error:
             log.warning("publication %s is live, but older ones could not be removed: %s", plan.publication, error)
 
     def _check_names(self, keys: list[str]) -> None:
         """Raises StoreError when something that is not ours stands where a link into the publications belongs."""
-        for name in {key.split("/", 1)[0] for key in keys}:
+        for name in {key.split("/", 1)[0] for key in keys} - {SPARE}:
             place = self.objects.path / name
-            ours = place.is_symlink() and os.readlink(place) == f"{CURRENT}/{name}"
-            if not ours and (place.is_symlink() or place.exists()):
+            if not self._leads_to_current(name) and (place.is_symlink() or place.exists()):
                 raise StoreError(
                     f"{place} was not made by this pipeline, which needs the name. Move it away or choose another root"
                 )
 
     def _build(self, plan: Plan) -> list[Path]:
         """Fills the directory of the next publication. Returns its new files, and all of its directories after them."""
-        building = self.objects.path / PUBLICATIONS / f"{_BUILDING}{plan.publication}"
+        building = self.objects.path / PUBLICATIONS / f"{_UNFINISHED}{plan.publication}"
         building.mkdir(parents=True, exist_ok=True)
         new: list[Path] = []
         folders: dict[Path, None] = {building: None}
@@ -133,7 +166,8 @@ class LocalPublications(Publications):
             yield name, root / key, True
         if plan.base is not None:
             base = self.live_prefix(plan.base)
-            yield from ((key, root / base / key, False) for key in self.objects.keys(base))
+            keys = (key for key in self.objects.keys(base) if not key.startswith(f"{SPARE}/"))
+            yield from ((key, root / base / key, False) for key in keys)
 
     def _link_root(self, name: str) -> None:
         """`ROOT/name` leads to the live publication. Before the switch that brings it, it leads nowhere."""
@@ -152,15 +186,23 @@ class LocalPublications(Publications):
         os.replace(fresh, self.objects.path / CURRENT)
 
     def _retire(self, plan: Plan) -> None:
-        """Removes publications that are neither among the last `keep` nor replaced by a restatement."""
-        newest = number_of(plan.publication)
+        """Removes publications that nobody may count on any more (`Plan.keep`)."""
+        newest, since = number_of(plan.publication), f"{plan.now - plan.keep_for:%Y-%m-%dT%H:%M:%SZ}"
         for name in self.kept():
             follower = self.record(number_of(name) + 1)
             if number_of(name) > newest - plan.keep or follower is None or follower["kind"] == "restatement":
                 continue
-            # The manifest goes first: without it a reader knows that an absent chunk is not NaN but gone.
-            self.objects.delete(f"{PUBLICATIONS}/{name}/{MANIFEST}")
-            self.objects.delete_tree(f"{PUBLICATIONS}/{name}")
+            if follower["published_utc"] > since:
+                continue
+            # Away in one step: without its manifest a reader knows that an absent chunk is not NaN but gone.
+            place, retired = (self.objects.path / PUBLICATIONS / n for n in (name, f"{_RETIRED}{name}"))
+            self.objects.on_change("rename", f"{PUBLICATIONS}/{name}")
+            os.rename(place, retired)
+            self.objects.delete_tree(f"{PUBLICATIONS}/{retired.name}")
+
+
+def _is_id(name: str) -> bool:
+    return name[:NUMBER_DIGITS].isdigit() and name[NUMBER_DIGITS : NUMBER_DIGITS + 1] == "-"
 
 
 def _link(source: Path, target: Path) -> None:

@@ -24,11 +24,13 @@ from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import plain, to_json
 from pipeline.datasets.spec import Flags
 from pipeline.store.filesystem import open_publications
-from pipeline.store.layout import METADATA, STAGING, join, staging_key, store_key
+from pipeline.store.integrity import changed_below
+from pipeline.store.layout import METADATA, SPARE, STAGING, join, staging_key, store_key
 from pipeline.store.lease import TTL_SECONDS, Lease
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.overlay import Overlay
 from pipeline.store.publications import Publications
+from pipeline.store.seal import Damaged, Seal, sha256
 from pipeline.store.staged_store import StagedStore
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+APPENDED = ".jsonl"
+"""Ending of files in the root that people append to, such as decisions."""
+
+
 class NotAudited(StoreError):
     """A staged store has no passed audit for the bytes that are staged now."""
 
@@ -50,7 +56,7 @@ class Stage:
 
     kind, info: "append" adds rows; "restatement" may change the published sessions in [info["from"], info["to"]]
                 and needs info["reason"].
-    base:       id of the publication that the run builds on, None before the first one.
+    base:       id of the publication that the run builds on, None before the first one; `seal` is its seal.
     notices:    what was found left behind by earlier runs, and what was done about it.
     """
 
@@ -65,6 +71,7 @@ class Stage:
         self.kind: Kind = document["kind"]
         self.info: dict[str, Any] = document["info"]
         self.base: str | None = document["base"]
+        self.seal: Seal | None = publications.seal()
         self.notices: list[str] = []
         self.finished = False
         self._overlays: dict[str, Overlay] = {}
@@ -82,10 +89,11 @@ class Stage:
         lease_ttl: float = TTL_SECONDS,
         threads: int | None = None,
     ) -> Stage:
-        """Starts a run: takes the lease on the root and clears away what dead runs left.
+        """Starts a run: takes the lease on the root, looks whether what is published is all there, and clears away
+        what dead runs left.
 
-        Raises LeaseHeld when another run is writing, ValueError for a run_id that is no name or a restatement without
-        its range and reason.
+        Raises LeaseHeld when another run is writing, Damaged when something that was published is lost or another,
+        ValueError for a run_id that is no name or a restatement without its range and reason.
         """
         _check_run(run_id, kind, info or {})
         publications = open_publications(root)
@@ -95,6 +103,8 @@ class Stage:
         try:
             notices = [f"took over the expired lease of {lease.taken_from}"] if lease.taken_from else []
             notices += publications.recover()
+            if problems := changed_below(publications):
+                raise Damaged(objects.url, problems)
             notices += _clear_staging(objects, run_id)
             document = {
                 "run_id": run_id,
@@ -130,7 +140,7 @@ class Stage:
         data = objects.read(f"{staging_key(run_id)}/stage.json")
         if data is None:
             raise StoreError(f"{objects.url} has no staged run {run_id!r}: it was not begun, or it has ended")
-        document = json.loads(data)
+        document = _document(data, run_id)
         if "abandoned" in document:
             raise StoreError(f"run {run_id} was given up: {document['abandoned']}. Start a new one")
         lease = Lease(objects, run_id, clock, lease_ttl)
@@ -161,7 +171,10 @@ class Stage:
     def open_live(self, spec: DatasetSpec) -> StagedStore:
         """The store as readers see it now, without what this run staged. For reading only."""
         overlay = Overlay(
-            self.objects, f"{self.directory_key}/nothing/{store_key(spec.name)}", self._live_key(store_key(spec.name))
+            self.objects,
+            f"{self.directory_key}/nothing/{store_key(spec.name)}",
+            self._live_key(store_key(spec.name)),
+            self._digests_of(store_key(spec.name)),
         )
         return StagedStore(spec, overlay, self._executor, self.run_id, self.clock)
 
@@ -170,7 +183,7 @@ class Stage:
         if name not in self._overlays:
             store = store_key(name)
             staged = f"{self.directory_key}/stores/{store}"
-            self._overlays[name] = Overlay(self.objects, staged, self._live_key(store))
+            self._overlays[name] = Overlay(self.objects, staged, self._live_key(store), self._digests_of(store))
         return self._overlays[name]
 
     def exists_live(self, name: str) -> bool:
@@ -178,6 +191,9 @@ class Stage:
 
     def _live_key(self, key: str) -> str | None:
         return None if self.base is None else join(self.publications.live_prefix(self.base), key)
+
+    def _digests_of(self, folder: str) -> dict[str, str]:
+        return self.seal.below(folder) if self.seal else {}
 
     @property
     def directory_key(self) -> str:
@@ -195,18 +211,20 @@ class Stage:
     def add_file(self, name: str, path: str | Path) -> None:
         """Stages a file that is published beside the stores. One that is published with these bytes is left alone."""
         key, data = f"{self.directory_key}/files/{name}", Path(path).read_bytes()
-        live = self._live_key(name)
-        if live is not None and self.objects.read(live) == data:
+        if self.seal is not None and self.seal.digests.get(name) == sha256(data):
             self.objects.delete(key)
         else:
             self.objects.write(key, data)
 
     def published_file(self, name: str, to: Path) -> Path | None:
-        """Copies a file published beside the stores to `to`; None when there is none."""
-        live = self._live_key(name)
-        data = None if live is None else self.objects.read(live)
-        if data is None:
+        """Copies a file published beside the stores to `to`; None when none was published. Raises Damaged."""
+        digest = self.seal.digests.get(name) if self.seal else None
+        if digest is None:
             return None
+        data = self.objects.read(str(self._live_key(name)))
+        if data is None or sha256(data) != digest:
+            state = "missing" if data is None else "not what was published"
+            raise Damaged(self.objects.url, [f"{name} is {state}"])
         to.write_bytes(data)
         return to
 
@@ -220,6 +238,19 @@ class Stage:
 
     def notes(self, name: str) -> dict[str, Any]:
         return json.loads(self.objects.read(f"{self.directory_key}/notes/{name}.json") or b"{}")
+
+    def appended(self) -> dict[str, dict[str, Any]]:
+        """Size and digest of what people append beside the stores: it may grow, and never lose a byte."""
+        return {name: {"size": len(data), "sha256": sha256(data)} for name, data in self._appended().items()}
+
+    def spares(self) -> dict[str, bytes]:
+        """Second copies of what people append, which nothing could make again."""
+        return {f"{SPARE}/{name}": data for name, data in self._appended().items()}
+
+    def _appended(self) -> dict[str, bytes]:
+        names = [name for name in self.objects.children("") if name.endswith(APPENDED)]
+        found = {name: self.objects.read(name) for name in names}
+        return {name: data for name, data in found.items() if data}
 
     # audits
 
@@ -290,14 +321,18 @@ class Stage:
         if self.finished:
             return
         self._end()
+        # The reason of giving up is the error to hear of; the next run clears up after this one.
         try:
             key = f"{self.directory_key}/stage.json"
-            document = json.loads(self.objects.read(key) or b"{}")
+            document = _document(self.objects.read(key) or b"{}", self.run_id)
             self.objects.write(key, to_json({**document, "abandoned": reason}))
-            self.lease.release()
-        except StoreError as error:
-            # The reason of giving up is the error to hear of; the next run clears up after this one.
-            log.warning("could not give the lease on %s back: %s", self.objects.url, error)
+        except (StoreError, OSError) as error:
+            log.warning("could not note in %s why the run was given up: %s", self.directory, error)
+        finally:
+            try:
+                self.lease.release()
+            except (StoreError, OSError) as error:
+                log.warning("could not give the lease on %s back: %s", self.objects.url, error)
 
     def finish(self) -> None:
         """The run is published (or there was nothing to publish): removes staging areas and gives the lease back."""
@@ -330,13 +365,28 @@ def _check_run(run_id: str, kind: str, info: Mapping[str, Any]) -> None:
         raise ValueError(f"a restatement needs info with {', '.join(sorted(missing))}")
 
 
+def _document(data: bytes, run_id: str) -> dict[str, Any]:
+    """`stage.json`. Raises StoreError when it cannot be read."""
+    try:
+        return dict(json.loads(data))
+    except ValueError as error:
+        raise StoreError(
+            f"{staging_key(run_id)}/stage.json cannot be read: the run {run_id} cannot be joined. Start a new one"
+        ) from error
+
+
 def _clear_staging(objects: Objects, run_id: str) -> list[str]:
-    """Removes what dead runs staged. Runs that were given up are kept for a look, but not under the same run_id."""
+    """Removes what dead runs staged. Of the runs that were given up, the last one is kept for a look."""
+    begun: dict[str, str] = {}
+    for old in objects.children(STAGING):
+        with contextlib.suppress(StoreError):
+            document = _document(objects.read(f"{STAGING}/{old}/stage.json") or b"{}", old)
+            if "abandoned" in document and old != run_id:
+                begun[old] = str(document.get("begun_utc", ""))
+    kept = max(begun, key=lambda old: (begun[old], old), default=None)
     notices = []
     for old in objects.children(STAGING):
-        data = objects.read(f"{STAGING}/{old}/stage.json")
-        if old != run_id and data is not None and "abandoned" in json.loads(data):
-            continue
-        objects.delete_tree(f"{STAGING}/{old}")
-        notices.append(f"removed what run {old} had staged and not published")
+        if old != kept:
+            objects.delete_tree(f"{STAGING}/{old}")
+            notices.append(f"removed what run {old} had staged and not published")
     return notices

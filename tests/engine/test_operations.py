@@ -16,6 +16,7 @@ from pipeline.engine import execution, family, operations
 from pipeline.market_data.delivery import LoadedSource
 from pipeline.read import history, open_dataset
 from pipeline.settings import ModelParameters, Settings, SimulatedMarket
+from pipeline.sources import SourceTables, open_source
 from tests.engine.published_market import Delivered
 
 START, END = "2018-09-04", "2019-03-29"
@@ -31,8 +32,15 @@ def settings_at(root: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> LoadedSource:
-    return LoadedSource.of(settings_at(tmp_path_factory.mktemp("unused")))
+def tables(tmp_path_factory: pytest.TempPathFactory) -> SourceTables:
+    """The market as it is delivered."""
+    return open_source(settings_at(tmp_path_factory.mktemp("unused"))).load()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, tables: SourceTables) -> LoadedSource:
+    """The same, read and cleaned."""
+    return LoadedSource.of(settings_at(tmp_path_factory.mktemp("unused")), Delivered(tables))
 
 
 def values(root: str, store: str) -> dict[str, np.ndarray]:
@@ -81,23 +89,23 @@ def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: L
 
 
 def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
-    tmp_path: Path, source: LoadedSource, in_years: str
+    tmp_path: Path, tables: SourceTables, in_years: str
 ) -> None:
     """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
     alone = settings_at(tmp_path)
     for first, last in operations.years(alone, START, END):
-        execution.execute(alone, first, last, source=Delivered(source.tables))
+        execution.execute(alone, first, last, source=Delivered(tables))
     assert chunks(in_years) == chunks(alone.root)
 
 
-def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, source: LoadedSource) -> None:
+def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, tables: SourceTables) -> None:
     """What was made for one root is not taken for another one's, whose master has seen less."""
     full, less = settings_at(tmp_path / "full"), settings_at(tmp_path / "less")
-    mine = LoadedSource.of(full, Delivered(source.tables))
+    mine = LoadedSource.of(full, Delivered(tables))
     (first, last), (then, _) = operations.years(full, START, END)
     execution.execute(full, first, last, source=mine)
-    shares = source.tables.shares
-    execution.execute(less, first, last, source=Delivered(replace(source.tables, shares=shares.iloc[:-5])))
+    shares = tables.shares
+    execution.execute(less, first, last, source=Delivered(replace(tables, shares=shares.iloc[:-5])))
     execution.execute(less, then, then, source=mine)
 
     def filings(root: str) -> int:
@@ -111,7 +119,7 @@ def chunks(root: str) -> dict[str, str]:
     """Hash of every published file, but for those that say which run wrote them."""
     live = Path(root) / ".publications" / "current"
     files = [path for path in live.rglob("*") if path.is_file() and not path.name.startswith(".z")]
-    own = ("manifest.json", "publish_log", "security_master.sqlite")
+    own = ("manifest.json", "digests.json", ".spare", "publish_log", "security_master.sqlite")
     found = {str(path.relative_to(live)): path for path in files}
     assert len(found) > 100
     hashes = {

@@ -241,7 +241,7 @@ def test_the_staged_run_is_published_when_nothing_is_wrong(staged):
 def test_every_check_has_a_fault_that_it_alone_catches(published_eve):
     alone = {name for fault in FAULTS if len(fault.caught_by) == 1 for name in fault.caught_by}
     every = {check.name for check in verify.verify(settings_for(published_eve))}
-    assert alone == every
+    assert alone == every - {"objects_are_whole"}, "faults of objects: tests/store/test_loss.py"
 
 
 FLIPPED = [(1, "L1_market_HR"), (2, "L2_sector_HR"), (3, "L3_subsector_HR")]

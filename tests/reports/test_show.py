@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from pipeline.read import open_dataset, open_store, published_master
+from pipeline.read import open_dataset, open_family, published_master
 from pipeline.reports.show import NotPublished, stock
 from tests.engine.conftest import EVE, published_eve, tables  # noqa: F401 (fixtures)
 from tests.engine.published_market import settings_for
@@ -15,7 +15,7 @@ from tests.engine.published_market import settings_for
 
 @pytest.mark.parametrize("name", ["ds_daily", "ds_masks"])
 def test_values_without_xarray_are_those_of_the_dataset(name, published_eve):  # noqa: F811
-    store, dataset = open_store(name, published_eve), open_dataset(name, published_eve)
+    store, dataset = open_family(published_eve).store(name), open_dataset(name, published_eve)
     for variable in dataset.data_vars:
         np.testing.assert_array_equal(store.values(variable), dataset[variable].values)
         np.testing.assert_array_equal(store.values(variable, teo=3), dataset[variable].values[3])

@@ -6,7 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,8 @@ def stage_family(stage: Stage, count: int, names: list[str], version: int = 0, r
     audit_all(stage)
 
 
-def promote_family(stage: Stage, keep: int = 5) -> Publication | None:
-    return promote(stage, list(FAMILY), SESSIONS, keep)
+def promote_family(stage: Stage, keep: int = 5, keep_for: timedelta = timedelta(0)) -> Publication | None:
+    return promote(stage, list(FAMILY), SESSIONS, keep, keep_for)
 
 
 def publish(root: str | Path | Objects, run_id: str, count: int, names: list[str], keep: int = 5) -> Publication | None:

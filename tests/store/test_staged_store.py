@@ -201,8 +201,16 @@ def test_a_published_chunk_can_be_emptied_in_the_overlay(tmp_path: Path) -> None
 def test_a_published_chunk_of_codes_that_is_gone_is_an_error_and_not_zero(tmp_path: Path) -> None:
     publish(tmp_path, "first", 5, symbols(3))
     (tmp_path / "ds_prices.zarr/flag/0.0").unlink()
-    with Stage.begin(tmp_path, "second", clock=clock) as stage, pytest.raises(StoreError, match=r"flag/0.0 is missing"):
-        stage.create_or_open(PRICES).read("flag")
+    with pytest.raises(StoreError, match=r"flag/0.0 is missing"):
+        Stage.begin(tmp_path, "second", clock=clock)
+
+
+def test_a_chunk_that_is_lost_while_a_run_reads_is_an_error_and_not_missing_values(tmp_path: Path) -> None:
+    publish(tmp_path, "first", 5, symbols(3))
+    with Stage.begin(tmp_path, "second", clock=clock) as stage:
+        (tmp_path / "ds_prices.zarr/return/0.0").unlink()
+        with pytest.raises(StoreError, match=r"return/0.0 is missing"):
+            stage.create_or_open(PRICES).read("return")
 
 
 def test_a_damaged_chunk_is_an_error_that_names_it(tmp_path: Path) -> None:
