@@ -15,7 +15,7 @@ from assets.tables import table
 from pipeline.engine import execution
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
-from pipeline.store import Publication
+from pipeline.store.manifest import Publication
 
 
 def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDefinition:

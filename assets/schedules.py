@@ -16,7 +16,7 @@ from pipeline.calendar import xnys
 from pipeline.engine import family
 from pipeline.read import read_manifest
 from pipeline.settings import Settings
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 from security_master.errors import ExplainedError
 
 NIGHTLY = "nightly"

@@ -19,7 +19,7 @@ from assets.partitions import asked
 from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
 from pipeline.settings import Settings
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 from security_master.errors import ExplainedError
 
 SECONDS_BETWEEN_REPORTS = 15.0

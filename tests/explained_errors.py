@@ -14,7 +14,8 @@ from pipeline.audits import Check
 from pipeline.engine.execution import AuditFailed
 from pipeline.quality.session_rules import BatchFault
 from pipeline.sources import SourceError
-from pipeline.store import Damaged, GuardFailed
+from pipeline.store.guards import GuardFailed
+from pipeline.store.seal import Damaged
 from security_master import AmbiguousTicker, UnknownTicker
 from security_master.build import BuildReport, IdentityGuard
 from security_master.errors import ExplainedError

@@ -36,7 +36,9 @@ from pipeline.engine.views import StagedFamily, looked_at
 from pipeline.market_data.delivery import LoadedSource, save_facts
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
-from pipeline.store import Publication, Stage, promote
+from pipeline.store.manifest import Publication
+from pipeline.store.promote import promote
+from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
 from security_master.errors import ExplainedError
 

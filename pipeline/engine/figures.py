@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import LEVELS
 from pipeline.engine.run import Run
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 Series = dict[str, NDArray[np.float64]]
 """Figure -> one number for each session."""

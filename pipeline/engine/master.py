@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 from pipeline.calendar import xnys
 from pipeline.sources import SourceTables
-from pipeline.store import Stage, StoreError, promote
 from pipeline.store.filesystem import open_publications
+from pipeline.store.objects import StoreError
+from pipeline.store.promote import promote
+from pipeline.store.stage import Stage
 from security_master import (
     MASTER_FILE,
     BuildReport,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import model
 from pipeline.engine.run import Run
 from pipeline.settings import FactorSet
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 
 def etf_window(run: Run, first: int, last: int) -> NDArray[np.float64]:

@@ -17,8 +17,8 @@ from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import LoadedSource
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
-from pipeline.store import Publication
 from pipeline.store.filesystem import open_publications
+from pipeline.store.manifest import Publication
 from security_master.errors import ExplainedError
 
 INPUT_STORES = ("ds_daily", "ds_etf")

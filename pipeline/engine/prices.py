@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.engine.run import Run
 from pipeline.market_data.point_in_time import first_listed
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import WarmUp
 
 Block = Mapping[str, NDArray]

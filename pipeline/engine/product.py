@@ -11,7 +11,7 @@ from pipeline.audits import Audit
 from pipeline.datasets.spec import StoreShape
 from pipeline.engine.figures import Series
 from pipeline.engine.run import Run
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 
 @dataclass(frozen=True)

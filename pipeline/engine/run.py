@@ -21,7 +21,8 @@ from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
 from pipeline.quality.decisions import read_decisions
 from pipeline.settings import FactorSet, Settings
-from pipeline.store import Stage, StagedStore
+from pipeline.store.stage import Stage
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import History, WarmUp
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
 from security_master.errors import ExplainedError

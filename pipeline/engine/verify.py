@@ -12,7 +12,7 @@ from pipeline.engine.run import RangeError
 from pipeline.engine.views import PublishedFamily, looked_at
 from pipeline.read import damage
 from pipeline.settings import ModelParameters, Settings
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 
 
 def verify(settings: Settings, start: object | None = None, end: object | None = None) -> list[Check]:

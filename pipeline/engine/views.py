@@ -12,7 +12,7 @@ from pipeline.datasets import DatasetSpec
 from pipeline.engine.run import Run
 from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import History
 from security_master import SecurityMaster
 

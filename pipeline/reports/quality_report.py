@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.calendar import xnys
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import open_family
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 
 WORST = 20
 SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")
@@ -67,11 +67,11 @@ def quarantined_by_session(findings: pd.DataFrame) -> pd.Series:
 def calendar(findings: pd.DataFrame, sessions: NDArray[Any], first: int, last: int) -> pd.DataFrame:
     """day, year, week (0 to 53), weekday (Monday is 0), quarantined cells and shade (of SHADES) of each session."""
     days = pd.DatetimeIndex(sessions[first : last + 1])
-    weekday_of_new_year = (days.weekday - days.dayofyear + 1) % 7
-    week = (days.dayofyear - 1 + weekday_of_new_year) // 7
+    weekday_of_new_year = (days.day_of_week - days.day_of_year + 1) % 7
+    week = (days.day_of_year - 1 + weekday_of_new_year) // 7
     cells = quarantined_by_session(findings).reindex(range(first, last + 1), fill_value=0).to_numpy(np.int64)
     shade = np.where(cells == 0, 0, np.minimum(1 + np.log2(np.maximum(cells, 1)).astype(int), len(SHADES) - 1))
-    place = {"day": days, "year": days.year, "week": week, "weekday": days.weekday}
+    place = {"day": days, "year": days.year, "week": week, "weekday": days.day_of_week}
     return pd.DataFrame({**place, "cells": cells, "shade": shade})
 
 

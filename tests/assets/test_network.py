@@ -10,7 +10,7 @@ import requests
 from gcsfs.retry import ChecksumError, HttpError
 
 from assets.network import is_network_failure
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 
 OF_THE_NETWORK = [
     ConnectionResetError("connection reset by peer"),

@@ -22,7 +22,7 @@ from pipeline.quality.findings import RULES, findings_frame, no_findings
 from pipeline.read import open_dataset, published_master, read_manifest
 from pipeline.reports.quality_report import SHADES, calendar
 from pipeline.sources import SourceTables
-from pipeline.store import Stage
+from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
 from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, decoded
 from tests.engine.conftest import NIGHT

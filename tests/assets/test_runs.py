@@ -17,7 +17,7 @@ from assets.staging import pool_of
 from pipeline.engine import execution, family
 from pipeline.read import history, open_dataset, read_manifest
 from pipeline.sources import SourceTables
-from pipeline.store import Stage
+from pipeline.store.stage import Stage
 from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, name_of
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.published_market import known_at, seen_by_readers, settings_for, stored_values, tables_of

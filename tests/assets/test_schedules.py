@@ -14,7 +14,7 @@ from assets.deployment import Deployment
 from assets.schedules import due_at, tonight
 from pipeline.engine import family
 from pipeline.settings import DataRules, Settings
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 from tests.engine.conftest import NIGHT
 from tests.engine.published_market import settings_for
 

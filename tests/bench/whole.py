@@ -19,7 +19,7 @@ from pipeline.calendar import xnys
 from pipeline.engine import execution, family
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import WarmUp
 from security_master import MASTER_FILE, build_master
 

@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 
 from pipeline.calendar import xnys
 from pipeline.cli.security import app
-from pipeline.store import Stage, promote
 from pipeline.store.filesystem import open_publications
+from pipeline.store.promote import promote
+from pipeline.store.stage import Stage
 from security_master import MASTER_FILE, SecurityMaster
 from tests.security_master.tables import WORLD
 

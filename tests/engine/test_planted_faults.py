@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.engine import execution, verify
 from pipeline.settings import AuditBounds
-from pipeline.store import NotAudited
+from pipeline.store.stage import NotAudited
 from tests.engine import faults
 from tests.engine.conftest import STAGED_RUN, STAGED_TO
 from tests.engine.faults import in_one_cell, in_session, tampered

@@ -10,7 +10,7 @@ from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine.figures import Series, mean
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 SHAPE = StoreShape(
     "ds_turnover",

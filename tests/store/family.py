@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from pipeline.calendar import xnys
 from pipeline.datasets import CoordinateSpec, DatasetSpec, VariableSpec
 from pipeline.datasets.shared import LEVEL, SYMBOL, TEO, TICKER
-from pipeline.store import Publication, Stage, StagedStore, promote
 from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import LEASE
+from pipeline.store.manifest import Publication
 from pipeline.store.objects import Objects
+from pipeline.store.promote import promote
+from pipeline.store.stage import Stage
+from pipeline.store.staged_store import StagedStore
 
 SESSIONS = xnys().sessions
 FIRST = xnys().ordinal("2023-01-03")

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 
 from pipeline.read import history, open_dataset, read_manifest
-from pipeline.store import LeaseHeld, LeaseLost, Stage, StoreError
 from pipeline.store.filesystem import open_objects
 from pipeline.store.layout import LEASE
-from pipeline.store.objects import Objects
+from pipeline.store.lease import LeaseHeld, LeaseLost
+from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publish_cloud import JOURNAL, RESTATEMENT_MARK
+from pipeline.store.stage import Stage
 from tests.store.conftest import Emulator
 from tests.store.family import (
     FAMILY,

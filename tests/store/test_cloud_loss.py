@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.read import damage, read_manifest
-from pipeline.store import Damaged, Stage, StoreError
 from pipeline.store.filesystem import open_objects, open_publications
-from pipeline.store.objects import Objects
+from pipeline.store.objects import Objects, StoreError
 from pipeline.store.repair import repair
+from pipeline.store.seal import Damaged
+from pipeline.store.stage import Stage
 from tests.store.conftest import Emulator
 from tests.store.family import clock, promote_family, stage_family, symbols
 

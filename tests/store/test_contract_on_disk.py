@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.datasets import DatasetSpec
 from pipeline.engine.products import catalog
-from pipeline.store import Stage, promote
+from pipeline.store.promote import promote
+from pipeline.store.stage import Stage
 from tests.store.family import SESSIONS, audit_all, clock, expected, sessions, symbols
 
 ROWS, COLS = 6, 5

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from pipeline.read import open_dataset
-from pipeline.store import Stage, StoreError
 from pipeline.store.local_objects import LocalObjects
+from pipeline.store.objects import StoreError
+from pipeline.store.stage import Stage
 from tests.store.family import FAMILY, bury, expected, live_bytes, publish, restate, symbols
 
 pytestmark = pytest.mark.usefixtures("no_heartbeat")
@@ -221,7 +222,7 @@ import sys
 from pathlib import Path
 import numpy as np, xarray as xr
 from pipeline.read import open_dataset
-from pipeline.store import StoreError
+from pipeline.store.objects import StoreError
 from tests.store.family import FAMILY, expected
 root, plain, reads, pause = sys.argv[1], sys.argv[2] == "plain", 0, 0
 while not Path(root, "stop").exists():

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.metadata import to_json
-from pipeline.store import GuardFailed, NotAudited, Stage, WrongShape
+from pipeline.store.checked import WrongShape
 from pipeline.store.chunks import ChunkedArray
+from pipeline.store.guards import GuardFailed
+from pipeline.store.stage import NotAudited, Stage
 from tests.store.family import (
     FAMILY,
     PRICES,

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import LeaseHeld, LeaseLost, Stage, StoreError
-from pipeline.store.lease import this_process
+from pipeline.store.lease import LeaseHeld, LeaseLost, this_process
+from pipeline.store.objects import StoreError
+from pipeline.store.stage import Stage
 from tests.store.family import (
     bury,
     clock,
@@ -168,7 +169,8 @@ def test_of_many_threads_that_begin_at_once_one_wins(tmp_path: Path) -> None:
 PUBLISH_NEXT = """
 import sys, time
 from pathlib import Path
-from pipeline.store import LeaseHeld, Stage
+from pipeline.store.lease import LeaseHeld
+from pipeline.store.stage import Stage
 from tests.store.family import PRICES, clock, promote_family, stage_family, symbols
 
 root, run_id = sys.argv[1:]

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.read import damage, open_dataset, open_family, read_manifest
-from pipeline.store import Damaged, Stage, StoreError
 from pipeline.store.filesystem import open_publications
+from pipeline.store.objects import StoreError
 from pipeline.store.promote import KEEP_FOR
 from pipeline.store.repair import examine, repair
+from pipeline.store.seal import Damaged
+from pipeline.store.stage import Stage
 from tests.store.family import FAMILY, clock, promote_family, stage_family, symbols
 
 DECISIONS = "quality_decisions.jsonl"

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from pipeline.read import PublicationRetired, history, open_dataset, read_manifest
-from pipeline.store import Stage, StoreError
+from pipeline.store.objects import StoreError
+from pipeline.store.stage import Stage
 from tests.store.family import (
     FAMILY,
     PRICES,

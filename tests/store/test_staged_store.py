@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.store import Stage, StoreError, WrongShape
+from pipeline.store.checked import WrongShape
+from pipeline.store.objects import StoreError
+from pipeline.store.stage import Stage
 from tests.store.family import (
     BETAS,
     PRICES,

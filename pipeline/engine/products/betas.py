@@ -16,7 +16,7 @@ from pipeline.engine.product import Histograms, Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles, reused, tiles
 from pipeline.settings import FactorSet
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 
 def _variables() -> tuple[VariableSpec, ...]:

@@ -13,7 +13,7 @@ from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, coverage, mean
 from pipeline.engine.product import BeforeAfter, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 
 def _variables() -> tuple[VariableSpec, ...]:

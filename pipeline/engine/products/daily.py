@@ -18,7 +18,7 @@ from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.step_findings import keep_findings
 from pipeline.returns.panel import daily_panel
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from security_master.universe import STOCK_TYPES
 
 SECOND_NUMBERING = 70

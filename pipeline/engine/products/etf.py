@@ -16,7 +16,7 @@ from pipeline.engine.product import Product
 from pipeline.engine.run import MarketMissing, Run
 from pipeline.engine.step_findings import keep_findings
 from pipeline.returns.panel import daily_panel
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 SHAPE = StoreShape(
     "ds_etf",

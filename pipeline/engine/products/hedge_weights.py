@@ -15,7 +15,7 @@ from pipeline.engine.figures import Series, count, coverage, mean
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles, reused, tiles
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 
 
 def _variables() -> tuple[VariableSpec, ...]:

@@ -14,7 +14,7 @@ from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, count
 from pipeline.engine.product import Product
 from pipeline.engine.run import Run
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import positions
 
 

@@ -12,7 +12,7 @@ from pipeline.engine.figures import Series, count
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
-from pipeline.store import StagedStore
+from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import History, positions
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
 from security_master.panels import of_type
