@@ -6,8 +6,8 @@ build_master writes one SQLite file from delivered tables; SecurityMaster answer
 from security_master.build import BuildReport, IdentityGuard, UnknownQuestion, build_master, decide
 from security_master.coverage import coverage_by_year
 from security_master.factor_etfs import FactorEtfs
-from security_master.identity import Decision, Question
 from security_master.lookup import SecurityMaster, UnknownSecurity
+from security_master.questions import IdentityDecision, Question
 from security_master.resolution import AmbiguousTicker, UnknownTicker
 from security_master.universe import (
     MEMBER_TYPES,
@@ -29,8 +29,8 @@ __all__ = [
     "RULES",
     "AmbiguousTicker",
     "BuildReport",
-    "Decision",
     "FactorEtfs",
+    "IdentityDecision",
     "IdentityGuard",
     "Question",
     "SecurityMaster",

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 
 from security_master.evidence import ROW_TABLES, Evidence
-from security_master.identity import Decision, Identities, Question
+from security_master.identity import Identities
 from security_master.master_file import SNAPSHOTS, Contents, frame_of_rows
 from security_master.previous import Previous
+from security_master.questions import IdentityDecision, Question
 from security_master.taxonomy import Configuration
 
 
@@ -19,7 +20,7 @@ def assemble(
     before: Previous | None,
     evidence: Evidence,
     identities: Identities,
-    decisions: list[Decision],
+    decisions: list[IdentityDecision],
     configuration: Configuration,
     facts: dict[str, pd.DataFrame],
     questions: list[Question],

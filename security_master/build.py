@@ -30,10 +30,11 @@ from security_master.evidence import (
     merge,
     row_digest,
 )
-from security_master.identity import Decision, Identities, Question, answered, resolve_identities
+from security_master.identity import Identities, resolve_identities
 from security_master.listings import Listings
 from security_master.master_file import write_master
 from security_master.previous import Previous, fact_hashes, read_previous
+from security_master.questions import IdentityDecision, Question, answered
 from security_master.registry import SCHEMES, Anchor
 from security_master.taxonomy import configuration_of
 
@@ -80,7 +81,7 @@ def build_master(
     batch_id: str,
     previous: Path | None = None,
     first_bars: Mapping[str, Any] | pd.Series | pd.DataFrame | None = None,
-    decisions: Sequence[Decision] = (),
+    decisions: Sequence[IdentityDecision] = (),
     max_lost_share: float = MAX_LOST_SHARE,
     keep_ids: bool = False,
 ) -> BuildReport:
@@ -139,7 +140,7 @@ class UnknownQuestion(ExplainedError, LookupError):
     """A decision about something that is no question."""
 
 
-def decide(path: Path, decision: Decision, *, batch_id: str) -> BuildReport:
+def decide(path: Path, decision: IdentityDecision, *, batch_id: str) -> BuildReport:
     """Record a person's decision in a master and derive its facts anew.
 
     The question is one of the queue. A listing's is answered with 'same' and the security that it is, 'new' or
@@ -241,5 +242,5 @@ def _first_bars(given: Mapping[str, Any] | pd.Series | pd.DataFrame | None) -> d
     return {str(code): date_text(day) for code, day in given.items()}
 
 
-def _contains(decisions: list[Decision], one: Decision) -> bool:
+def _contains(decisions: list[IdentityDecision], one: IdentityDecision) -> bool:
     return any(replace(d, batch_id="") == replace(one, batch_id="") for d in decisions)

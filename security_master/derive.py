@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import pandas as pd
 from security_master import schema
 from security_master.evidence import row_hashes
 from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
-from security_master.identity import Decision, Identities, Question
+from security_master.identity import Identities
+from security_master.listing_facts import listing_facts
 from security_master.listings import Listings
 from security_master.master_file import columns_of, frame_of_rows
+from security_master.questions import IdentityDecision, Question
 from security_master.registry import Registry
-from security_master.spans import listing_facts
 from security_master.taxonomy import Configuration
 
 FACT_TABLES = (
@@ -44,7 +45,7 @@ def derive(
     rows_of: dict[str, pd.DataFrame],
     listings: Listings,
     identities: Identities,
-    decisions: list[Decision],
+    decisions: list[IdentityDecision],
     configuration: Configuration,
 ) -> Derived:
     """All facts that follow from the delivered rows (by table, see evidence.counted_rows) and from decisions."""
@@ -105,14 +106,14 @@ def _frame_of_beliefs(known: Sequence[Any], table: str) -> pd.DataFrame:
 
 
 def build_id(
-    facts: dict[str, pd.DataFrame], registry: Registry, decisions: list[Decision], configuration: Configuration
+    facts: dict[str, pd.DataFrame], registry: Registry, decisions: list[IdentityDecision], configuration: Configuration
 ) -> str:
     """16 hex digits of what the master says, whichever batches it came in."""
     digest = hashlib.sha256(f"schema {schema.current_version()}\n{configuration.version}\n".encode())
     for entry in registry.in_order():
         digest.update("\t".join((*entry.row[:-1], "\n")).encode())
     for decision in decisions:
-        digest.update(repr(replace(decision, batch_id="")).encode())
+        digest.update(decision.content.encode())
     for name in FACT_TABLES:
         said = [column for column in columns_of(name) if column != "batch_id"]
         digest.update(f"{name}\n".encode() + row_hashes(facts[name], said).tobytes())

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from security_master.bitemporal import Source, believed
-from security_master.dates import END, NEVER, close_of, days_between, new_york_date
+from security_master.dates import END, NEVER, days_between, new_york_date
 from security_master.identity import Identities
 from security_master.listings import Listings
 from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
@@ -92,10 +92,7 @@ class Owners:
             for episode in self._listings.by_code[code]:
                 if episode.key in self._assigned:
                     found.add(self._assigned[episode.key].known_from)
-                for version in episode.versions:
-                    found.add(version.known_from)
-                    if version.last_session:
-                        found.add(max(version.known_from, close_of(version.last_session)))
+                found |= episode.instants()
             found |= {d.known_from for d in self._listings.delistings_by_code.get(code, ())}
             self._instants[code] = sorted(found)
         return self._instants[code]

@@ -97,6 +97,12 @@ class Episode:
         position = bisect_right(self.versions, instant, key=lambda version: version.known_from)
         return self.versions[position - 1] if position else None
 
+    def instants(self) -> set[str]:
+        """When a row became known, and when a stated last session was over."""
+        stated = (v for v in self.versions if v.last_session)
+        ends = {max(version.known_from, close_of(version.last_session)) for version in stated}
+        return ends | {version.known_from for version in self.versions}
+
     def start(self, instant: str) -> str:
         """First session, or the first price where the source states none."""
         version = self.at(instant)

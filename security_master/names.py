@@ -107,7 +107,7 @@ def comparable_name(text: str) -> str:
 
 @cache
 def market_of(exchange: str) -> str:
-    """`US` for the listed US market (one symbol, one security), `US-OTC`, or the exchange itself elsewhere."""
+    """`US` for the listed US market (one ticker, one security), `US-OTC`, or the exchange itself elsewhere."""
     name = exchange.strip().upper().replace(" ", "")
     if name == "" or name in _US:
         return "US"

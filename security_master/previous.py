@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from security_master import schema
 from security_master.derive import FACT_TABLES
 from security_master.evidence import row_hashes, stored_rows
-from security_master.identity import Decision
 from security_master.master_file import columns_of
+from security_master.questions import IdentityDecision
 from security_master.registry import Registry, read_registry
 from security_master.taxonomy import read_configurations
 
@@ -26,7 +26,7 @@ class Previous:
 
     rows: dict[str, pd.DataFrame]
     registry: Registry
-    decisions: list[Decision]
+    decisions: list[IdentityDecision]
     batches: list[tuple[str, int, int]]
     taxonomy: list[tuple[str, pd.DataFrame, pd.DataFrame]]
     carried: dict[str, pd.DataFrame]
@@ -41,7 +41,7 @@ def read_previous(path: Path | None) -> Previous | None:
     try:
         registry = read_registry(connection)
         columns = "question_id, choice, sec_id, decided_by, reason, known_from, batch_id"
-        decisions = [Decision(*row) for row in connection.execute(f"SELECT {columns} FROM decision")]
+        decisions = [IdentityDecision(*row) for row in connection.execute(f"SELECT {columns} FROM decision")]
         batches = connection.execute("SELECT batch_id, seq, new_rows FROM load_batch ORDER BY seq").fetchall()
         return Previous(
             rows=stored_rows(connection),

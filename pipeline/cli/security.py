@@ -210,13 +210,13 @@ def decide(
     """Answer an open question. The decision is kept like any other fact, and counts from its instant on."""
     from pipeline.engine.master import master_alone, publish_decision
     from pipeline.store.filesystem import open_publications
-    from security_master import MASTER_FILE, Decision
+    from security_master import MASTER_FILE, IdentityDecision
     from security_master import decide as decide_in
 
     instant = known_from or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     same = choice not in ("new", "ignore")
-    answer = Decision(question, "same" if same else choice, choice if same else "", by, reason, instant)
-    batch_id = "decision-" + sha256(repr(answer).encode()).hexdigest()[:12]
+    answer = IdentityDecision(question, "same" if same else choice, choice if same else "", by, reason, instant)
+    batch_id = "decision-" + sha256(answer.content.encode()).hexdigest()[:12]
     where = settings_of(root=root).root
     if open_publications(where).manifest() is None:
         report = decide_in(master_alone(where), answer, batch_id=batch_id)

@@ -16,7 +16,7 @@ from pipeline.store.stage import Stage
 from security_master import (
     MASTER_FILE,
     BuildReport,
-    Decision,
+    IdentityDecision,
 )
 from security_master import decide as decide_in
 
@@ -38,7 +38,7 @@ def batch_of(source: str, tables: SourceTables) -> str:
     return f"{source}-{sha256(content.encode()).hexdigest()[:12]}"
 
 
-def publish_decision(root: str, answer: Decision, batch_id: str) -> BuildReport:
+def publish_decision(root: str, answer: IdentityDecision, batch_id: str) -> BuildReport:
     """Publish the master with a decision; the stores stay as they are until the next run reads it."""
     with Stage.begin(root, batch_id, info={"reason": f"decision about {answer.question_id}"}) as stage:
         with TemporaryDirectory() as directory:

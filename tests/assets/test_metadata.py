@@ -15,7 +15,7 @@ from assets.metadata import Phases, location, of_asset, of_inputs
 from pipeline.engine import execution, family
 from pipeline.engine.family import specs
 from pipeline.read import open_dataset
-from security_master.identity import Question
+from security_master.questions import Question
 from tests.assets.conftest import NEXT_NIGHT
 from tests.engine.conftest import NIGHT
 from tests.engine.published_market import FACTOR_SET, settings_for

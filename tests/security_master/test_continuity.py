@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from security_master import Decision, SecurityMaster
+from security_master import IdentityDecision, SecurityMaster
 from tests.security_master.tables import build, change, delisting, listing
 
 
@@ -83,7 +83,7 @@ def test_a_decision_pins_the_continuity_of_a_merger_to_the_accounting_acquirer(t
     free, _ = build(tmp_path / "free.sqlite", **tables)
     old, new = ids(free, ("DOW_old", "2017-08-31"), ("DWDP", "2017-09-01"))
     assert old != new
-    pin = Decision("DWDP|2017-09-01", "same", old, "rulebook", "accounting acquirer", "2017-09-01T12:00:00Z")
+    pin = IdentityDecision("DWDP|2017-09-01", "same", old, "rulebook", "accounting acquirer", "2017-09-01T12:00:00Z")
     pinned, _ = build(tmp_path / "pinned.sqlite", decisions=[pin], **tables)
     assert ids(pinned, ("DOW_old", "2017-08-31"), ("DWDP", "2017-09-01")) == [old, old]
     assert "decision" in pinned.explain("DWDP", "2018-01-02")["value"].str.cat()

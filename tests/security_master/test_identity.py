@@ -9,7 +9,7 @@ import pytest
 
 from security_master import (
     AmbiguousTicker,
-    Decision,
+    IdentityDecision,
     IdentityGuard,
     SecurityMaster,
     UnknownQuestion,
@@ -155,12 +155,22 @@ def unclear_return(tmp_path: Path) -> Path:
     return path
 
 
+def test_what_is_hashed_of_a_decision_is_what_earlier_builds_hashed() -> None:
+    answer = IdentityDecision("ABC|2013-04-01", "new", "", "jane", "old equity", "2013-05-01T12:00:00Z", "any batch")
+    assert answer.content == (
+        "Decision(question_id='ABC|2013-04-01', choice='new', sec_id='', decided_by='jane', reason='old equity', "
+        "known_from='2013-05-01T12:00:00Z', batch_id='')"
+    )
+
+
 def test_a_decision_that_it_is_the_same_claim_gives_the_listing_the_old_id(tmp_path: Path) -> None:
     path = unclear_return(tmp_path)
     with SecurityMaster.open(path) as before:
         [old, none] = ids(before, ("ABC", "2010-03-31"), ("ABC", "2013-04-01"))
     assert none == ""
-    answer = Decision("ABC|2013-04-01", "same", old, "jane", "same CUSIP in the prospectus", "2013-05-01T12:00:00Z")
+    answer = IdentityDecision(
+        "ABC|2013-04-01", "same", old, "jane", "same CUSIP in the prospectus", "2013-05-01T12:00:00Z"
+    )
     report = decide(path, answer, batch_id="decision-1")
     assert report.open_questions == ()
     with SecurityMaster.open(path) as after:
@@ -174,7 +184,7 @@ def test_a_decision_that_it_is_the_same_claim_gives_the_listing_the_old_id(tmp_p
 
 def test_a_decision_that_it_is_new_mints_an_id_that_stays(tmp_path: Path) -> None:
     path = unclear_return(tmp_path)
-    answer = Decision("ABC|2013-04-01", "new", "", "jane", "old equity was cancelled", "2013-05-01T12:00:00Z")
+    answer = IdentityDecision("ABC|2013-04-01", "new", "", "jane", "old equity was cancelled", "2013-05-01T12:00:00Z")
     assert len(decide(path, answer, batch_id="decision-1").minted) == 1
     with SecurityMaster.open(path) as master:
         old, new = ids(master, ("ABC", "2010-03-31"), ("ABC", "2013-04-01"))
@@ -190,7 +200,7 @@ def test_a_decision_that_it_is_new_mints_an_id_that_stays(tmp_path: Path) -> Non
 
 def test_an_ignored_listing_is_no_longer_asked_about_and_has_no_security(tmp_path: Path) -> None:
     path = unclear_return(tmp_path)
-    decide(path, Decision("ABC|2013-04-01", "ignore", "", "jane", "", "2013-05-01T12:00:00Z"), batch_id="d")
+    decide(path, IdentityDecision("ABC|2013-04-01", "ignore", "", "jane", "", "2013-05-01T12:00:00Z"), batch_id="d")
     with SecurityMaster.open(path) as master:
         assert master.queue().empty
         assert ids(master, ("ABC", "2013-04-01")) == [""]
@@ -198,7 +208,7 @@ def test_an_ignored_listing_is_no_longer_asked_about_and_has_no_security(tmp_pat
 
 def test_deciding_the_same_again_changes_nothing(tmp_path: Path) -> None:
     path = unclear_return(tmp_path)
-    answer = Decision("ABC|2013-04-01", "new", "", "jane", "", "2013-05-01T12:00:00Z")
+    answer = IdentityDecision("ABC|2013-04-01", "new", "", "jane", "", "2013-05-01T12:00:00Z")
     first = decide(path, answer, batch_id="d1")
     assert decide(path, answer, batch_id="d2").build_id == first.build_id
 
@@ -206,11 +216,11 @@ def test_deciding_the_same_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Decision("XYZ|2013-04-01", "new", "", "jane", "", "2013-05-01T12:00:00Z"),
-        Decision("ABC|2013-04-01", "same", "SAAAAAAAA", "jane", "", "2013-05-01T12:00:00Z"),
+        IdentityDecision("XYZ|2013-04-01", "new", "", "jane", "", "2013-05-01T12:00:00Z"),
+        IdentityDecision("ABC|2013-04-01", "same", "SAAAAAAAA", "jane", "", "2013-05-01T12:00:00Z"),
     ],
 )
-def test_a_decision_about_nothing_is_refused(tmp_path: Path, wrong: Decision) -> None:
+def test_a_decision_about_nothing_is_refused(tmp_path: Path, wrong: IdentityDecision) -> None:
     path = unclear_return(tmp_path)
     with pytest.raises(UnknownQuestion):
         decide(path, wrong, batch_id="d")
@@ -244,7 +254,9 @@ def test_a_ticker_change_known_too_late_leaves_both_ids_and_asks(tmp_path: Path)
     question = "link:FB|2012-05-18->META|2022-06-09"
     assert questions(master) == {question: "late_ticker_change"}
     master.close()
-    decide(path, Decision(question, "same", before, "jane", "press release", "2022-07-02T10:00:00Z"), batch_id="d")
+    decide(
+        path, IdentityDecision(question, "same", before, "jane", "press release", "2022-07-02T10:00:00Z"), batch_id="d"
+    )
     with SecurityMaster.open(path) as decided:
         assert ids(decided, ("FB", "2022-06-08"), ("META", "2022-06-09")) == [before, after]
         edge = decided.lineage(before).iloc[0]
@@ -275,7 +287,11 @@ def test_a_ticker_claimed_twice_belongs_to_nobody_until_it_is_decided(tmp_path: 
             master.resolve("ABC", "2012-06-01")
         assert set(caught.value.candidates) == {first, second}
         [question] = questions(master)
-    decide(path, Decision(question, "same", second, "jane", "exchange notice", "2014-02-01T00:00:00Z"), batch_id="d")
+    decide(
+        path,
+        IdentityDecision(question, "same", second, "jane", "exchange notice", "2014-02-01T00:00:00Z"),
+        batch_id="d",
+    )
     with SecurityMaster.open(path) as master:
         assert master.resolve("ABC", "2012-06-01") == second
         with pytest.raises(AmbiguousTicker):
