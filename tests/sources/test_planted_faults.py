@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from pipeline.sources import SourceTables
-from pipeline.sources.planted_faults.kinds import FAULTS, LONG_GAP
+from pipeline.sources.planted_faults import price_faults
+from pipeline.sources.planted_faults.kinds import FAULTS
 from pipeline.sources.planted_faults.plant import FULL_COUNTS, LEDGER_COLUMNS, plant_faults, scaled_counts
 from tests.sources.simulated_markets import small_tables
 
@@ -104,7 +105,8 @@ def test_a_glitch_is_a_hundredfold_price_on_one_day() -> None:
 
 
 def test_a_long_gap_and_a_missing_day_leave_no_rows() -> None:
-    assert (merged("prices", "long_gap")["_merge"] == "left_only").sum() == LONG_GAP * len(planted("long_gap")[1])
+    gaps = len(planted("long_gap")[1])
+    assert (merged("prices", "long_gap")["_merge"] == "left_only").sum() == price_faults.LONG_GAP * gaps
     assert merged("prices", "missing_day")["_merge"].tolist() == ["left_only"] * COUNT
 
 

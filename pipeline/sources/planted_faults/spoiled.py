@@ -137,3 +137,8 @@ class Spoiled:
     @staticmethod
     def day(ordinal: int) -> np.datetime64:
         return xnys().sessions[ordinal].astype("datetime64[s]")
+
+
+def text_of(date: np.datetime64) -> str:
+    """A date as the ledger writes it."""
+    return str(date.astype("datetime64[D]"))
