@@ -9,69 +9,33 @@ So delivering the same rows again changes nothing, and the file does not depend 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from security_master import schema
 from security_master.assemble import assemble
-from security_master.dates import NEVER, date_text, date_texts, instant_text
-from security_master.derive import FACT_TABLES, build_id, derive
-from security_master.errors import ExplainedError
+from security_master.dates import date_text, date_texts, instant_text
+from security_master.derive import build_id, derive
 from security_master.evidence import (
     ROW_TABLES,
-    Evidence,
-    Revision,
     counted_rows,
     delivered_rows,
     merge,
     row_digest,
 )
-from security_master.identity import Identities, resolve_identities
+from security_master.guards import BuildReport, UnknownQuestion, build_report, check_ids
+from security_master.identity import resolve_identities
 from security_master.listings import Listings
 from security_master.master_file import write_master
-from security_master.previous import Previous, fact_hashes, read_previous
-from security_master.questions import IdentityDecision, Question, answered
-from security_master.registry import SCHEMES, Anchor
+from security_master.previous import read_previous
+from security_master.questions import IdentityDecision, answered
 from security_master.taxonomy import configuration_of
 
 MAX_LOST_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build did.
-
-    minted: ids that the previous master did not have. lost: ids of it that no delivered row speaks of any more (they
-    stay in the master). changed: listings whose id would not be the one that they had. moved: delivered identifiers
-    that are known to be another security's. open_questions: what a person has to decide. revisions: rows delivered
-    again with the same known_from and other content. unclassified: classification rows whose industry is not known.
-    restated: facts of the previous master that the new rows contradict retroactively. new_rows: rows of each table that
-    were not known before. counts: rows of each fact table.
-    """
-
-    build_id: str
-    minted: tuple[str, ...]
-    lost: tuple[str, ...]
-    changed: tuple[str, ...]
-    moved: tuple[Question, ...]
-    open_questions: tuple[Question, ...]
-    revisions: tuple[Revision, ...]
-    unclassified: int
-    restated: int
-    new_rows: dict[str, int]
-    counts: dict[str, int]
-
-
-class IdentityGuard(ExplainedError, RuntimeError):
-    """A build that would change known ids, or lose too many. Nothing was written. `report` says what was found."""
-
-    def __init__(self, message: str, report: BuildReport) -> None:
-        super().__init__(message)
-        self.report = report
+"""Share of the known securities that a delivery may not speak of."""
 
 
 def build_master(
@@ -95,49 +59,39 @@ def build_master(
 
     Raises IdentityGuard, before anything is written, when the delivery would change a known id or speaks of fewer than
     1 - max_lost_share of the known ones; ConflictingRows and TaxonomyError for input that contradicts itself.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from security_master.example import example_tables
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "master.sqlite"
+    ...     first = build_master(path, example_tables(), batch_id="first")
+    ...     again = build_master(path, example_tables(), batch_id="again", previous=path)
+    >>> first.counts["security"], len(first.minted), len(again.minted), again.build_id == first.build_id
+    (2, 2, 0, True)
     """
     path, before = Path(path), read_previous(previous)
     delivered = delivered_rows(tables, batch_id, _first_bars(first_bars))
     evidence = merge(before.rows if before else None, delivered)
     for name, table in ROW_TABLES.items():
         evidence.frames[name]["digest"] = row_digest(evidence[name], table)
-    known = before.decisions if before else []
-    given = [replace(d, known_from=instant_text(d.known_from), batch_id=batch_id) for d in decisions]
-    fresh = [d for d in given if not _contains(known, d)]
-    all_decisions = sorted([*known, *fresh], key=lambda d: (d.known_from, d.question_id))
-
+    all_decisions = _all_decisions(before.decisions if before else [], decisions, batch_id)
     counted = counted_rows(evidence)
     listings = Listings(counted["securities"], counted["ticker_changes"], counted["delistings"])
     identities = resolve_identities(listings, all_decisions, before.registry if before else None)
     configuration = configuration_of(tables, before.taxonomy if before else [])
     derived = derive(counted, listings, identities, all_decisions, configuration)
-    facts = derived.facts
     questions = [answered(q, all_decisions) for q in (*identities.questions, *derived.questions, *identities.moved)]
     questions.sort(key=lambda q: (q.known_from, q.question_id))
 
-    report = BuildReport(
-        build_id=build_id(facts, identities.registry, all_decisions, configuration),
-        minted=tuple(sorted(set(identities.registry.minted) - set(before.registry.minted if before else ()))),
-        lost=tuple(_lost(before, delivered["securities"], identities) if "securities" in tables else ()),
-        changed=tuple(_changed(before, identities)),
-        moved=tuple(_newly_moved(identities, evidence, batch_id) if before else ()),
-        open_questions=tuple(q for q in questions if q.known_to == NEVER),
-        revisions=tuple(evidence.revisions),
-        unclassified=derived.unclassified,
-        restated=_restated(before, facts),
-        new_rows={name: n for name, n in evidence.new_rows.items() if n},
-        counts={"security": len(identities.registry.minted)} | {name: len(facts[name]) for name in FACT_TABLES},
-    )
-    _check(report, before, max_lost_share, keep_ids)
+    name = build_id(derived.facts, identities.registry, all_decisions, configuration)
+    securities = delivered["securities"] if "securities" in tables else None
+    report = build_report(name, batch_id, before, securities, evidence, identities, derived, questions)
+    check_ids(report, before, max_lost_share, keep_ids)
     contents = assemble(
-        batch_id, before, evidence, identities, all_decisions, configuration, facts, questions, report.build_id
+        batch_id, before, evidence, identities, all_decisions, configuration, derived.facts, questions, name
     )
     write_master(path, contents, before=previous if before else None)
     return report
-
-
-class UnknownQuestion(ExplainedError, LookupError):
-    """A decision about something that is no question."""
 
 
 def decide(path: Path, decision: IdentityDecision, *, batch_id: str) -> BuildReport:
@@ -162,77 +116,6 @@ def decide(path: Path, decision: IdentityDecision, *, batch_id: str) -> BuildRep
     return build_master(path, {}, batch_id=batch_id, previous=path, decisions=[decision])
 
 
-# -- guards ---------------------------------------------------------------------------------------------------------
-
-
-def _lost(before: Previous | None, delivered: pd.DataFrame, identities: Identities) -> list[str]:
-    """Known ids of which the delivery shows neither a listing nor an identifier."""
-    if before is None:
-        return []
-    keys = zip(delivered["vendor_code"], delivered["first_session"], strict=True)
-    anchors = {Anchor("listing", f"{code}|{first}") for code, first in keys}
-    for scheme in SCHEMES:
-        anchors |= {Anchor(scheme, value.upper()) for value in delivered[scheme] if value}
-    seen = set(before.registry.holders(anchors)) | {
-        identities.assigned[a.value].sec_id for a in anchors if a.type == "listing" and a.value in identities.assigned
-    }
-    return sorted(set(before.registry.minted) - seen)
-
-
-def _changed(before: Previous | None, identities: Identities) -> list[str]:
-    """Listings that the registry knows and that would have another id now."""
-    if before is None:
-        return []
-    known = [entry for entry in before.registry.entries.values() if entry.anchor.type == "listing"]
-    now = identities.assigned
-    return [e.anchor.value for e in known if e.anchor.value in now and now[e.anchor.value].sec_id != e.sec_id]
-
-
-def _newly_moved(identities: Identities, evidence: Evidence, batch_id: str) -> list[Question]:
-    """Contradictions with the registry that came with this delivery."""
-    rows = evidence["securities"]
-    fresh = rows[rows["batch_id"] == batch_id]
-    codes = set(zip(fresh["vendor_code"], fresh["first_session"], strict=True))
-    return [q for q in identities.moved if (q.subject["vendor_code"], q.subject["first_session"]) in codes]
-
-
-def _restated(before: Previous | None, facts: dict[str, pd.DataFrame]) -> int:
-    """Facts that the previous master believed from some instant on, and this one does not, not even for a while."""
-    if before is None:
-        return 0
-    return sum(len(np.setdiff1d(before.facts[name], fact_hashes(facts[name], name))) for name in FACT_TABLES)
-
-
-def _check(report: BuildReport, before: Previous | None, max_lost_share: float, keep_ids: bool) -> None:
-    if before is None:
-        return
-    if report.changed:
-        raise IdentityGuard(
-            f"{len(report.changed)} listings would get another id than the registry has for them: "
-            f"{', '.join(report.changed[:5])}. Nothing was written",
-            report,
-        )
-    if report.moved and not keep_ids:
-        shown = "; ".join(q.detail for q in report.moved[:5])
-        raise IdentityGuard(
-            f"the delivery would change {len(report.moved)} known ids: {shown}. Nothing was written. Correct the "
-            "delivery, or build with keep_ids to let the registry stand and to queue the contradictions",
-            report,
-        )
-    known = len(before.registry.minted)
-    if known and len(report.lost) > max_lost_share * known:
-        shown = ", ".join(report.lost[:5])
-        raise IdentityGuard(
-            f"the delivery speaks of {known - len(report.lost)} of {known} known securities; at most "
-            f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. "
-            "Is `securities` complete?",
-            report,
-        )
-
-
-# -- input ----------------------------------------------------------------------------------------------------------
-
-
 def _first_bars(given: Mapping[str, Any] | pd.Series | pd.DataFrame | None) -> dict[str, str]:
     if given is None:
         return {}
@@ -242,5 +125,11 @@ def _first_bars(given: Mapping[str, Any] | pd.Series | pd.DataFrame | None) -> d
     return {str(code): date_text(day) for code, day in given.items()}
 
 
-def _contains(decisions: list[IdentityDecision], one: IdentityDecision) -> bool:
-    return any(replace(d, batch_id="") == replace(one, batch_id="") for d in decisions)
+def _all_decisions(
+    known: list[IdentityDecision], given: Sequence[IdentityDecision], batch_id: str
+) -> list[IdentityDecision]:
+    """The known decisions and the new ones among those given, by instant."""
+    told = {decision.content for decision in known}
+    given = [replace(d, known_from=instant_text(d.known_from), batch_id=batch_id) for d in given]
+    fresh = [decision for decision in given if decision.content not in told]
+    return sorted([*known, *fresh], key=lambda d: (d.known_from, d.question_id))

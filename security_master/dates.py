@@ -11,7 +11,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from security_master.errors import ExplainedError
@@ -35,7 +34,7 @@ class NotADate(ExplainedError, ValueError):
 
 def date_text(value: Any) -> str:
     """A date, datetime64, Timestamp or ISO text as `YYYY-MM-DD`; "" for a missing one. Raises NotADate."""
-    if value is None or value is pd.NaT or (isinstance(value, str) and value == ""):
+    if value is None or value != value or (isinstance(value, str) and value == ""):
         return ""
     if isinstance(value, np.datetime64):
         return "" if np.isnat(value) else str(value.astype("datetime64[D]"))
@@ -51,12 +50,12 @@ def instant_text(value: Any) -> str:
     if isinstance(value, np.datetime64):
         return str(value.astype("datetime64[us]")) + "Z"
     try:
-        stamp = pd.Timestamp(value)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as error:
         raise NotADate(f"{value!r} is no instant; write it like 2024-03-01T21:15:00Z") from error
-    if stamp.tzinfo is None:
+    if moment.tzinfo is None:
         raise NotADate(f"instant {value!r} has no time zone; write it like 2024-03-01T21:15:00Z")
-    return stamp.tz_convert("UTC").tz_localize(None).to_datetime64().astype("datetime64[us]").astype(str) + "Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def date_texts(values: Any) -> list[str]:

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from security_master import schema
 from security_master.dates import date_texts, instant_texts
 from security_master.errors import ExplainedError
+from security_master.frames import read_frame
 
 _TEXT, _DATE, _INSTANT, _REAL, _INTEGER = "text", "date", "instant", "real", "integer"
 
@@ -122,9 +122,7 @@ class Evidence:
 
 def stored_rows(connection: sqlite3.Connection) -> dict[str, pd.DataFrame]:
     """The rows held by a master."""
-    return {
-        name: schema.read_frame(connection, table.stored, table.stored_columns) for name, table in ROW_TABLES.items()
-    }
+    return {name: read_frame(connection, table.stored, table.stored_columns) for name, table in ROW_TABLES.items()}
 
 
 def delivered_rows(

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master import labels, lineage, panels, resolution, schema
-from security_master.dates import BEGINNING, END, NEVER, date_text, dates_of, instant_text, instants_of
-from security_master.derive import FACT_TABLES
-from security_master.errors import ExplainedError
+from security_master import dossier, labels, panels, resolution, snapshots
+from security_master.dates import BEGINNING, END, date_text, dates_of, instants_of
+from security_master.directory import TickerDirectory, UnknownSecurity
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders
-from security_master.names import canonical_ticker
 from security_master.resolution import Mode
-from security_master.store import BELIEVED, Store, instant_or_newest
+from security_master.snapshots import Universe
+from security_master.store import instant_or_newest
 from security_master.taxonomy import read_configurations
-from security_master.universe import RULES
 
 SHARES_MAX_AGE_DAYS = 400
-
-
-class UnknownSecurity(ExplainedError, LookupError):
-    """A sec_id that the master does not hold."""
-
-
-class Universe(NamedTuple):
-    """The members in force and the month end at which they were chosen."""
-
-    mask_as_of: np.datetime64
-    members: NDArray[np.object_]
 
 
 class Class(NamedTuple):
@@ -48,34 +33,11 @@ class Class(NamedTuple):
     valid_from: str
 
 
-class SecurityMaster:
-    """A read-only master.
+class SecurityMaster(TickerDirectory):
+    """A read-only master: the directory of tickers, and everything dated about a security, as frames and arrays.
 
-    Answers are about a date (`as_of`, always stated) as far as known at an instant (`known_as_of`, an aware datetime,
-    ISO text with a zone or a numpy datetime in UTC; None: all that the master knows).
+    Dates and instants are those of TickerDirectory.
     """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    @classmethod
-    def open(cls, path: Path | str) -> SecurityMaster:
-        """Open a master. Raises MasterNotFound, SchemaVersionError."""
-        return cls(Store(Path(path)))
-
-    def close(self) -> None:
-        self._store.close()
-
-    def __enter__(self) -> SecurityMaster:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @cached_property
-    def build_id(self) -> str:
-        """Hash of what this master says; the stores keep it."""
-        return self._store.meta("build_id")
 
     # -- for the pipeline -----------------------------------------------------------------------------------------
 
@@ -140,14 +102,36 @@ class SecurityMaster:
     def classification_panel(
         self, sec_ids: Sequence[str], sessions: ArrayLike, instants: ArrayLike
     ) -> NDArray[np.int16]:
-        """(n, T) int16 fs_industry_code in force, 0 unclassified; see panels.classification_panel."""
+        """(n, T) int16 fs_industry_code of n securities in force at T sessions, 0 unclassified.
+
+        sessions: (T,) dates, ascending. instants: (T,) UTC, never falling: what each session knows is what was known at
+        its instant. Raises ValueError for others.
+
+        >>> from security_master.example import example_master
+        >>> master = example_master()
+        >>> sessions = ["2012-05-17", "2012-05-18", "2022-06-09"]
+        >>> instants = ["2012-05-17T21:00", "2012-05-18T21:00", "2022-06-09T21:00"]
+        >>> master.classification_panel([master.resolve("FB", "2020-01-02")], sessions, instants)
+        array([[   0, 5030, 5030]], dtype=int16)
+        """
         facts = self._store.table("classification_hist")
         return panels.classification_panel(facts[facts["scheme"] == "fs"], sec_ids, panels.grid(sessions, instants))
 
     def shares_panel(
         self, sec_ids: Sequence[str], sessions: ArrayLike, instants: ArrayLike, max_age_days: int
     ) -> NDArray[np.float64]:
-        """(n, T) shares outstanding, NaN unknown or stale; see panels.shares_panel."""
+        """(n, T) shares outstanding of each class, in the share units of the session; NaN unknown or stale.
+
+        Sessions and instants as for classification_panel. max_age_days: of a filing; see panels.shares_panel, which
+        says which filing counts.
+
+        >>> from security_master.example import example_master
+        >>> master = example_master()
+        >>> sessions = ["2022-04-28", "2022-04-29", "2022-06-13"]
+        >>> instants = [f"{day}T21:00" for day in sessions]
+        >>> master.shares_panel([master.resolve("FB", "2020-01-02")], sessions, instants, max_age_days=400)
+        array([[    nan, 2.7e+09, 5.4e+09]])
+        """
         actions = self._store.table("corp_action")
         splits = actions[actions["type"] == "split"]
         on = panels.grid(sessions, instants)
@@ -181,63 +165,30 @@ class SecurityMaster:
 
     # -- who ------------------------------------------------------------------------------------------------------
 
-    def resolve(
-        self,
-        ticker: str,
-        as_of: Any,
-        *,
-        known_as_of: Any = None,
-        exchange: str | None = None,
-        mode: Mode = "regular",
-    ) -> str | None:
-        """The security that had a ticker (in any spelling: BRK.B, BRK-B, brk/b) on a date, None when nobody had it.
-
-        mode 'any' includes over-the-counter and when-issued lines. Raises AmbiguousTicker with the candidates, and
-        UnknownTicker with the nearest spellings when nobody is known ever to have had it.
-        """
-        return resolution.resolve(self._store, ticker, as_of, known_as_of, exchange, mode)
-
     def resolve_many(self, queries: pd.DataFrame, *, known_as_of: Any = None, mode: Mode = "regular") -> pd.DataFrame:
         """`queries` (columns ticker and date) with sec_id ("" for none) and status: ok, none, ambiguous or unknown."""
         known = instant_or_newest(known_as_of)
         tickers, dates = queries["ticker"].tolist(), queries["date"].to_numpy()
-        answer = resolution.resolve_many(self._store, tickers, dates, known, mode)
+        answers = resolution.resolve_many(self._store, tickers, dates, known, mode)
+        answer = pd.DataFrame(answers, columns=["sec_id", "status"], dtype=object)
         return queries.assign(sec_id=answer["sec_id"].to_numpy(), status=answer["status"].to_numpy())
 
     def history(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
         """Everything dated about a security, by (what, valid_from): tickers, listings, identifiers, classes, end.
 
-        Columns what, value, detail, valid_from, valid_to, known_from, source, evidence. as_of: nothing that began
-        later. Raises UnknownSecurity.
+        Columns (text) what, value, detail, valid_from, valid_to, known_from, source, evidence. as_of: nothing that
+        began later. Raises UnknownSecurity.
+
+        >>> from security_master.example import example_master
+        >>> master = example_master()
+        >>> rows = master.history(master.resolve("FB", "2020-01-02"))
+        >>> print(rows.loc[rows["what"] == "ticker", ["value", "valid_from", "valid_to"]].to_string(index=False))
+        value valid_from   valid_to
+           FB 2012-05-18 2022-06-09
+         META 2022-06-09 9999-12-31
         """
         self._require(sec_id)
-        parts = []
-        for what, table, value, detail in (
-            ("ticker", "ticker_map", "ticker", "market"),
-            ("listing", "listing", "vendor_code", "exchange"),
-            ("name", "listing", "name", "sec_type"),
-            ("identifier", "xref", "value", "scheme"),
-            ("class", "classification_hist", "code", "scheme"),
-        ):
-            rows = self._of(table, sec_id, known_as_of)
-            rows = rows.assign(what=what, value=rows[value], detail=rows[detail])
-            parts.append(rows[HISTORY_COLUMNS])
-        ends = self._of("delisting", sec_id, known_as_of)
-        parts.append(
-            ends.assign(
-                what="delisting",
-                value=ends["reason"],
-                detail=ends["successor_code"],
-                valid_from=ends["last_session"],
-                valid_to=END,
-            )[HISTORY_COLUMNS]
-        )
-        rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
-        if as_of is not None:
-            rows = rows[rows["valid_from"] <= date_text(as_of)]
-        order = {what: at for at, what in enumerate(("ticker", "listing", "name", "identifier", "class", "delisting"))}
-        rows = rows.assign(order=rows["what"].map(order)).sort_values(["order", "valid_from", "value"], kind="stable")
-        return rows[HISTORY_COLUMNS].astype("str").reset_index(drop=True)
+        return dossier.history(self._store, sec_id, as_of, known_as_of)
 
     def lineage(self, sec_id: str, *, as_of: Any = None, known_as_of: Any = None) -> pd.DataFrame:
         """Edges to and from a security: event, date, from_sec_id, to_sec_id, ratio, cash, known_from, evidence.
@@ -245,16 +196,7 @@ class SecurityMaster:
         as_of: no event after that date. Raises UnknownSecurity.
         """
         self._require(sec_id)
-        edges = lineage.lineage(
-            self._store.believed("listing", known_as_of),
-            self._store.believed("delisting", known_as_of),
-            self._store.believed("corp_action", known_as_of),
-            self._decided_claims(instant_or_newest(known_as_of)),
-        )
-        edges = edges[(edges["from_sec_id"] == sec_id) | (edges["to_sec_id"] == sec_id)]
-        if as_of is not None:
-            edges = edges[edges["date"] <= date_text(as_of)]
-        return edges.reset_index(drop=True)
+        return dossier.lineage(self._store, sec_id, as_of, known_as_of)
 
     # -- what -----------------------------------------------------------------------------------------------------
 
@@ -271,7 +213,7 @@ class SecurityMaster:
     def classify(self, sec_id: str, as_of: Any, *, scheme: str = "fs", known_as_of: Any = None) -> Class | None:
         """The class of a security on a date under a scheme (`fs`: 4-digit industry, `gics`: sub-industry), or None."""
         self._require(sec_id)
-        day, rows = date_text(as_of), self._of("classification_hist", sec_id, known_as_of)
+        day, rows = date_text(as_of), self._store.of_security("classification_hist", sec_id, known_as_of)
         rows = rows[(rows["scheme"] == scheme) & (rows["valid_from"] <= day) & (rows["valid_to"] > day)]
         if rows.empty:
             return None
@@ -309,27 +251,11 @@ class SecurityMaster:
 
         since: only those in force from that date on, which begin with the one of the last month end before its month.
         """
-        recorded = "universe = :name AND rule_version = :version AND known_from <= :known"
-        rows = self._store.rows(
-            "SELECT s.mask_as_of, m.sec_id FROM "
-            f"(SELECT * FROM universe_snapshot WHERE {recorded} AND mask_as_of >= coalesce("
-            f"(SELECT max(mask_as_of) FROM universe_snapshot WHERE {recorded} AND mask_as_of < :month), '')) s "
-            "LEFT JOIN universe_membership m ON m.universe = s.universe AND m.mask_as_of = s.mask_as_of "
-            "AND m.rule_version = s.rule_version AND m.status <> 'out' ORDER BY s.mask_as_of, m.sec_id",
-            name=name,
-            version=rule_version if rule_version is not None else RULES[name].version,
-            known=instant_or_newest(known_as_of),
-            month="" if since is None else f"{date_text(since)[:7]}-01",
-        )
-        members: dict[str, list[str]] = {}
-        for day, sec_id in rows:
-            members.setdefault(day, []).extend([sec_id] if sec_id else [])
-        return [Universe(np.datetime64(day, "D"), np.array(ids, dtype=object)) for day, ids in members.items()]
+        return snapshots.recorded(self._store, name, known_as_of, rule_version, since)
 
     def snapshot_days(self, name: str) -> list[np.datetime64]:
         """The dates of the snapshots that are recorded under today's rule of a universe."""
-        query = "SELECT mask_as_of FROM universe_snapshot WHERE universe = :name AND rule_version = :version ORDER BY 1"
-        return [np.datetime64(day, "D") for (day,) in self._store.rows(query, name=name, version=RULES[name].version)]
+        return snapshots.recorded_days(self._store, name)
 
     def universe_counts(self, name: str, as_of: Any, valid: ArrayLike, *, known_as_of: Any = None) -> dict[str, int]:
         """Members in force, and how many of them are valid that day. valid: sec_ids with a valid price."""
@@ -345,102 +271,24 @@ class SecurityMaster:
 
         Columns step, sec_id, value, valid_from, valid_to, known_from, source, evidence, batch_id. No row: nobody.
         """
-        name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
-        at = {"day": day, "known": known}
-        steps: list[tuple[Any, ...]] = self._store.rows(
-            "SELECT 'ticker', sec_id, ticker || ' (' || market || ', ' || trading_mode || ')', valid_from, valid_to, "
-            "known_from, source, evidence, batch_id FROM ticker_map WHERE ticker = :ticker AND valid_from <= :day "
-            f"AND :day < valid_to AND {BELIEVED} ORDER BY sec_id",
-            ticker=name,
-            **at,
-        )
-        for sec_id in sorted({row[1] for row in steps}):
-            steps += self._store.rows(
-                "SELECT 'listing', sec_id, vendor_code || ' on ' || exchange || ', ' || name, valid_from, valid_to, "
-                "known_from, source, evidence, batch_id FROM listing WHERE sec_id = :sec_id AND valid_from <= :day "
-                f"AND :day < valid_to AND {BELIEVED}",
-                sec_id=sec_id,
-                **at,
-            )
-            steps += self._store.rows(
-                "SELECT 'identity', sec_id, anchor_type || ' ' || anchor_value || ': ' || rule, anchor_from, '', "
-                "known_from, 'id_registry', '', batch_id FROM id_registry WHERE sec_id = :sec_id "
-                "AND known_from <= :known ORDER BY known_from, anchor_type, anchor_value",
-                sec_id=sec_id,
-                known=known,
-            )
-        for contest in resolution.contests(self._store, known):
-            if contest.ticker == name and contest.start <= day < contest.end:
-                steps += [("contest", s, name, contest.start, contest.end, "", "", "", "") for s in contest.candidates]
-        return pd.DataFrame(steps, columns=EXPLAIN_COLUMNS)
+        return dossier.explain(self._store, ticker, as_of, known_as_of)
 
     def changes(self, known_from: Any, known_to: Any) -> pd.DataFrame:
         """What was learnt or withdrawn in [known_from, known_to), by instant.
 
         Columns at, change, table, sec_id, fact (json), batch_id.
         """
-        window = {"since": instant_text(known_from), "until": instant_text(known_to)}
-        parts = []
-        for table in FACT_TABLES:
-            frame = self._store.table(table)
-            for change, column in (("learnt", "known_from"), ("withdrawn", "known_to")):
-                moment = frame[column]
-                rows = frame[(moment >= window["since"]) & (moment < window["until"]) & (moment < NEVER)]
-                if rows.empty:
-                    continue
-                told = rows[[c for c in rows.columns if c not in ("sec_id", *TAIL_COLUMNS)]]
-                facts = [json.dumps({k: v for k, v in row.items() if v == v}) for row in told.to_dict("records")]
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "at": rows[column],
-                            "change": change,
-                            "table": table,
-                            "sec_id": rows["sec_id"],
-                            "fact": facts,
-                            "batch_id": rows["batch_id"],
-                        }
-                    )
-                )
-        if not parts:
-            return pd.DataFrame(columns=["at", "change", "table", "sec_id", "fact", "batch_id"])
-        return pd.concat(parts).sort_values(["at", "change", "table", "sec_id", "fact"], ignore_index=True)
+        return dossier.changes(self._store, known_from, known_to)
 
     def queue(self, *, known_as_of: Any = None) -> pd.DataFrame:
         """Questions open at an instant: question_id, kind, subject, candidates, detail, known_from."""
-        rows = self._store.rows(
-            f"SELECT question_id, kind, subject, candidates, detail, known_from FROM resolution_queue WHERE {BELIEVED} "
-            "ORDER BY known_from, question_id",
-            known=instant_or_newest(known_as_of),
-        )
-        return pd.DataFrame(rows, columns=["question_id", "kind", "subject", "candidates", "detail", "known_from"])
+        return dossier.queue(self._store, known_as_of)
 
     # -- helpers --------------------------------------------------------------------------------------------------
-
-    def _of(self, table: str, sec_id: str, known_as_of: Any) -> pd.DataFrame:
-        """Believed rows of one security."""
-        known = instant_or_newest(known_as_of)
-        where = "WHERE sec_id = ? AND known_from <= ? AND ? < known_to"
-        return schema.read_frame(self._store.db, table, None, where, sec_id, known, known)
 
     def _require(self, sec_id: str) -> None:
         if not self._store.rows("SELECT 1 FROM security WHERE sec_id = :sec_id", sec_id=sec_id):
             raise UnknownSecurity(f"no security {sec_id!r} in {self._store.path}; `resolve` gives ids from tickers")
-
-    def _decided_claims(self, known: str) -> pd.DataFrame:
-        """Decisions that two ids are one claim, as edges of the lineage."""
-        rows = self._store.rows(
-            "SELECT q.subject, q.candidates, d.known_from, d.decided_by FROM decision d JOIN resolution_queue q "
-            "USING (question_id) WHERE q.kind = 'late_ticker_change' AND d.choice = 'same' AND d.known_from <= :known",
-            known=known,
-        )
-        edges = []
-        for subject, candidates, since, by in rows:
-            before, after = json.loads(candidates)
-            edges.append(
-                ("same_claim", json.loads(subject)["date"], before, after, 1.0, np.nan, since, f"decision of {by}")
-            )
-        return pd.DataFrame(edges, columns=lineage.COLUMNS)
 
     @cached_property
     def _code_holders(self) -> Holders:
@@ -450,18 +298,3 @@ class SecurityMaster:
     def _industry_names(self) -> dict[str, str]:
         taxonomy = read_configurations(self._store.db)[-1][1]
         return dict(zip(taxonomy["fs_industry_code"], taxonomy["industry"], strict=True))
-
-
-HISTORY_COLUMNS = ["what", "value", "detail", "valid_from", "valid_to", "known_from", "source", "evidence"]
-EXPLAIN_COLUMNS = [
-    "step",
-    "sec_id",
-    "value",
-    "valid_from",
-    "valid_to",
-    "known_from",
-    "source",
-    "evidence",
-    "batch_id",
-]
-TAIL_COLUMNS = ["known_from", "known_to", "known_assumed", "source", "evidence", "batch_id"]

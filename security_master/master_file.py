@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from security_master import schema
+from security_master.frames import typed_frame
 
 TABLES = (
     "meta",
@@ -67,7 +68,7 @@ def frame_of_rows(table: str, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """Rows of a table, in the order of its columns, as a frame."""
     names = columns_of(table)
     values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    return schema.typed_frame(dict(zip(names, values, strict=True)), table)
+    return typed_frame(dict(zip(names, values, strict=True)), table)
 
 
 def write_master(

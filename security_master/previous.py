@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from security_master import schema
 from security_master.derive import FACT_TABLES
 from security_master.evidence import row_hashes, stored_rows
+from security_master.frames import read_frame
 from security_master.master_file import columns_of
 from security_master.questions import IdentityDecision
 from security_master.registry import Registry, read_registry
@@ -49,8 +50,8 @@ def read_previous(path: Path | None) -> Previous | None:
             decisions=decisions,
             batches=batches,
             taxonomy=read_configurations(connection),
-            carried={name: schema.read_frame(connection, name, columns_of(name)) for name in CARRIED},
-            facts={name: fact_hashes(schema.read_frame(connection, name), name) for name in FACT_TABLES},
+            carried={name: read_frame(connection, name, columns_of(name)) for name in CARRIED},
+            facts={name: fact_hashes(read_frame(connection, name), name) for name in FACT_TABLES},
         )
     finally:
         connection.close()

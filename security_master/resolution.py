@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from security_master.dates import date_text
 from security_master.errors import ExplainedError
@@ -45,7 +44,7 @@ class Contest(NamedTuple):
 
 
 def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: str | None, mode: Mode) -> str | None:
-    """See SecurityMaster.resolve."""
+    """See TickerDirectory.resolve."""
     name, day, known = canonical_ticker(ticker), date_text(as_of), instant_or_newest(known_as_of)
     rows = store.db.execute(
         "SELECT sec_id, trading_mode, valid_from, valid_to FROM ticker_map WHERE ticker = ? AND known_from <= ? "
@@ -67,8 +66,8 @@ def resolve(store: Store, ticker: str, as_of: Any, known_as_of: Any, exchange: s
     return None
 
 
-def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known: str, mode: Mode) -> pd.DataFrame:
-    """sec_id and status of each (ticker, date) pair; see SecurityMaster.resolve_many."""
+def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known: str, mode: Mode) -> list[tuple[str, str]]:
+    """(sec_id, status) of each (ticker, date) pair; see SecurityMaster.resolve_many."""
     names = [canonical_ticker(ticker) for ticker in tickers]
     days = np.datetime_as_string(np.asarray(dates).astype("datetime64[D]")).tolist()
     asked = list(dict.fromkeys(zip(names, days, strict=True)))
@@ -97,8 +96,7 @@ def resolve_many(store: Store, tickers: Sequence[str], dates: Any, known: str, m
             answers[name, day] = "", "ambiguous"
         else:
             answers[name, day] = "", "none" if name in ever else "unknown"
-    columns = [answers[question] for question in zip(names, days, strict=True)]
-    return pd.DataFrame(columns, columns=["sec_id", "status"], dtype=object)
+    return [answers[question] for question in zip(names, days, strict=True)]
 
 
 def contests(store: Store, known: str) -> list[Contest]:

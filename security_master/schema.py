@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from security_master.errors import ExplainedError
 
@@ -78,30 +72,6 @@ def row_order(table: str) -> str:
     """What orders the rows of a table as they lie in the file: `rowid`, or the primary key where there is none."""
     (without_rowid,) = _empty().execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()
     return primary_key(table) if without_rowid else "rowid"
-
-
-def read_frame(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str] | None = None, where: str = "", *values: object
-) -> pd.DataFrame:
-    """Rows of a table in insertion order: TEXT as object, INTEGER as int64, REAL as float64 (NULL is NaN)."""
-    types = column_types(table)
-    names = list(columns) if columns is not None else list(types)
-    rows = connection.execute(f"SELECT {', '.join(names)} FROM {table} {where}", values).fetchall()
-    return typed_frame(
-        dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ()), table
-    )
-
-
-def typed_frame(columns: Mapping[str, Sequence[object]], table: str) -> pd.DataFrame:
-    """Columns as a frame with the dtypes of read_frame."""
-    types = column_types(table)
-    dtypes: dict[str, type] = {"INTEGER": np.int64, "REAL": np.float64, "TEXT": np.object_}
-    data = {}
-    for name, values in columns.items():
-        array: NDArray[Any] = np.empty(len(values), dtype=dtypes[types[name]])
-        array[:] = values
-        data[name] = pd.Series(array, dtype=array.dtype)
-    return pd.DataFrame(data, columns=list(columns))
 
 
 def guard(connection: sqlite3.Connection) -> sqlite3.Connection:

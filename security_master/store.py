@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from security_master import schema
 from security_master.dates import NEVER, instant_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEWEST = "9999-12-30T00:00:00.000000Z"
 """An instant at which everything that is still believed is believed."""
@@ -57,8 +59,7 @@ class Store:
     def table(self, name: str) -> pd.DataFrame:
         """All rows of a fact table, with every belief that there has been."""
         if name not in self._tables:
-            columns = [c for c in schema.column_types(name) if c not in ("row_id", "source")]
-            self._tables[name] = schema.read_frame(self.db, name, columns)
+            self._tables[name] = self._frame(name)
         return self._tables[name]
 
     def believed(self, name: str, known_as_of: Any) -> pd.DataFrame:
@@ -67,5 +68,18 @@ class Store:
         if name in self._tables:
             frame = self._tables[name]
             return frame[((frame["known_from"] <= known) & (frame["known_to"] > known)).to_numpy()]
-        columns = [c for c in schema.column_types(name) if c not in ("row_id", "source")]
-        return schema.read_frame(self.db, name, columns, "WHERE known_from <= ? AND ? < known_to", known, known)
+        return self._frame(name, "WHERE known_from <= ? AND ? < known_to", known, known)
+
+    def of_security(self, name: str, sec_id: str, known_as_of: Any) -> pd.DataFrame:
+        """Rows of one security, with all columns, as believed at an instant."""
+        known = instant_or_newest(known_as_of)
+        where = "WHERE sec_id = ? AND known_from <= ? AND ? < known_to"
+        return self._frame(name, where, sec_id, known, known, leave_out=())
+
+    def _frame(
+        self, name: str, where: str = "", *values: str, leave_out: Sequence[str] = ("row_id", "source")
+    ) -> pd.DataFrame:
+        from security_master.frames import read_frame  # pandas, which the answer to one ticker does not need
+
+        columns = [column for column in schema.column_types(name) if column not in leave_out]
+        return read_frame(self.db, name, columns, where, *values)

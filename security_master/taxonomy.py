@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from security_master import schema
 from security_master.dates import date_text
 from security_master.errors import ExplainedError
+from security_master.frames import read_frame
 
 UNCLASSIFIED = "0"
 """Code of a stock whose industry is not known. It is never the nearest other code."""
@@ -137,8 +137,8 @@ def read_configurations(connection: sqlite3.Connection) -> list[tuple[str, pd.Da
     return [
         (
             version,
-            schema.read_frame(connection, "taxonomy", TAXONOMY_COLUMNS, where, version),
-            schema.read_frame(connection, "factor_etf", FACTOR_ETF_COLUMNS, where, version),
+            read_frame(connection, "taxonomy", TAXONOMY_COLUMNS, where, version),
+            read_frame(connection, "factor_etf", FACTOR_ETF_COLUMNS, where, version),
         )
         for version in versions
     ]

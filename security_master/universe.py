@@ -1,4 +1,4 @@
-"""Universes by market capitalisation: month-end snapshots with hysteresis, immutable once recorded.
+"""Universes by market capitalisation: the members at a month end, with hysteresis.
 
 A snapshot is taken at the last session M of a month and applies from the first session of the next month. A member
 stays while its rank is within the band around the size, so that names at the edge do not come and go.
@@ -7,24 +7,18 @@ stays while its rank is within the band around the size, so that names at the ed
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master import schema
-from security_master.dates import date_text, instant_text
-from security_master.errors import ExplainedError
-from security_master.master_file import columns_of, write_master
-
 MEMBER_TYPES = frozenset({"common", "reit"})
 """Kinds of security that may be members; the pipeline adds what else makes one eligible."""
+
+STOCK_TYPES = ("common", "adr", "reit")
+"""Kinds of security that are stocks: shares of one company."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +45,6 @@ class UniverseRule:
 
 
 RULES = {f"uni_mc_{size}": UniverseRule(f"uni_mc_{size}", size) for size in (50, 500, 1000, 3000)}
-
-
-Key = tuple[str, str, str]
-"""Universe, mask_as_of and rule version of a snapshot."""
-
-KEY_COLUMNS = ["universe", "mask_as_of", "rule_version"]
-
-
-class SnapshotConflict(ExplainedError, RuntimeError):
-    """A snapshot that differs from the one already recorded under its universe, date and rule version."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,79 +139,3 @@ def _hash(rule: UniverseRule, ids: NDArray[np.object_], *values: NDArray[Any]) -
     for column in values:
         digest.update(column.tobytes())
     return digest.hexdigest()[:16]
-
-
-def record_snapshot(path: Path, snapshot: Snapshot, mask_as_of: Any, known_from: Any) -> bool:
-    """Record a snapshot in a master; see record_snapshots. True when it is new."""
-    return record_snapshots(path, [(snapshot, mask_as_of, known_from)]) == 1
-
-
-def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]]) -> int:
-    """Record (snapshot, mask_as_of, known_from instant) in a master, all or none; returns how many were new.
-
-    A snapshot that is recorded already and has the same members is left alone. Raises SnapshotConflict for one with
-    other members: what was published stays, and a changed rule needs a new version.
-    """
-    path = Path(path)
-    connection = schema.open_existing(path)
-    try:
-        recorded = set(connection.execute(f"SELECT {', '.join(KEY_COLUMNS)} FROM universe_snapshot").fetchall())
-        fresh: dict[Key, Snapshot] = {}
-        known_from: list[str] = []
-        for snapshot, day, known in snapshots:
-            key = (snapshot.rule.universe, date_text(day), snapshot.rule.version)
-            if key in fresh:
-                _refuse_other_members(fresh[key].members.tolist(), snapshot, key)
-            elif key in recorded:
-                _refuse_other_members(_recorded_members(connection, key), snapshot, key)
-            else:
-                fresh[key] = snapshot
-                known_from.append(instant_text(known))
-    finally:
-        connection.close()
-    if fresh:
-        facts = _facts_of(fresh) | {"known_from": known_from}
-        added = {"universe_membership": _members_of(fresh), "universe_snapshot": facts}
-        frames = {table: schema.typed_frame(columns, table) for table, columns in added.items()}
-        write_master(path, {}, before=path, added=frames)
-    return len(fresh)
-
-
-def _recorded_members(connection: sqlite3.Connection, key: Key) -> list[str]:
-    where = " AND ".join(f"{name} = ?" for name in KEY_COLUMNS)
-    query = f"SELECT sec_id FROM universe_membership WHERE {where} AND status != 'out' ORDER BY sec_id"
-    return [sec_id for (sec_id,) in connection.execute(query, key)]
-
-
-def _members_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
-    """Columns of `universe_membership`."""
-    lengths = [len(snapshot.rows) for snapshot in snapshots.values()]
-    columns: dict[str, list[Any]] = {
-        name: [part for key, n in zip(snapshots, lengths, strict=True) for part in repeat(key[at], n)]
-        for at, name in enumerate(KEY_COLUMNS)
-    }
-    for name in columns_of("universe_membership")[len(KEY_COLUMNS) :]:
-        columns[name] = [value for snapshot in snapshots.values() for value in snapshot.rows[name].tolist()]
-    return columns
-
-
-def _facts_of(snapshots: Mapping[Key, Snapshot]) -> dict[str, list[Any]]:
-    """Columns of `universe_snapshot`, but for the instants."""
-    columns: dict[str, list[Any]] = {name: [key[at] for key in snapshots] for at, name in enumerate(KEY_COLUMNS)}
-    columns["input_hash"] = [snapshot.input_hash for snapshot in snapshots.values()]
-    columns["members"] = [len(snapshot.members) for snapshot in snapshots.values()]
-    return columns
-
-
-def _refuse_other_members(before: list[str], snapshot: Snapshot, key: Key) -> None:
-    """Raises SnapshotConflict unless the snapshot has the members that are recorded under its key."""
-    now = snapshot.members.tolist()
-    if before != now:
-        differing = sorted(set(before) ^ set(now))
-        raise SnapshotConflict(
-            f"{key[0]} of {key[1]} (rule {key[2]}) is recorded with {len(before)} members and cannot "
-            f"change; {len(differing)} differ: {', '.join(differing[:5])}. A changed rule needs a new version"
-        )
-
-
-STOCK_TYPES = ("common", "adr", "reit")

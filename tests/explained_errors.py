@@ -16,8 +16,7 @@ from pipeline.quality.session_rules import BatchFault
 from pipeline.sources import SourceError
 from pipeline.store.guards import GuardFailed
 from pipeline.store.seal import Damaged
-from security_master import AmbiguousTicker, UnknownTicker
-from security_master.build import BuildReport, IdentityGuard
+from security_master import AmbiguousTicker, BuildReport, IdentityGuard, UnknownTicker
 from security_master.errors import ExplainedError
 
 SAID = "what [/red] was found [b]"

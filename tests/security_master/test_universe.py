@@ -27,6 +27,7 @@ from security_master import (
     schema,
     select_members,
 )
+from security_master.frames import typed_frame
 from security_master.master_file import columns_of, write_master
 from security_master.panels import attributes, of_type
 from tests.security_master.tables import change, delisting, listing, table
@@ -261,9 +262,7 @@ def test_members_are_not_added_to_a_recorded_snapshot(tmp_path: Path) -> None:
     row = dict(
         zip(columns_of("universe_membership"), ("uni_mc_50", JUNE, "1", *late, 99, 1.0, "out", "rank"), strict=True)
     )
-    added = {
-        "universe_membership": schema.typed_frame({name: [value] for name, value in row.items()}, "universe_membership")
-    }
+    added = {"universe_membership": typed_frame({name: [value] for name, value in row.items()}, "universe_membership")}
     with pytest.raises(sqlite3.IntegrityError, match=f"is recorded already: '{late[0]}'"):
         write_master(path, {}, before=path, added=added)
     assert path.read_bytes() == content
