@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,10 @@ def _map_gics(classification: TypedTable) -> list[Notice]:
     unknown = np.flatnonzero(frame["fs_industry_code"] == "")
     if len(unknown) == 0:
         return []
-    what = f"no industry code (GICS sub-industry {frame['gics_sub_industry'].iloc[unknown[0]]!r}), unclassified"
+    name = frame["gics_sub_industry"].iloc[unknown[0]]
+    near = get_close_matches(name, industry_of_gics(), n=1)
+    what = f"no industry code (GICS sub-industry {name!r}), unclassified"
+    what += f"; the nearest known name is {near[0]!r}" if near else ""
     return [Notice("classification", what, len(unknown), place.first_row + int(unknown[0]))]
 
 

@@ -207,6 +207,14 @@ def test_gics_names_are_mapped_and_unknown_ones_stay_unclassified_with_a_notice(
     assert "Alchemy" in notice.what
 
 
+def test_an_unknown_name_is_told_with_the_nearest_one(directory: Path) -> None:
+    (directory / "classification.csv").write_text(
+        "vendor_code,valid_from,gics_sub_industry\nAAA,2020-01-02,Semi-conductors\n"
+    )
+    notices = FilesSource(directory).load().notices
+    assert any("the nearest known name is 'Semiconductors'" in notice.what for notice in notices)
+
+
 def test_origins_carry_file_name_and_hash_of_the_bytes(directory: Path) -> None:
     tables = FilesSource(directory).load()
     origin = tables.origins["prices"]
