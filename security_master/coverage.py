@@ -5,6 +5,9 @@ A list of names drawn up today contains today's survivors. The report says how m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -36,37 +39,67 @@ def coverage_by_year(
     years = sorted(set(priced["year"].astype(int)))
     if not years:
         return pd.DataFrame(columns=["year", "known", "priced", "classified", "with_shares", "ended", "survivors"])
-    store = master._store
-    listings = store.believed("listing", None)
-    stocks = listings[listings["sec_type"].isin(STOCK_TYPES)]
-    classes = store.believed("classification_hist", None)
-    classes = classes[(classes["scheme"] == "fs") & (classes["code"] != "0")]
-    filings = store.believed("shares_hist", None)
-    survivors = _alive(stocks, f"{years[-1]}-12-31", f"{years[-1] + 1}-01-01")
-    last = stocks.sort_values("valid_to").drop_duplicates("sec_id", keep="last")
+    record = _Record.of(master, years[-1], exit_rate)
     rows = []
     for year in years:
+        known = record.known(year)
+        row = record.row(year, known, set(priced.loc[priced["year"] == year, "sec_id"]))
+        if returns is not None:
+            row["survivors_bias"] = _bias(returns[returns["year"] == year], known, record.survivors & known)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the master says of stocks. survivors: those still listed at the end of `last_year`."""
+
+    stocks: pd.DataFrame
+    last_stretches: pd.DataFrame
+    classes: pd.DataFrame
+    filings: pd.DataFrame
+    survivors: set[str]
+    last_year: int
+    exit_rate: float
+
+    @classmethod
+    def of(cls, master: SecurityMaster, last_year: int, exit_rate: float) -> _Record:
+        store = master._store
+        listings = store.believed("listing", None)
+        stocks = listings[listings["sec_type"].isin(STOCK_TYPES)]
+        classes = store.believed("classification_hist", None)
+        return cls(
+            stocks=stocks,
+            last_stretches=stocks.sort_values("valid_to").drop_duplicates("sec_id", keep="last"),
+            classes=classes[(classes["scheme"] == "fs") & (classes["code"] != "0")],
+            filings=store.believed("shares_hist", None),
+            survivors=_alive(stocks, f"{last_year}-12-31", f"{last_year + 1}-01-01"),
+            last_year=last_year,
+            exit_rate=exit_rate,
+        )
+
+    def known(self, year: int) -> set[str]:
+        return _alive(self.stocks, f"{year}-01-01", f"{year + 1}-01-01")
+
+    def row(self, year: int, known: set[str], priced: set[str]) -> dict[str, Any]:
+        """The counts of a year."""
         first_day, after = f"{year}-01-01", f"{year + 1}-01-01"
-        known = _alive(stocks, first_day, after)
         since = str(np.datetime64(after) - np.timedelta64(400, "D"))
-        filed = filings[(filings["filed_at"] >= since) & (filings["filed_at"] < after)]
-        living = survivors & known
-        expected = max(len(known), len(living) / (1 - exit_rate) ** (years[-1] - year))
-        row = {
+        filed = self.filings[(self.filings["filed_at"] >= since) & (self.filings["filed_at"] < after)]
+        ends = self.last_stretches["valid_to"]
+        living = self.survivors & known
+        expected = max(len(known), len(living) / (1 - self.exit_rate) ** (self.last_year - year))
+        return {
             "year": year,
             "known": len(known),
-            "priced": len(known & set(priced.loc[priced["year"] == year, "sec_id"])),
-            "classified": len(known & _alive(classes, first_day, after)),
+            "priced": len(known & priced),
+            "classified": len(known & _alive(self.classes, first_day, after)),
             "with_shares": len(known & set(filed["sec_id"])),
-            "ended": len(known & set(last.loc[(last["valid_to"] > first_day) & (last["valid_to"] <= after), "sec_id"])),
+            "ended": len(known & set(self.last_stretches.loc[(ends > first_day) & (ends <= after), "sec_id"])),
             "survivors": len(living),
             "expected": round(expected),
             "missing_share": 1 - len(known) / expected if expected else 0.0,
         }
-        if returns is not None:
-            row["survivors_bias"] = _bias(returns[returns["year"] == year], known, living)
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def _alive(spans: pd.DataFrame, start: str, end: str) -> set[str]:

@@ -1,6 +1,7 @@
-"""Dated facts on a grid of sessions: what was in force at each session, as known at its knowledge instant.
+"""Dated facts as arrays: what was in force on a date, as known at an instant.
 
-Sessions and instants ascend, so "valid and known" is one stretch of columns for each fact.
+On a grid of sessions (the panels) sessions and instants ascend, so "valid and known" is one stretch of columns for each
+fact. The attributes of listings are asked of (security, date, instant) one by one, or of all securities on one date.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from security_master.dates import dates_of, instants_of, new_york_date
 
 Grid = tuple[NDArray[np.datetime64], NDArray[np.datetime64]]
+"""Sessions (T,) datetime64[D] and their knowledge instants (T,) datetime64[us]; see `grid`."""
+
+ATTRIBUTES = ["sec_type", "currency", "exchange"]
+"""What a listing says of a security that may change."""
 
 
 def grid(sessions: ArrayLike, instants: ArrayLike) -> Grid:
@@ -111,12 +116,11 @@ def _bare(instants: pd.Series) -> list[str]:
     return [instant[:-1] for instant in instants]
 
 
-ATTRIBUTES = ["sec_type", "currency", "exchange"]
-
-
 def attributes(listings: pd.DataFrame, sec_ids: ArrayLike, dates: ArrayLike, instants: ArrayLike) -> pd.DataFrame:
-    """ATTRIBUTES of each security (n,) on each date as known at each instant (UTC): those of its last stretch that had
-    begun; "" where none is known."""
+    """(n,) rows of ATTRIBUTES: those of each security's last stretch that had begun on a date, as known at an instant.
+
+    listings: SecurityMaster.listings. sec_ids, dates, instants (UTC): (n,) each. "" where none is known.
+    """
     asked = pd.DataFrame(
         {
             "sec_id": np.asarray(sec_ids, dtype=object),
@@ -138,7 +142,10 @@ def attributes(listings: pd.DataFrame, sec_ids: ArrayLike, dates: ArrayLike, ins
 def of_type(
     listings: pd.DataFrame, sec_ids: NDArray[np.object_], date: object, instant: object, types: Collection[str]
 ) -> NDArray[np.bool_]:
-    """(n,) whether each security was of one of `types` on a date, as known at an instant: `attributes` of one date."""
+    """(n,) whether each security was of one of `types` on a date, as known at an instant: `attributes` of one date.
+
+    listings: SecurityMaster.listings. sec_ids: (n,), each once.
+    """
     day, known = np.datetime64(str(date), "s"), np.datetime64(str(instant), "us")
     begun = (listings["valid_from"].to_numpy() <= day) & (listings["known_from"].to_numpy() <= known)
     rows = listings[begun & (known < listings["known_to"].to_numpy())]

@@ -89,7 +89,7 @@ def resolve(
     as_of: AsOf,
     root: Root = None,
     known_as_of: Known = None,
-    exchange: Annotated[str | None, typer.Option(help="Where a symbol is used in several markets.")] = None,
+    exchange: Annotated[str | None, typer.Option(help="Where a ticker is used in several markets.")] = None,
     any_market: Annotated[bool, typer.Option("--any", help="Over-the-counter and when-issued lines too.")] = False,
     publication: Publication = None,
     as_json: AsJson = False,
