@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from security_master import (
@@ -135,6 +135,7 @@ def test_a_member_may_fall_a_little_below_the_price_that_a_newcomer_needs() -> N
     assert ids(20)[0] in choose(np.arange(20.0, 0, -1), was, close=close).members
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
 def test_the_selection_keeps_its_promises_for_any_market(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
