@@ -128,6 +128,7 @@ class SessionRules(_Frozen):
     """Bounds for one session over all securities; sessions with fewer than `names` securities are not judged.
 
     coverage:        smallest share of the names with a price the session before that must have one
+    traded:          smallest share of the names with a volume the session before that must have one
     stale:           largest share of names whose close and volume both repeat the session before
     broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
     shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
@@ -140,6 +141,7 @@ class SessionRules(_Frozen):
 
     names: Count = 20
     coverage: Share = 0.7
+    traded: Share = 0.5
     stale: Share = 0.5
     broken_factor: Factor = 8.0
     broken_share: Share = 0.05
@@ -158,6 +160,19 @@ class DriftRules(_Frozen):
 
     sessions: Count = 30
     share: Share = 0.001
+
+
+class DeliveryRules(_Frozen):
+    """What a delivery may lack of what the last one had; more stops the run until somebody accepts it.
+
+    shrunk, few:     share of a table's rows or securities that may be missing, or so many where that is more
+    lost_securities: share of the known securities that it may not mention any more, without those that the last
+                     accepted delivery did not mention either
+    """
+
+    shrunk: Share = 0.05
+    few: Count = 10
+    lost_securities: Share = 0.01
 
 
 class OutlierRules(_Frozen):
@@ -254,6 +269,7 @@ class DataRules(_Frozen):
     events: EventRules = EventRules()
     sessions: SessionRules = SessionRules()
     drift: DriftRules = DriftRules()
+    deliveries: DeliveryRules = DeliveryRules()
     outliers: OutlierRules = OutlierRules()
     delistings: DelistingRules = DelistingRules()
 

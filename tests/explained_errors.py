@@ -6,12 +6,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
 
-import pandas as pd
-
 import pipeline
 import security_master
 from pipeline.audits import Check
 from pipeline.engine.execution import AuditFailed
+from pipeline.quality.findings import findings_frame
 from pipeline.quality.session_rules import BatchFault
 from pipeline.sources import SourceError
 from pipeline.store.guards import GuardFailed
@@ -31,10 +30,20 @@ def _report() -> BuildReport:
     return BuildReport("", (), (), (), (), (), (), 0, 0, {}, {})
 
 
+STALE = {
+    "sec_id": "",
+    "session": 1,
+    "rule": "stale_session",
+    "observed": 1.0,
+    "expected": 0.5,
+    "evidence": SAID,
+    "detected_at": 1,
+}
+
 MADE: dict[type[ExplainedError], Callable[[], ExplainedError]] = {
     AmbiguousTicker: lambda: AmbiguousTicker("AB", "2020-01-02", ["S1", "S2"], SAID),
     AuditFailed: lambda: AuditFailed("ds_daily", [_check()], "here"),
-    BatchFault: lambda: BatchFault(pd.DataFrame({"rule": ["stale"], "evidence": [SAID]})),
+    BatchFault: lambda: BatchFault(findings_frame(**STALE, index=[0])),
     Damaged: lambda: Damaged("there", [SAID]),
     GuardFailed: lambda: GuardFailed([SAID], "here"),
     IdentityGuard: lambda: IdentityGuard(SAID, _report()),

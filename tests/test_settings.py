@@ -108,6 +108,7 @@ def test_a_bound_that_makes_no_sense_is_refused(name, value, monkeypatch):
 
 NO_PARAMETERS = {
     "SESSIONS_AT_ONCE",  # bounds the memory
+    "SHOWN",  # how much a message shows
     "BLOCK",  # securities at a time
     "_SHIFT",  # a packed key
     "_PRE, _SPLIT, _POST",  # the order of the events of one ex-date

@@ -239,7 +239,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     path = run.scratch / MASTER_FILE
     report = loaded.build_master(path, run.stage.run_id, previous)
     facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
-    save_facts(step_findings.pass_gate(run, facts), run.scratch / "facts")
+    save_facts(step_findings.pass_gate(run, facts, tables, report), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     run.remember_inputs({"origins": origins, "build_id": report.build_id})

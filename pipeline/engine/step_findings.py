@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.engine.run import Run
 from pipeline.market_data.delivery import cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
+from pipeline.quality.deliveries import TABLES_FILE, counted, lost_securities, lost_tables, moved_identifiers
 from pipeline.quality.drift import DELIVERED_FILE, delivered_bars, drift, drift_findings
 from pipeline.quality.findings import FINDINGS_FILE, concat_findings, no_findings
 from pipeline.returns.panel import lookback
+from pipeline.sources import SourceTables
+from security_master import BuildReport
 
 GATE = "gate"
 """Name under which the findings of the run's gate are kept, beside those of the stores."""
@@ -49,19 +55,60 @@ def add_findings(run: Run) -> None:
     run.stage.add_file(FINDINGS_FILE, path)
 
 
-def pass_gate(run: Run, facts: Facts) -> Facts:
+def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport) -> Facts:
     """The facts that the sessions of the run may use, with a finding for each published bar that was rewritten since.
 
-    Raises BatchFault when a delivery is wrong as a whole, or has rewritten too much of what is published, and nobody
-    decided about it. What was decided is kept, to be published with the other findings.
+    Raises BatchFault when a delivery is wrong as a whole, lacks what the one before had, or has rewritten too much of
+    what is published, and nobody decided about it. What was decided is kept, to be published with the other findings.
     """
     rules = run.settings.rules
-    rewritten = _compare_deliveries(run, facts.prices)
+    rewritten, lost = _compare_deliveries(run, facts.prices), _compare_tables(run, tables, report)
     facts = cut(facts, run.reads_from - lookback(rules), run.last)
     faults = delivery_faults(facts, run.computed, rules.sessions)
-    refuse_undecided(concat_findings([faults, rewritten]), run.decisions)
-    keep_findings(run, GATE, [faults[faults["detected_at"].between(run.first, run.last)]])
+    about = (faults["sec_id"] != "").to_numpy()
+    named = [
+        f"{who}: {says}"
+        for who, says in zip(_named(run, list(faults["sec_id"][about])), faults["evidence"][about], strict=True)
+    ]
+    faults.loc[about, "evidence"] = np.asarray(named, object)
+    refuse_undecided(concat_findings([faults, rewritten, lost]), run.decisions)
+    keep_findings(run, GATE, [faults[faults["detected_at"].between(run.first, run.last)], lost])
     return replace(facts, findings=concat_findings([facts.findings, rewritten]))
+
+
+def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.DataFrame:
+    """What the delivery lacks of the last accepted one. Stages what it holds, for the next run to compare with."""
+    rules, found = run.settings.rules.deliveries, []
+    published = run.stage.published_file(TABLES_FILE, run.scratch / f"before_{TABLES_FILE}")
+    before: dict[str, Any] = {"through": "", "tables": {}, "unmentioned": []}
+    if published is not None:
+        before = json.loads(published.read_text())
+    through = max(before["through"], str(run.calendar.sessions[run.last]))
+    at = run.calendar.ordinal(through)
+    delivered = counted(tables.frames, run.instants(at, at)[0])
+    found.append(lost_tables(before["tables"], delivered, before["through"], run.first, rules))
+    lost = sorted(set(report.lost) - set(before["unmentioned"]))
+    found.append(lost_securities(_named(run, lost), report.counts["security"] - len(report.minted), run.first, rules))
+    moved = [f"{q.detail} ({', '.join(_named(run, q.candidates))})" for q in report.moved]
+    found.append(moved_identifiers(moved, run.first))
+    path = run.scratch / TABLES_FILE
+    now = {"through": through, "tables": delivered, "unmentioned": sorted(report.lost)}
+    path.write_text(json.dumps(now, indent=1, sort_keys=True))
+    run.stage.add_file(TABLES_FILE, path)
+    return concat_findings(found)
+
+
+def _named(run: Run, sec_ids: Sequence[str]) -> list[str]:
+    """Securities as a person knows them: ticker (or vendor code), name, first session and permanent id."""
+    if not sec_ids:
+        return []
+    ids = np.asarray(sec_ids, dtype=object)
+    tickers: list[Any] = run.master.labels(ids, run.calendar.sessions[run.first])[0].tolist()
+    roster: Any = run.master.roster().set_index("sec_id").loc[list(sec_ids)]
+    return [
+        f"{ticker or row.vendor_code} ({row.name}, since {row.first_session:%Y-%m-%d}, {sec_id})"
+        for ticker, sec_id, row in zip(tickers, sec_ids, roster.itertuples(index=False), strict=True)
+    ]
 
 
 def _compare_deliveries(run: Run, prices: pd.DataFrame) -> pd.DataFrame:

@@ -81,14 +81,21 @@ class LoadedSource:
     def build_master(self, path: Path, batch_id: str, previous: Path | None) -> BuildReport:
         """A master at `path` that holds the delivery, on top of the previous one.
 
-        Delivering the same rows again changes nothing, so a master that `remember` was told of is copied.
+        Delivering the same rows again changes nothing, so a master that `remember` was told of is copied. What the
+        delivery lost or contradicts is in the report and changes no id: the gate of the run judges it.
         """
         if previous is not None and self._report is not None and _digest(previous) == self._holds:
             shutil.copyfile(previous, path)
             return replace(self._report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
         frames = master_tables(self.tables)
         self._report = build_master(
-            path, frames, batch_id=batch_id, previous=previous, first_bars=first_bars(self.tables)
+            path,
+            frames,
+            batch_id=batch_id,
+            previous=previous,
+            first_bars=first_bars(self.tables),
+            max_lost_share=1.0,
+            keep_ids=True,
         )
         return self._report
 

@@ -33,15 +33,13 @@ def delivery_faults(facts: Facts, ranges: Iterable[tuple[int, int]], rules: Sess
 def refuse_undecided(findings: pd.DataFrame, decisions: pd.DataFrame | None) -> None:
     """Raise BatchFault with the findings that stop a run and that nobody decided about.
 
-    decisions: `sec_id session decision visible` (`pipeline.quality.decisions`), None for none. One about a whole
-    session decides about that session, one about a security about all its dates.
+    decisions: `sec_id session decision visible` (`pipeline.quality.decisions`), None for none. One decides about the
+    findings of its own session, and of no other.
     """
     faults = findings[findings["outcome"] == "stop"]
     if decisions is not None and len(faults):
-        decided = decisions[["sec_id", "session"]].astype({"sec_id": "str"})
-        sessions = decided.loc[decided["sec_id"] == WHOLE_SESSION, "session"]
-        whole = (faults["sec_id"] == "") & faults["session"].isin(sessions)
-        single = (faults["sec_id"] != "") & faults["sec_id"].isin(decided["sec_id"])
-        faults = faults[~(whole | single)]
+        decided = pd.MultiIndex.from_frame(decisions[["sec_id", "session"]].astype({"sec_id": "str"}))
+        about = pd.MultiIndex.from_arrays([faults["sec_id"].replace("", WHOLE_SESSION), faults["session"]])
+        faults = faults[~about.isin(decided)]
     if len(faults):
         raise BatchFault(faults.reset_index(drop=True))

@@ -82,10 +82,14 @@ _RULES = (
     Rule("market_correlation", "panel", "flag", "the market ETF does not move with the stocks"),
     Rule("coverage", "panel", "stop", "far fewer names have a price than the session before"),
     Rule("stale_session", "panel", "stop", "the session repeats the one before"),
+    Rule("no_volume", "panel", "stop", "far fewer names have a volume than the session before"),
     Rule("shifted_code", "panel", "stop", "the dates of one vendor code are shifted"),
     Rule("broken_session", "panel", "stop", "many names break by an impossible factor in one session"),
     Rule("rewritten_bar", "drift", "flag", "the vendor rewrote a bar that was published; what is published stays"),
     Rule("drift", "drift", "stop", "the vendor rewrote too many of the bars that were published"),
+    Rule("lost_table", "drift", "stop", "a table, or much of it, that was delivered before is missing"),
+    Rule("lost_securities", "drift", "stop", "many known securities are not delivered any more"),
+    Rule("moved_identifier", "drift", "stop", "a delivered identifier is known to be another security's"),
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}

@@ -12,9 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.calendar import xnys
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import SessionRules
 from security_master.errors import ExplainedError
+
+SHOWN = 20
+"""Faults that a message shows at most."""
 
 SESSIONS_AT_ONCE = 504
 """Sessions whose bars are laid out side by side at a time, which bounds the memory."""
@@ -25,11 +29,17 @@ class BatchFault(ExplainedError, RuntimeError):
 
     def __init__(self, findings: pd.DataFrame) -> None:
         self.findings = findings
-        shown = "\n".join(f"  {row['rule']}: {row['evidence']}" for row in findings.to_dict("records")[:20])
+        rows = findings.to_dict("records")
+        days = [str(xnys().sessions[int(row["session"])]) for row in rows]
+        shown = "\n".join(
+            f"  {day} {row['rule']}: {row['evidence']}" for day, row in zip(days[:SHOWN], rows, strict=False)
+        )
+        cells = dict.fromkeys((row["sec_id"] or "'*'", day) for row, day in zip(rows, days, strict=True))
+        accept = "\n".join(f"  erm3 quality release {who} {day} --reason ..." for who, day in list(cells)[:SHOWN])
         super().__init__(
             f"{len(findings)} faults of whole deliveries; nothing was computed.\n{shown}\n"
-            "Have the vendor deliver again. Or accept it as it is: erm3 quality release '*' SESSION (a code: SEC_ID\n"
-            "SESSION). Or withhold the session: erm3 quality confirm '*' SESSION"
+            f"Have the vendor deliver again. Or accept what was delivered, and run again:\n{accept}\n"
+            "Or withhold all prices of a session: erm3 quality confirm '*' SESSION --reason ..."
         )
 
 
@@ -87,11 +97,15 @@ def _faults_of_sessions(
         covered = both.sum(0) / before.sum(0)
         repeated = both & (level[:, 1:] == level[:, :-1]) & (volume[:, 1:] == volume[:, :-1]) & (volume[:, 1:] > 0)
         stale = repeated.sum(0) / both.sum(0)
+        had_volume = both & (volume[:, :-1] > 0)
+        traded = (had_volume & (volume[:, 1:] > 0)).sum(0) / had_volume.sum(0)
         step = np.abs(np.log(close[:, 1:] / close[:, :-1]))
         broken = ((step > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
     enough = before.sum(0) >= rules.names
+    untraded = (traded < rules.traded) & (had_volume.sum(0) >= rules.names)
     rows = [
         ("coverage", covered, rules.coverage, covered < rules.coverage, "names priced the session before have one"),
+        ("no_volume", traded, rules.traded, untraded, "names with a volume the session before have one"),
         ("stale_session", stale, rules.stale, stale > rules.stale, "names repeat close and volume"),
         ("broken_session", broken, rules.broken_share, broken > rules.broken_share, "closes break without event"),
     ]
@@ -112,7 +126,7 @@ def _stops(
         rule=rule,
         observed=share[sessions - first],
         expected=bound,
-        evidence=[f"session {s}: {share[s - first]:.1%} of the {says}" for s in sessions],
+        evidence=[f"{share[s - first]:.1%} of the {says}" for s in sessions],
         detected_at=sessions,
         index=range(len(sessions)),
     )
@@ -121,25 +135,29 @@ def _stops(
 def shifted_codes(findings: pd.DataFrame, first: int, last: int, rules: SessionRules) -> pd.DataFrame:
     """Securities whose bars lie on closed days again and again: their dates are shifted.
 
-    findings: those of `Facts`; the `bar_on_closed_day` among them count, at the session that could see them.
+    findings: those of `Facts`; the `bar_on_closed_day` among them count, at the session that could see them. One run
+    of such bars is one finding, at the session at which there were enough of them: a decision about that session holds
+    for the run, and for no later one.
     """
-    closed = findings[findings["rule"] == "bar_on_closed_day"].sort_values(["sec_id", "detected_at"])
+    closed = findings[findings["rule"] == "bar_on_closed_day"].sort_values(["sec_id", "detected_at"], ignore_index=True)
     owner, seen = closed["sec_id"].to_numpy(object), closed["detected_at"].to_numpy()
     back = rules.shifted_bars - 1
-    third = np.arange(back, len(closed))
-    dense = (owner[third] == owner[third - back]) & (seen[third] - seen[third - back] <= rules.shifted_sessions)
-    third = third[dense & (seen[third] >= first) & (seen[third] <= last)]
-    rows = closed.iloc[third].drop_duplicates("sec_id")
+    dense = np.zeros(len(closed), bool)
+    dense[back:] = (owner[back:] == np.roll(owner, back)[back:]) & (
+        seen[back:] - np.roll(seen, back)[back:] <= rules.shifted_sessions
+    )
+    goes_on = np.zeros(len(closed), bool)
+    goes_on[1:] = dense[1:] & dense[:-1] & (owner[1:] == owner[:-1])
+    run = np.cumsum(~goes_on)
+    began = closed.groupby(run)["session"].transform("first")
+    rows = closed.assign(session=began, run=run)[dense & (seen >= first) & (seen <= last)].drop_duplicates("run")
     return findings_frame(
         sec_id=rows["sec_id"].to_numpy(object),
         session=rows["session"].to_numpy(),
         rule="shifted_code",
         observed=float(rules.shifted_bars),
         expected=0.0,
-        evidence=[
-            f"{rules.shifted_bars} bars of {sec_id} on closed days within {rules.shifted_sessions} sessions"
-            for sec_id in rows["sec_id"]
-        ],
+        evidence=[f"{rules.shifted_bars} bars on closed days within {rules.shifted_sessions} sessions"] * len(rows),
         detected_at=rows["detected_at"].to_numpy(),
         index=range(len(rows)),
     )

@@ -149,8 +149,11 @@ def test_a_security_with_shifted_dates_is_named_once_whatever_store_it_is_in(roo
         run(root, shifted, EVENING, EVENING)
     names = sorted(stopped.value.findings["sec_id"])
     assert len(names) == 2
+    assert "SPY (" in str(stopped.value)
     for name in names:
-        append_decision(str(root), QualityDecision(name, EVENING, "release", "2018-07-12T22:00:00", "anna", "a test"))
+        assert f"erm3 quality release {name} 2018-07-09 --reason" in str(stopped.value)
+        decision = QualityDecision(name, "2018-07-09", "release", "2018-07-12T22:00:00", "anna", "a test")
+        append_decision(str(root), decision)
     run(root, shifted, EVENING, EVENING)
     rows = findings(root)
     assert sorted(rows.loc[rows["rule"] == "shifted_code", "sec_id"]) == names

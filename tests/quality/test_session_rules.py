@@ -9,7 +9,7 @@ import pytest
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
-from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings
+from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings, shifted_codes
 from tests.returns.hand_made import ORIGIN, RULES, Market, day
 
 NAMES = [f"N{k:02d}" for k in range(40)]
@@ -115,13 +115,20 @@ def test_a_decision_about_another_session_accepts_nothing():
         check(market, decisions=other)
 
 
-def test_a_decision_about_a_security_accepts_all_its_dates():
+def test_a_decision_about_shifted_dates_holds_for_all_of_them_and_one_about_another_cell_for_none():
     market = ordinary_market()
     shifted(market)
-    other = pd.DataFrame({"sec_id": ["N04"], "session": [ORIGIN + 1], "decision": ["release"], "visible": [0]})
+    cell = pd.DataFrame({"sec_id": ["N03"], "session": [ORIGIN + 1], "decision": ["release"], "visible": [0]})
+    with pytest.raises(BatchFault, match="N03") as fault:
+        check(market, decisions=cell)
+    asked = fault.value.findings["session"].iloc[0]
+    check(market, decisions=cell.assign(session=asked))
     with pytest.raises(BatchFault, match="N03"):
-        check(market, decisions=other)
-    check(market, decisions=other.assign(sec_id="N03"))
+        check(market, decisions=cell.assign(session=asked, sec_id="N04"))
+    later = pd.DataFrame({"sec_id": "N03", "rule": "bar_on_closed_day", "session": [5, 10, 15, 20, 200, 205, 210]})
+    later["detected_at"] = later["session"]
+    assert shifted_codes(later, 0, 300, RULES.sessions)["session"].tolist() == [15, 210]
+    assert shifted_codes(later, 20, 20, RULES.sessions)["session"].tolist() == [15]  # a night asks about the run
 
 
 def test_bars_that_came_late_do_not_fill_a_hole_of_their_session():
