@@ -74,6 +74,9 @@ class CleaningRules(_Frozen):
                     factor
     share_jump:     factor between consecutive filings from which on a share count is not believed alone ...
     share_agrees:   ... until a second filing says the same within this factor
+    full_trading, usual_sessions: a bar after a delisting contradicts it when its volume is at least this share of the
+                    median of so many bars before (after a removal any volume does) ...
+    same_company:   ... and its close is no further from the last one, in logs (after a removal any close does)
     unowned_gap:    sessions without rows after which rows that belong to no security are reported again
     """
 
@@ -85,6 +88,9 @@ class CleaningRules(_Frozen):
     paid_twice: Factor = 1.5
     share_jump: Factor = 20.0
     share_agrees: Factor = 2.0
+    full_trading: Share = 0.05
+    usual_sessions: int = Field(20, ge=1)
+    same_company: Positive = 0.5
     unowned_gap: Count = 10
 
 
@@ -199,6 +205,8 @@ class OutlierRules(_Frozen):
     reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
                          more than the second factor above the usual
     misdated:            sessions by which an event may be misdated
+    due_bill, due_bill_sessions: an event with at least this effect that the price did not follow waits so many sessions
+                         for a move of its size (payouts above a quarter go ex after they are paid)
     small, gain:         a split by more than `small` that is not material is doubted when the squares of two moves
                          shrink by more than `gain` squared scales with the split on the other of the two sessions
     disagreement:        difference to the return from the vendor's back-adjusted closes that is worth a look (simple)
@@ -233,6 +241,8 @@ class OutlierRules(_Frozen):
     reverse: Factor = 4.0
     reverse_volume: Positive = 2.0
     misdated: Count = 2
+    due_bill: Positive = 0.25
+    due_bill_sessions: Count = 12
     small: Positive = 0.02
     gain: Positive = 10.0
     disagreement: Positive = 0.05
@@ -249,11 +259,14 @@ class DelistingRules(_Frozen):
     imputed, imputed_nasdaq: return of a performance delisting on NYSE and AMEX (Shumway 1997), and on Nasdaq (Shumway
                        and Warther 1999)
     successor_max_age: sessions that the successor's close may be older than the last session
+    cash_short:        cash of a merger that lies further below the last close is only a part of what was paid, where
+                       no ratio is given
     """
 
     imputed: float = Field(-0.30, ge=-1)
     imputed_nasdaq: float = Field(-0.55, ge=-1)
     successor_max_age: Count = 5
+    cash_short: Share = 0.2
 
 
 class DataRules(_Frozen):

@@ -15,7 +15,7 @@ from security_master.evidence import row_hashes
 from security_master.facts import Owners, classification_facts, filing_dates, keyed_facts
 from security_master.identity import Identities
 from security_master.listing_facts import listing_facts
-from security_master.listings import Listings
+from security_master.listings import WITHDRAWN, Listings
 from security_master.master_file import columns_of, frame_of_rows
 from security_master.questions import IdentityDecision, Question
 from security_master.registry import Registry
@@ -84,7 +84,8 @@ def derive(
     rows = rows_of["delistings"]
     rows = owners.attribute(rows, rows["last_session"].tolist())
     payload = ["reason", "cash", "successor_code", "successor_ratio"]
-    facts["delisting"] = keyed_facts(rows, ["last_session"], payload, "delistings")
+    ends = keyed_facts(rows, ["last_session"], payload, "delistings")
+    facts["delisting"] = ends[ends["reason"] != WITHDRAWN].reset_index(drop=True)
     return Derived(facts, found.questions, len(unknown))
 
 

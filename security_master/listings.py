@@ -18,6 +18,9 @@ from security_master.dates import BEGINNING, END, close_of, day_after, new_york_
 from security_master.names import canonical_ticker, comparable_name, cusip_of_isin, market_of, trading_mode
 from security_master.registry import SCHEMES, Anchor
 
+WITHDRAWN = "withdrawn"
+"""Reason of a version that takes a delisting back: the security trades on."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -148,17 +151,24 @@ class Listings:
             return None
         start, following = episode.start(instant), self.following(episode, instant)
         until = following.start(instant) if following else END
-        known = [d for d in rows if d.known_from <= instant and start <= d.last_session < until]
-        return max(known, key=lambda d: (d.last_session, d.known_from), default=None)
+        known = {d.last_session: d for d in rows if d.known_from <= instant and start <= d.last_session < until}
+        believed = [d for d in known.values() if d.reason != WITHDRAWN]
+        return max(believed, key=lambda d: d.last_session, default=None)
 
     def last_session(self, episode: Episode, instant: str) -> str:
         """The last session of an episode, "" while none is known. A stated one counts from its close on."""
         version = episode.at(instant)
         stated = version.last_session if version else ""
-        if stated and (close_of(stated) <= instant):
+        if stated and close_of(stated) <= instant and not self._withdrawn(episode.vendor_code, stated, instant):
             return stated
         delisting = self.delisting(episode, instant)
         return delisting.last_session if delisting else ""
+
+    def _withdrawn(self, code: str, last_session: str, instant: str) -> bool:
+        """Whether trading contradicts, as known at an instant, that a code ended with this session."""
+        rows = [d for d in self.delistings_by_code.get(code, ()) if d.last_session == last_session]
+        known = [d for d in rows if d.known_from <= instant]
+        return bool(known) and known[-1].reason == WITHDRAWN
 
     def end(self, episode: Episode, instant: str) -> str:
         """End of an episode (exclusive): the day after its last session, or where the code's next episode begins."""

@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipeline.calendar import ex_sessions, xnys
 from pipeline.market_data.share_counts import leave_out_jumps
+from pipeline.market_data.still_trading import Contradiction, withdraw_contradicted
 from pipeline.settings import CleaningRules
 from pipeline.sources.tables import SourceTables
 
@@ -57,8 +58,11 @@ def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
     shares, doubted = leave_out_jumps(tables.shares, only_splits(read.table), rules)
     jumps = [_finding("share_count_jump", row, observed, expected, text) for row, observed, expected, text in doubted]
     found = [*splits.findings, *read.findings, *dividends.findings, *paid_once.findings, *jumps]
+    delistings, contradicted = withdraw_contradicted(tables.delistings, tables.securities, tables.prices, rules)
+    found += [_still_trading(one) for one in contradicted]
     delivered = {entry.name: getattr(tables, entry.name) for entry in fields(SourceTables)}
-    cleaned = {"splits": read.table, "dividends": paid_once.table, "shares": shares, "findings": _findings(found)}
+    cleaned = {"splits": read.table, "dividends": paid_once.table, "shares": shares, "delistings": delistings}
+    cleaned["findings"] = _findings(found)
     return CleanTables(**delivered | cleaned)
 
 
@@ -213,6 +217,18 @@ def _drop_spin_offs_paid_twice(
             )
             findings.append(_finding("spin_off_paid_twice", row, row["amount"], worth, evidence))
     return Cleaned(dividends.drop(index=dropped).reset_index(drop=True), findings)
+
+
+def _still_trading(one: Contradiction) -> Row:
+    """What is said about a delisting row that full trading contradicts."""
+    last, day, close, volume = one.row["last_session"], one.bar["date"], one.bar["close"], one.bar["volume"]
+    evidence = (
+        f"delisted ({one.row['reason']}) after {last:%Y-%m-%d}, but traded on {day:%Y-%m-%d}: close {close:g}, "
+        f"volume {volume:,.0f}; the row is withdrawn from then on"
+    )
+    known = max(one.bar["known_from"], one.row["known_from"])
+    values = ("delistings", one.row["vendor_code"], day, "delisting_contradicted", close, one.last_close)
+    return dict(zip(EVENT_FINDING_COLUMNS, (*values, evidence, known), strict=True))
 
 
 def _records(frame: pd.DataFrame) -> list[Row]:

@@ -24,6 +24,7 @@ from pipeline.quality.bars import bars_of
 from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import DataRules
+from security_master.listings import WITHDRAWN
 from security_master.panels import attributes
 
 
@@ -46,9 +47,10 @@ class Facts:
     splits:     sec_id ex ratio_new ratio_old kind visible; kind `split`, or `spin_off`: in the return, never in the
                 share count
     dividends:  sec_id ex amount currency kind basis quoted visible; quoted: currency of the security's price then
-    spin_offs:  sec_id ex child_sec_id child_ratio value visible
-    delistings: sec_id last reason cash successor_sec_id successor_ratio exchange resumes visible; `exchange`: where it
-                was listed; `resumes`: session of a new listing of the same security, or a large number
+    spin_offs:  sec_id ex child child_sec_id child_ratio value visible; child: its id, or its code where it has none
+    delistings: sec_id last reason cash successor_code successor_sec_id successor_ratio exchange resumes visible;
+                successor_sec_id: "" for none that is known; `exchange`: where it was listed; `resumes`: session from
+                which the same security trades again, or a large number
     fx_rates:   currency session usd_rate (USD for one unit) visible
     securities: sec_id sec_type first last (NO_SESSION: none), as known now
     findings:   what was left out or read differently, see `pipeline.quality.findings`
@@ -204,19 +206,31 @@ def _dividends(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spin_offs(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
-    rows = events.assign(child_sec_id=join.sec_ids(events["child_code"], events["ex_date"]))
-    return _latest_of_each_key(rows, ["sec_id", "ex"], ["child_sec_id", "child_ratio", "value"])
+    """Several children may be spun off on one day; one child under two codes is one."""
+    ids = join.sec_ids(events["child_code"], events["ex_date"])
+    child = np.where(ids != "", ids, events["child_code"].to_numpy(object))
+    rows = events.assign(child=pd.array(child, dtype="str"), child_sec_id=ids)
+    return _latest_of_each_key(rows, ["sec_id", "ex", "child"], ["child_sec_id", "child_ratio", "value"])
 
 
 def _delistings(join: _Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_gap: int) -> _Joined:
     rows, findings = join.rows("delistings", delistings, "last_session")
     rows["last"] = join.clock.calendar.on_or_before(rows["last_session"].to_numpy("datetime64[D]"))
     rows["exchange"] = join.clock.attributes(join.master, rows, "last")["exchange"].to_numpy()
-    rows["successor_sec_id"] = join.sec_ids(rows["successor_code"], rows["last_session"])
-    values = ["reason", "cash", "successor_sec_id", "successor_ratio", "exchange"]
+    rows["successor_sec_id"] = _successors(join, rows)
+    values = ["reason", "cash", "successor_code", "successor_sec_id", "successor_ratio", "exchange"]
     rows = _latest_of_each_key(rows, ["sec_id", "last"], values)
     rows.insert(len(rows.columns) - 1, "resumes", resumptions(rows, bars, max_gap))
     return _Joined(rows, findings)
+
+
+def _successors(join: _Join, delistings: pd.DataFrame) -> NDArray[np.object_]:
+    """Who the successor is on the last session, or, if it lists only then, on the session of the delisting return."""
+    sessions, codes = join.clock.calendar.sessions, delistings["successor_code"]
+    found = join.sec_ids(codes, delistings["last_session"])
+    booking = np.maximum(delistings["last"].to_numpy() + 1, delistings["visible"].to_numpy())
+    days = sessions[np.minimum(booking, len(sessions) - 1)]
+    return np.where(found != "", found, join.sec_ids(codes, pd.Series(days)))
 
 
 def _fx_rates(clock: _Clock, rates: pd.DataFrame) -> pd.DataFrame:
@@ -345,8 +359,12 @@ def _securities(master: KnowsIdentities, calendar: Calendar) -> pd.DataFrame:
 
 
 def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) -> NDArray[np.int32]:
-    """For each row of `delistings` the first session of a new listing: a bar with volume after a silence of more than
-    `max_gap` sessions since the last one; FOR_EVER where there is none. Shorter than that, bars are a stale tail."""
+    """For each row of `delistings` the session from which the security trades again; FOR_EVER where it does not.
+
+    It is that of a bar with volume after a silence of more than `max_gap` sessions since the last one; shorter than
+    that, bars are a stale tail. A row that was withdrawn only after its return was booked ends when no return can span
+    both ends any more.
+    """
     resumes = np.full(len(delistings), FOR_EVER)
     for k, row in enumerate(delistings.to_dict("records")):
         bars = bars_of(prices, row["sec_id"])
@@ -355,6 +373,9 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
         found = np.flatnonzero((silence > max_gap) & ~(bars["volume"].to_numpy() <= 0))
         if len(found):
             resumes[k] = bars["session"].iloc[found[0]]
+    for row in delistings[delistings["reason"] == WITHDRAWN].to_dict("records"):
+        mine = ((delistings["sec_id"] == row["sec_id"]) & (delistings["last"] == row["last"])).to_numpy()
+        resumes[mine] = np.minimum(resumes[mine], max(row["visible"], row["last"] + max_gap + 1))
     return resumes
 
 

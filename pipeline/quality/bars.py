@@ -49,3 +49,14 @@ def close_of(prices: pd.DataFrame, sec_id: str, session: int, known_at: int, max
     close = bars["close"].to_numpy()
     fit = (age >= 0) & (age <= max_age) & (bars["visible"].to_numpy() <= known_at) & (close > 0) & np.isfinite(close)
     return float(close[fit][-1]) if fit.any() else np.nan
+
+
+def first_close_of(prices: pd.DataFrame, sec_id: str, after: int, known_at: int) -> float:
+    """First raw close of a security on the sessions (after, known_at], as known at `known_at`; NaN for none."""
+    bars = bars_of(prices, sec_id)
+    session, close = bars["session"].to_numpy(), bars["close"].to_numpy()
+    fit = (session > after) & (session <= known_at) & (bars["visible"].to_numpy() <= known_at)
+    fit &= (close > 0) & np.isfinite(close)
+    if not fit.any():
+        return np.nan
+    return float(close[fit & (session == session[fit][0])][-1])

@@ -70,6 +70,7 @@ _RULES = (
     Rule("share_count_jump", "event", "quarantine", "a share count in another unit than the one before; left out"),
     Rule("no_share_count", "event", "flag", "no share count known half a year after the first price"),
     Rule("delisting_imputed", "event", "flag", "a delisting return imputed from the reason"),
+    Rule("delisting_contradicted", "event", "flag", "a delisting withdrawn: the security was traded on after it"),
     Rule("late_delisting", "event", "flag", "a delisting learned late; booked when it was known"),
     Rule("missing_split", "return", "quarantine", "an outlying move by a customary split ratio, with no event"),
     Rule("bad_print", "return", "quarantine", "a close that cannot be, or that came back"),

@@ -178,11 +178,12 @@ def _after_delistings(
     for i, delistings in roster.delistings.items():
         for one in delistings:
             lo, hi = max(one.booking - span.start, 0), min(one.resumes - span.start, span.width)
+            on_time = one.booking == one.last + 1 and span.start <= one.booking <= span.last
+            if one.performance and on_time and not delisted[i, lo] and volume[i, lo] > 0 and close[i, lo] > 0:
+                after_removal[i, lo] = float(close[i, lo])
             if lo >= hi:
                 continue
             still = ~delisted[i, lo:hi]
-            if one.booking == one.last + 1 and one.booking >= span.start and still[0] and volume[i, lo] > 0:
-                after_removal[i, lo] = float(close[i, lo])
             for t in (np.flatnonzero(np.isfinite(close[i, lo:hi]) & still) + lo).tolist():
                 evidence = f"last session was {one.last}"
                 found.append(Found(i, t, "bar_after_delisting", close[i, t], np.nan, evidence))

@@ -23,6 +23,8 @@ def delisting_returns(ordinary: Ordinary) -> Iterator[CellReturn]:
             if not (span.first <= one.booking <= span.last):
                 continue
             t, found = one.booking - span.start, []
+            if one.resumes <= one.booking and (i, t) not in ordinary.grid.after_removal:
+                continue
             ret, flag = _delisting_return(ordinary, i, t, one)
             if flag == ReturnFlag.DELISTING_IMPUTED:
                 evidence = f"{one.reason} on {one.exchange or 'an unknown exchange'}, no value known"

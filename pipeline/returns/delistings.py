@@ -1,10 +1,11 @@
 """What a holder got when a security left the exchange, and when that is booked.
 
 A delisting return is `V / P - 1` with P the last good close and V what one share became: cash, shares of a successor at
-their close of the last session, both, or the first traded price after a removal. Without evidence it is imputed from
-the reason. It is booked as the return of its own session, the first after the last one (or the one on which it became
-known, if later), so that it compounds with the last ordinary return and is never added to it. After it there is
-nothing.
+their close of the last session (at their first close, where they list only then), both, or the first traded price after
+a removal. A consideration that cannot be valued in full is none: a part of it would be a loss that nobody had. Without
+evidence the return is imputed from the reason. It is booked as the return of its own session, the first after the last
+one (or the one on which it became known, if later), so that it compounds with the last ordinary return and is never
+added to it. After it there is nothing, unless the security trades on.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.quality.bars import close_of
+from pipeline.quality.bars import close_of, first_close_of
 from pipeline.settings import DelistingRules
-
-PERFORMANCE = frozenset({"exchange_drop", "bankruptcy", "unknown"})
-"""Reasons that count as performance delistings (CRSP 500, 520-584)."""
+from pipeline.sources.specs import REMOVALS
+from security_master.listings import WITHDRAWN
 
 
 class Delisting(NamedTuple):
     """One delisting as it is booked.
 
-    last:    last session of trading; booking: session of the delisting return; resumes: first session of a new listing
+    last:    last session of trading; booking: session of the delisting return
+    resumes: session from which the security trades again: that of the booking where trading contradicts the row
     value:   what one share became, NaN unknown
     reason, exchange: as delivered
     """
@@ -41,7 +42,7 @@ class Delisting(NamedTuple):
 
     @property
     def performance(self) -> bool:
-        return self.reason in PERFORMANCE
+        return self.reason in REMOVALS
 
     def imputed(self, rules: DelistingRules) -> float:
         """Delisting return without evidence: by exchange for performance reasons, nothing otherwise."""
@@ -61,12 +62,17 @@ def booked_delistings(
         known = list(versions)
         last = int(known[0]["last"])
         booking = max(last + 1, int(known[0]["visible"]))
-        row = [version for version in known if version["visible"] <= booking][-1]
+        at_booking = [version for version in known if version["visible"] <= booking]
+        withdrawn = at_booking[-1]["reason"] == WITHDRAWN
+        stated = [version for version in at_booking if version["reason"] != WITHDRAWN]
+        if not stated:
+            continue
+        row = stated[-1]
         delisting = Delisting(
             last=last,
             booking=booking,
-            resumes=int(row["resumes"]),
-            value=_consideration(prices, row, booking, rules.successor_max_age),
+            resumes=booking if withdrawn else int(row["resumes"]),
+            value=_consideration(prices, row, booking, rules),
             reason=row["reason"],
             exchange=row["exchange"],
         )
@@ -74,9 +80,17 @@ def booked_delistings(
     return booked
 
 
-def _consideration(prices: pd.DataFrame, row: dict[Any, Any], known_at: int, max_age: int) -> float:
+def _consideration(prices: pd.DataFrame, row: dict[Any, Any], booking: int, rules: DelistingRules) -> float:
+    """What one share became, as known at the booking; NaN where a part of it cannot be valued."""
     cash, successor, ratio = float(row["cash"]), row["successor_sec_id"], float(row["successor_ratio"])
-    if not successor or np.isnan(ratio):
-        return cash
-    close = close_of(prices, successor, int(row["last"]), known_at, max_age)
+    last, max_age = int(row["last"]), rules.successor_max_age
+    if np.isnan(ratio):
+        shares_too = row["successor_code"] or row["reason"] == "merger"
+        before = close_of(prices, row["sec_id"], last, booking, max_age)
+        return np.nan if shares_too and cash < (1 - rules.cash_short) * before else cash
+    if not successor:
+        return np.nan
+    close = close_of(prices, successor, last, booking, max_age)
+    if np.isnan(close):
+        close = first_close_of(prices, successor, last, booking)
     return (0.0 if np.isnan(cash) else cash) + ratio * close

@@ -199,7 +199,7 @@ def _rates(
 
 def _spin_offs(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
     """A spin-off as cash: the child's first regular close on the ex-date, else the value that the row states."""
-    rows = _of_roster(facts.spin_offs, position, ["sec_id", "ex"])
+    rows = _of_roster(facts.spin_offs, position, ["sec_id", "ex", "child"])
     value = rows["value"].to_numpy(float).copy()
     for k, row in enumerate(rows.to_dict("records")):
         close = close_of(facts.prices, row["child_sec_id"], row["ex"], max(row["ex"], row["visible"]))

@@ -1,4 +1,8 @@
-"""Events that the price does not follow on their ex-date: it followed a session or two before or after, or never."""
+"""Events that the price does not follow on their ex-date: it followed a session or two before or after, or never.
+
+A large one may be followed much later: a payout of a quarter of the price or more goes ex after it is paid, whatever
+its record date says, and vendors date splits by their announcement.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +34,12 @@ def event_not_followed(state: State, step: Step) -> Outcome | None:
 
 
 def neighbouring_event(state: State, step: Step) -> Outcome | None:
-    """A move that a material event explains which is dated a session or two before or after. None for other moves."""
+    """A move that a material event explains which is dated a session or two before or after, or that a large one
+    explains which the price did not follow so far. None for other moves."""
     u, rules = step.u, step.rules
     if abs(step.move) < rules.followed * rules.material:
         return None
-    near = [(k, accrued) for k, accrued in state.waiting if u - k <= rules.misdated]
+    near = [(k, accrued) for k, accrued in state.waiting if u - k <= rules.due_bill_sessions]
     ahead = step.window.accrue(u, u + rules.misdated)
     if ahead.events and not ahead.problem:
         near.append((u + 1, ahead))
@@ -42,6 +47,8 @@ def neighbouring_event(state: State, step: Step) -> Outcome | None:
         factor = step.with_events(accrued)
         effect = safe_log(factor) - step.move
         if not step.is_material(effect) or abs(step.move) < rules.followed * abs(effect):
+            continue
+        if u - k > rules.misdated and abs(effect) < rules.due_bill:
             continue
         if abs(safe_log(factor)) > _tolerance(step, effect):
             continue

@@ -127,9 +127,13 @@ def near_outlying(ordinary: Ordinary) -> set[Cell]:
 
 
 def near_large_events(ordinary: Ordinary) -> set[Cell]:
-    """Cells from `misdated` sessions before a large event to those that follow it."""
+    """Cells from `misdated` sessions before a large event to those that follow it, or may follow a very large one."""
     rules, span, priced = ordinary.rules.outliers, ordinary.grid.span, ordinary.priced
     i, ex, factor, cash = ordinary.roster.events.sizes()
+    eve = np.clip(ex - span.start - 1, 0, span.width - 1)
+    before_ex = _last_close(ordinary.grid.close, i, eve, ordinary.rules.max_gap)
+    waits = (factor >= rules.due_bill) | (cash >= 0.8 * rules.due_bill * before_ex)
+    open_for = np.where(waits, rules.due_bill_sessions, rules.misdated)
     cells: set[Cell] = set()
     priced_until = np.cumsum(priced, axis=1, dtype=np.int32)
     for ahead in range(-rules.misdated, _reach(ordinary.rules) + 1):
@@ -140,7 +144,7 @@ def near_large_events(ordinary: Ordinary) -> set[Cell]:
         seen = priced[at_i, at_t]
         if ahead > 0:  # only the cells that see the event first, and those right after it
             earlier = priced_until[at_i, at_t - 1] - np.where(before > 0, priced_until[at_i, before - 1], 0)
-            seen &= earlier <= rules.misdated
+            seen &= earlier <= open_for[inside]
         inside, at_i, at_t, before = inside[seen], at_i[seen], at_t[seen], before[seen]
         large = factor[inside] >= rules.material
         last_close = _last_close(ordinary.grid.close, at_i, before, ordinary.rules.max_gap)

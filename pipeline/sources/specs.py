@@ -65,6 +65,8 @@ SECURITY_TYPES = frozenset(
 DIVIDEND_KINDS = frozenset({"regular", "special", "roc"})
 DIVIDEND_BASES = frozenset({"post", "pre"})
 DELISTING_REASONS = frozenset({"merger", "exchange_drop", "bankruptcy", "liquidation", "voluntary", "unknown"})
+REMOVALS = frozenset({"exchange_drop", "bankruptcy", "unknown"})
+"""Reasons that count as performance delistings (CRSP 500, 520-584)."""
 ETF_ROLES = frozenset({"market", "sector", "subsector"})
 
 _CODE = Column("vendor_code", required=True, code=True)
@@ -137,7 +139,7 @@ _SPECS = (
             Column("child_ratio", "number", required=True, above=0),
             Column("value", "number", at_least=0),
         ),
-        key=("vendor_code", "ex_date"),
+        key=("vendor_code", "ex_date", "child_code"),
     ),
     TableSpec(
         "delistings",

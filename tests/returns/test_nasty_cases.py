@@ -306,14 +306,15 @@ def test_17_18_an_imputed_delisting_return_compounds_with_the_last_return(exchan
     assert flags(panel, "X")[2] == ReturnFlag.DELISTING_IMPUTED
 
 
-def test_19_a_bankruptcy_with_an_otc_price_ends_there_and_the_new_company_is_another():
+def test_19_a_bankruptcy_goes_on_over_the_counter_and_the_new_company_is_another():
     market = Market().stock("GM", [1.00, 0.75], last_session=day(3)).bars("GM", 2, [0.61, 0.60], volume=2e7)
     market.delisting("GM", 1, "bankruptcy").list("GM", first=40).bars("GM", 40, [34.19])
     market.owners = {"GM": [("1900-01-01", "motors liquidation"), (str(day(40))[:10], "new gm")]}
     panel = market.panel(40, codes=["motors liquidation", "new gm"])
     r, flag = cell(panel, "motors liquidation", 2)
     assert (r, flag) == (pytest.approx(0.61 / 0.75 - 1), ReturnFlag.DELISTING)
-    assert np.isnan(returns(panel, "motors liquidation")[3:]).all()
+    assert cell(panel, "motors liquidation", 3)[0] == pytest.approx(0.60 / 0.61 - 1)
+    assert np.isnan(returns(panel, "motors liquidation")[4:]).all()
     assert cell(panel, "new gm", 40)[1] == ReturnFlag.FIRST_SESSION
     assert not np.isclose(np.nan_to_num(panel.ret), 34.19 / 0.61 - 1).any()  # the new GM appended
 
