@@ -93,7 +93,8 @@ def _publication(publications: Publications, prefix: str) -> str:
 def _live(publications: Publications) -> tuple[str | None, list[Step]]:
     """Where the publication lies that is live, or should be, and the step that makes it so."""
     if not isinstance(publications, LocalPublications):
-        return "", []
+        empty = not publications.objects.exists(MANIFEST) and not publications.traces()
+        return (None if empty else ""), []
     objects = publications.objects
     try:
         current = publications.current()

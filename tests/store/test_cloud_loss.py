@@ -115,3 +115,7 @@ def test_a_bucket_whose_manifest_is_of_an_earlier_number_is_not_built_on(
         night(root, 8, tmp_path)
     assert repair(open_publications(root))[1] == []
     assert read_manifest(root)["number"] == 3
+
+
+def test_an_empty_bucket_has_nothing_to_repair(new_root: NewRoot) -> None:
+    assert repair(open_publications(new_root())) == ([], [])
