@@ -23,11 +23,13 @@ from pipeline.store.layout import (
     SPARE,
     join,
 )
+from pipeline.store.lease import TTL_SECONDS, Lease
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import NUMBER_DIGITS, Publications, number_of
 from pipeline.store.publish_local import LocalPublications
 from pipeline.store.seal import Damaged, Seal, read_manifest, read_seal, sha256
+from pipeline.store.stage import Clock, utc_now
 
 SET_ASIDE = ".set-aside"
 
@@ -58,19 +60,34 @@ def examine(publications: Publications, other: Publications | None = None) -> li
     return [*lease, *pointer, *_objects(publications, seal, other), *_appended(objects, seal)]
 
 
-def repair(publications: Publications, other: Publications | None = None) -> tuple[list[Step], list[str]]:
-    """Carries out what `examine` finds, until nothing more can be done: what was done, and what is still wrong."""
-    done: list[Step] = []
-    for _ in range(4):
-        steps = [step for step in examine(publications, other) if step.act is not None]
-        if not steps:
-            break
-        for step in steps:
-            assert step.act is not None
-            step.act()
-            done.append(step)
-    left = [step.what for step in examine(publications, other)]
-    return done, left or damage(publications)
+def repair(
+    publications: Publications, other: Publications | None = None, clock: Clock = utc_now
+) -> tuple[list[Step], list[str]]:
+    """Carries out what `examine` finds, until nothing more can be done: what was done, and what is still wrong.
+
+    Raises LeaseHeld while a run is writing.
+    """
+    done = [step for step in _lease(publications.objects) if step.act is not None]
+    _carry_out(done)
+    lease = Lease(publications.objects, "repair", clock, TTL_SECONDS)
+    lease.acquire()
+    try:
+        for _ in range(4):
+            steps = [step for step in examine(publications, other) if step.act is not None]
+            if not steps:
+                break
+            _carry_out(steps)
+            done += steps
+        left = [step.what for step in examine(publications, other)]
+        return done, left or damage(publications)
+    finally:
+        lease.release()
+
+
+def _carry_out(steps: list[Step]) -> None:
+    for step in steps:
+        assert step.act is not None
+        step.act()
 
 
 def _lease(objects: Objects) -> Iterator[Step]:

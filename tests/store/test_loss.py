@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.read import damage, open_dataset, open_family, read_manifest
 from pipeline.store.filesystem import open_publications
+from pipeline.store.lease import LeaseHeld
 from pipeline.store.objects import StoreError
 from pipeline.store.promote import KEEP_FOR
 from pipeline.store.repair import examine, repair
@@ -204,6 +205,15 @@ def test_repair_says_first_and_changes_nothing_until_it_is_asked_to(
     (step,) = examine(open_publications(root))
     assert (step.what.rpartition("/")[2], ".spare" in step.how) == ("manifest.json is missing", True)
     assert sorted(str(p) for p in root.rglob("*")) == before
+
+
+def test_nothing_is_repaired_below_a_run_that_is_writing(aged: Callable[[int, Path], Path], tmp_path: Path) -> None:
+    root = aged(1, tmp_path / "root")
+    with Stage.begin(root, "writing", clock=clock):
+        gone(place(root, "the manifest"))
+        with pytest.raises(LeaseHeld, match="is being written by run writing"):
+            repair(open_publications(root), clock=clock)
+    assert repair(open_publications(root))[1] == []
 
 
 def test_nothing_whole_means_nothing_is_changed_and_said_so(aged: Callable[[int, Path], Path], tmp_path: Path) -> None:
