@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.store.layout import LEASE
-from pipeline.store.objects import Objects, StoreError
+from pipeline.store.objects import Change, Objects, StoreError
 
 TTL_SECONDS = 300.0
 LONGEST_TTL_SECONDS = 3600.0
@@ -69,10 +69,15 @@ class Lease:
                 self.taken_from = f"run {old['run_id']}, {describe(old)}"
             now = self._clock().isoformat()
             since = old["since_utc"] if old and processes else now
+            self._let_go()  # of an attempt before, in a bucket
+            self._let_go = self.objects.hold(ALIVE)  # first: whoever reads a lease that nobody holds takes it over
             return self._document(since, now, [*processes, this_process()])
 
-        self.objects.update(LEASE, change)
-        self._let_go = self.objects.hold(ALIVE)
+        try:
+            self.objects.update(LEASE, change)
+        except BaseException:
+            self._let_go()
+            raise
         self._stop.clear()
         self._thread = threading.Thread(target=self._beat, name="lease heartbeat", daemon=True)
         self._thread.start()
@@ -95,8 +100,7 @@ class Lease:
             others = [p for p in lease["processes"] if p != this_process()]
             return self._document(lease["since_utc"], self._clock().isoformat(), others)
 
-        self._end_beat()
-        self.objects.update(LEASE, change)
+        self._end_with(change)
 
     def release(self) -> None:
         """The run is over. Another run's lease is left alone."""
@@ -104,8 +108,7 @@ class Lease:
         def change(data: bytes | None) -> bytes | None:
             return None if data and self._read(data)["run_id"] == self.run_id else data
 
-        self._end_beat()
-        self.objects.update(LEASE, change)
+        self._end_with(change)
 
     def _document(self, since: str, heartbeat: str, processes: list[dict[str, Any]]) -> bytes:
         document = {
@@ -167,12 +170,15 @@ class Lease:
             except (StoreError, OSError):
                 continue
 
-    def _end_beat(self) -> None:
+    def _end_with(self, change: Change) -> None:
+        """No more heartbeats, a last change of the lease, and only then is it held no longer."""
         self._stop.set()
         if self._thread:
             self._thread.join()
-        self._let_go()
-        self._let_go = lambda: None
+        try:
+            self.objects.update(LEASE, change)
+        finally:
+            self._let_go()
 
 
 def this_process() -> dict[str, Any]:

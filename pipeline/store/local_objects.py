@@ -111,9 +111,9 @@ class LocalObjects(Objects):
 
     def hold(self, key: str) -> Callable[[], None]:
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / key, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return lambda: os.close(descriptor)
+        held = open(self.path / key, "ab")  # noqa: SIM115 (closing it lets go)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        return held.close
 
     def alive(self, key: str) -> bool | None:
         try:

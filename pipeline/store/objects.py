@@ -63,7 +63,7 @@ class Objects(ABC):
         return None
 
     def hold(self, key: str) -> Callable[[], None]:
-        """Holds `key` for as long as this process lives, or until what is returned is called."""
+        """Holds `key` for as long as this process lives, or until what is returned is called, once or more."""
         return lambda: None
 
     @abstractmethod
