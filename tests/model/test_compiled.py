@@ -32,7 +32,7 @@ ROOM = Path(pipeline.model.__file__).parent
 def run(code: str, *path: Path) -> str:
     """Output of a fresh interpreter."""
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n{code}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -36,7 +36,7 @@ class Emulator:
 
     def ask(self, path: str) -> str:
         request = urllib.request.Request(self.url + path, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.read().decode()
 
     @property
@@ -56,7 +56,7 @@ def started_emulator() -> Iterator[Emulator]:
         stderr=subprocess.DEVNULL,
     )
     emulator = Emulator(port)
-    for _ in range(200):
+    for _ in range(2400):  # two minutes; idle machines need a second
         try:
             emulator.ask("/requests")
             break
@@ -74,7 +74,7 @@ def emulator(started_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", started_emulator.url)
     yield started_emulator
     started_emulator.ask("/fail?count=0&status=500")
-    urllib.request.urlopen(started_emulator.url + "/wipe?keep-buckets=true", timeout=10).close()
+    urllib.request.urlopen(started_emulator.url + "/wipe?keep-buckets=true", timeout=120).close()
 
 
 @pytest.fixture

@@ -289,7 +289,7 @@ def kill_at_random_moments(
         do(root, step)
         assert reader.poll() is None, "the reader saw something wrong"
     (root / "stop").touch()
-    said, _ = reader.communicate(timeout=60)
+    said, _ = reader.communicate(timeout=600)
     assert reader.returncode == 0
     undisturbed = prepared(tmp_path, "undisturbed", base)
     for step in steps:
