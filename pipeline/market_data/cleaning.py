@@ -20,6 +20,7 @@ import pandas as pd
 from pipeline.calendar import ex_sessions, xnys
 from pipeline.market_data.share_counts import leave_out_jumps
 from pipeline.market_data.still_trading import Contradiction, withdraw_contradicted
+from pipeline.market_data.two_forms import ToldTwice, rounded_again, told_as_dividend
 from pipeline.settings import CleaningRules
 from pipeline.sources.tables import SourceTables
 
@@ -53,11 +54,22 @@ def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
     """Duplicates removed, odd splits recognised, share counts in a wrong unit left out."""
     splits = _drop_repeated(tables.splits, SPLIT, rules.duplicate_days)
     read = _recognise_spin_offs(splits.table, tables.spin_offs, rules)
-    dividends = _drop_repeated(tables.dividends, DIVIDEND, rules.duplicate_days)
-    paid_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.prices, rules.paid_twice)
+    exact = _drop_told_twice(tables.dividends, rounded_again(tables.dividends), "duplicate_dividend")
+    dividends = _drop_repeated(exact.table, DIVIDEND, rules.duplicate_days)
+    odd_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.prices, rules.paid_twice)
+    twice = told_as_dividend(odd_once.table, only_splits(read.table), tables.spin_offs, tables.prices, rules.paid_twice)
+    paid_once = _drop_told_twice(odd_once.table, twice, "event_told_twice")
     shares, doubted = leave_out_jumps(tables.shares, only_splits(read.table), rules)
     jumps = [_finding("share_count_jump", row, observed, expected, text) for row, observed, expected, text in doubted]
-    found = [*splits.findings, *read.findings, *dividends.findings, *paid_once.findings, *jumps]
+    found = [
+        *splits.findings,
+        *read.findings,
+        *exact.findings,
+        *dividends.findings,
+        *odd_once.findings,
+        *paid_once.findings,
+    ]
+    found += jumps
     delistings, contradicted = withdraw_contradicted(tables.delistings, tables.securities, tables.prices, rules)
     found += [_still_trading(one) for one in contradicted]
     delivered = {entry.name: getattr(tables, entry.name) for entry in fields(SourceTables)}
@@ -217,6 +229,12 @@ def _drop_spin_offs_paid_twice(
             )
             findings.append(_finding("spin_off_paid_twice", row, row["amount"], worth, evidence))
     return Cleaned(dividends.drop(index=dropped).reset_index(drop=True), findings)
+
+
+def _drop_told_twice(dividends: pd.DataFrame, twice: list[ToldTwice], rule: str) -> Cleaned:
+    """Without the dividends that are another event's second form."""
+    findings = [_finding(rule, one.row, one.row["amount"], one.worth, one.evidence) for one in twice]
+    return Cleaned(dividends.drop(index=[one.at for one in twice]).reset_index(drop=True), findings)
 
 
 def _still_trading(one: Contradiction) -> Row:

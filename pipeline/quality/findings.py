@@ -53,6 +53,7 @@ _RULES = (
     Rule("duplicate_dividend", "event", "flag", "a dividend delivered twice within a week; counted once"),
     Rule("spin_off_as_split", "event", "flag", "a ratio that no split has: a spin-off; the share count is untouched"),
     Rule("spin_off_paid_twice", "event", "flag", "a spin-off delivered as ratio and as dividend; counted once"),
+    Rule("event_told_twice", "event", "flag", "a split or spin-off delivered as a dividend too; counted once"),
     Rule("event_on_closed_day", "event", "flag", "an ex-date without a session; used on the next one"),
     Rule("ex_date_off_record", "event", "flag", "an ex-date that its record date and the settlement then do not give"),
     Rule("late_event", "event", "flag", "an event learned after its ex-date; the published return is without it"),
