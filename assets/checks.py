@@ -12,6 +12,7 @@ from assets.tables import figure, number, table
 from pipeline.audits import EVERY_STORE, Check, failures
 from pipeline.datasets import DatasetSpec
 from pipeline.engine.products import product_of
+from pipeline.visible import visible
 
 WORST_SHOWN = 20
 
@@ -41,7 +42,7 @@ def results(spec: DatasetSpec, checks: Sequence[Check]) -> Iterator[dg.AssetChec
 def verdict(check: Check) -> str:
     """One sentence: what was looked at, what was found."""
     found = f"{check.value:.3g} against a bound of {check.bound:.3g}, {check.cells:,} cells seen"
-    return f"{'Passed' if check.passed else 'FAILED'}: {check.explanation}: {found}."
+    return visible(f"{'Passed' if check.passed else 'FAILED'}: {check.explanation}: {found}.")
 
 
 def _metadata(check: Check) -> dict[str, Any]:

@@ -28,7 +28,9 @@ class Deployment(BaseSettings):
     alert_command:   command that gets the alert as text on its standard input: `mail -s ERM3 ops@example.com`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ERM3_DAGSTER_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="ERM3_DAGSTER_", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     nightly: time = time(0, 30)
     catch_up: int = Field(10, ge=1)

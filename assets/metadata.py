@@ -22,9 +22,11 @@ from pipeline.engine.execution import code_version
 from pipeline.engine.figures import Series
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
+from pipeline.sources.tables import Notice
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects
+from pipeline.visible import in_markdown
 from security_master import MASTER_FILE
 
 SESSIONS_WITH_FIGURES = 60
@@ -190,7 +192,7 @@ def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, 
         ),
         "rows read": sum(o["rows"] for o in landed["origins"].values()),
         "bytes landed": sum(path.stat().st_size for path in run.scratch.rglob("*") if path.is_file()),
-        "notices": dg.MetadataValue.md("\n".join(f"- {notice}" for notice in landed["notices"][:20]) or "none"),
+        "notices": dg.MetadataValue.md("\n".join(_notice(one) for one in landed["notices"][:20]) or "none"),
         "security master build": report.build_id,
         "security master": location(run.settings.root, MASTER_FILE),
         "new securities": len(report.minted),
@@ -199,6 +201,10 @@ def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, 
         "unclassified rows": report.unclassified,
         **phases.metadata,
     }
+
+
+def _notice(one: Notice) -> str:
+    return "- " + in_markdown(f"{one.table}: {one.what}: {one.rows:,} rows, the first in row {one.first_row}")
 
 
 def of_settings(settings: Settings) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from pipeline.reports.quality_report import (
 )
 from pipeline.reports.security_coverage import coverage_report
 from pipeline.settings import Settings
+from pipeline.visible import visible
 from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"
@@ -105,7 +106,7 @@ def _report_asset(
             attach_series(context, xnys().sessions[first : last + 1], made.by_session)
             context.add_asset_metadata(made.shown | phases.metadata, partition_key=partition)
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = visible(f"{type(error).__name__}: {error}")
             context.log.warning(f"no report: {problem}", exc_info=not isinstance(error, ExplainedError))
             context.add_asset_metadata({"not made": problem}, partition_key=partition)
         yield dg.AssetCheckResult(
@@ -148,7 +149,9 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             f"the {WORST} worst": table_of(named(worst(findings), tickers, days)),
             title: markdown(title, quarantine_calendar(calendar(findings, days, begins, ends))),
             "all findings": location(settings.root, FINDINGS_FILE),
-            "full report": dg.MetadataValue.md(f"`erm3 quality report --root {settings.root} --html quality.html`"),
+            "full report": dg.MetadataValue.text(
+                f"erm3 quality report --root {visible(settings.root)} --html quality.html"
+            ),
         },
         {
             "new findings": _of_sessions(findings["detected_at"].value_counts(), of_run),

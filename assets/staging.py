@@ -16,11 +16,12 @@ import dagster as dg
 from assets.deployment import Deployment
 from assets.network import is_network_failure
 from assets.partitions import asked
+from pipeline import machine
 from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
-from security_master.errors import ExplainedError
+from pipeline.visible import visible
 
 SECONDS_BETWEEN_REPORTS = 15.0
 
@@ -45,7 +46,7 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Dep
         execution.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
     ):
         for notice in run.stage.notices:
-            context.log.warning(notice)
+            context.log.warning(visible(notice))
         yield run
 
 
@@ -57,8 +58,8 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
             run = execution.attach(settings, staging_run(context), _reports(context))
         except StoreError as error:
             raise dg.Failure(
-                f"{error}. Materialize all assets together, or re-execute all steps of this run: the steps after "
-                "source_tables work on what it staged in the same run",
+                f"{visible(str(error))}. Materialize all assets together, or re-execute all steps of this run: the "
+                "steps after source_tables work on what it staged in the same run",
                 allow_retries=False,
             ) from None
         try:
@@ -87,9 +88,9 @@ def explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iter
             pause = deployment.retry_seconds * 2**context.retry_number
             context.log.warning(f"the network failed ({type(error).__name__}: {error})")
             raise dg.RetryRequested(max_retries=deployment.network_retries, seconds_to_wait=pause) from error
-        if isinstance(error, ExplainedError):
-            kind = type(error).__name__
-            raise dg.Failure(f"{kind}: {error}", metadata={"error": kind}, allow_retries=False) from None
+        if said := machine.explained(error):
+            kind, why = said
+            raise dg.Failure(visible(f"{kind}: {why}"), metadata={"error": kind}, allow_retries=False) from None
         raise
 
 

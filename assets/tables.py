@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from pipeline.visible import visible
+
 Cell = str | int | float | bool | None
 
 
@@ -42,7 +44,7 @@ def _cell(value: Any) -> Cell:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float):
         return figure(value)
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
+    return value if value is None or isinstance(value, int | bool) else visible(str(value))
 
 
 def _kind(cells: Sequence[Cell]) -> str:

@@ -26,11 +26,12 @@ from pipeline.store import integrity
 from pipeline.store.chunks import ChunkedArray
 from pipeline.store.filesystem import open_publications
 from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, join, store_key
-from pipeline.store.objects import Objects, StoreError
+from pipeline.store.objects import Objects, StoreError, document
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
 from pipeline.store.seal import Damaged, read_seal, sha256
 from security_master import MASTER_FILE, SecurityMaster
+from security_master.schema import MasterDamaged, SchemaVersionError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -210,8 +211,8 @@ class PublishedStore:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """The arrays of the store and their attributes, by key."""
-        found: dict[str, Any] = json.loads(self.read(METADATA) or b"{}")["metadata"]
-        return found
+        where = join(self.objects.url, self.prefix, store_key(self.name), METADATA)
+        return dict(document(self.read(METADATA) or b"", where).get("metadata", {}))
 
     def values(self, name: str, **at: int) -> NDArray:
         """An array as it is stored; at one position along the axes that are named, which are then left out."""
@@ -307,11 +308,18 @@ def published_master(root: str | Path, publication: str | None = None) -> Iterat
     if data is None:
         raise StoreError(f"no {MASTER_FILE} in {root}; make one with `erm3 security build` or `erm3 run`")
     if wanted is not None:
-        digests = read_seal(publications.objects, prefix, wanted).digests
+        try:
+            digests = read_seal(publications.objects, prefix, wanted).digests
+        except ValueError as error:
+            raise Damaged(publications.objects.url, [str(error)]) from error
         if digests.get(MASTER_FILE) != sha256(data):
             raise Damaged(publications.objects.url, [f"{join(prefix, MASTER_FILE)} is not what was published"])
     with TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
         path.write_bytes(data)
-        with SecurityMaster.open(path) as master:
-            yield master
+        try:
+            with SecurityMaster.open(path) as master:
+                yield master
+        except (MasterDamaged, SchemaVersionError) as error:  # a person knows nothing of our copy
+            where = join(publications.objects.url, prefix, MASTER_FILE)
+            raise type(error)(str(error).replace(str(path), where)) from error

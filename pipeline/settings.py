@@ -38,7 +38,7 @@ PositiveOrNone = Annotated[Positive | None, BeforeValidator(_none_in_words)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ModelParameters(_Frozen):
@@ -311,7 +311,12 @@ class Settings(BaseSettings):
     """What a run needs to know. Frozen; no field is read from the clock."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ERM3_", env_nested_delimiter="__", toml_file="erm3.toml", frozen=True, extra="forbid"
+        env_prefix="ERM3_",
+        env_nested_delimiter="__",
+        toml_file="erm3.toml",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # what stands under an unknown name may be a secret
     )
 
     root: str = "data/erm3"

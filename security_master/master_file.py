@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from security_master import schema
+from security_master.errors import at_file
 from security_master.frames import typed_frame
 
 TABLES = (
@@ -83,6 +84,13 @@ def write_master(
     before: the master, perhaps the one at `path`, from which tables that are not in `contents` are taken over; they
     never leave the database. added: more rows of such tables, which are in the order of their primary key.
     """
+    with at_file(path):
+        _write(path, contents, before, added)
+
+
+def _write(
+    path: Path, contents: Mapping[str, pd.DataFrame], before: Path | None, added: Mapping[str, pd.DataFrame] | None
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(path.name + ".building")
     migrated = path.with_name(path.name + ".migrated")

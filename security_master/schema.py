@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from security_master.errors import ExplainedError
 
@@ -23,6 +25,64 @@ class MasterNotFound(ExplainedError, FileNotFoundError):
 
 class SchemaVersionError(ExplainedError, RuntimeError):
     """A file whose schema version this code does not know."""
+
+
+class MasterDamaged(ExplainedError, RuntimeError):
+    """A file that stands where a security master belongs and is none, or not a whole one."""
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What SQLite cannot read becomes MasterDamaged."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> MasterDamaged:
+    return MasterDamaged(
+        f"{path} is no whole security master: {why}. Put a whole copy back (`erm3 repair` does for a published root); "
+        "without one, move the file away and run `erm3 security build` again"
+    )
+
+
+class _Cursor(sqlite3.Cursor):
+    connection: _Reader
+
+    def execute(self, *query: Any) -> _Cursor:
+        with _reading(self.connection.path):
+            super().execute(*query)
+        return self
+
+    def fetchone(self) -> Any:
+        with _reading(self.connection.path):
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _reading(self.connection.path):
+            return super().fetchall()
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return iter(self.fetchall())
+
+
+class _Reader(sqlite3.Connection):
+    """A connection whose every reading says which file is damaged."""
+
+    path: Path
+
+    def execute(self, *query: Any) -> _Cursor:
+        return super().cursor(_Cursor).execute(*query)
+
+
+def _reader(path: Path, database: str | None = None) -> _Reader:
+    """A connection to read `path`, or to what was copied from it into `database`."""
+    address = database or f"{path.resolve().as_uri()}?mode=ro"
+    with _reading(path):
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=_Reader)
+    connection.path = path
+    return connection
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -106,11 +166,11 @@ def create(path: Path) -> sqlite3.Connection:
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
-    """Open a master of the current version for reading. Raises MasterNotFound, SchemaVersionError."""
+    """Open a master of the current version for reading. Raises MasterNotFound, MasterDamaged, SchemaVersionError."""
     if not path.exists():
         raise MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    found, expected = version_of(connection), current_version()
+    connection = _reader(path)
+    found, expected = _version_in(path, connection), current_version()
     if found != expected:
         connection.close()
         hint = "rebuild it with `erm3 security build`" if found < expected else "update this program"
@@ -119,22 +179,33 @@ def open_existing(path: Path) -> sqlite3.Connection:
 
 
 def open_migrated_copy(path: Path) -> sqlite3.Connection:
-    """A copy in memory, brought to the current version. Raises MasterNotFound, SchemaVersionError."""
+    """A copy in memory, brought to the current version. Raises as `open_existing` for a file that is no master."""
     if not path.exists():
         raise MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
-    source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-    if version_of(source) > current_version():
-        raise SchemaVersionError(f"{path}: schema version {version_of(source)} is newer than {current_version()}")
-    copy = sqlite3.connect(":memory:", isolation_level=None)
-    source.backup(copy)
-    source.close()
+    with closing(_reader(path)) as source:
+        if (found := _version_in(path, source)) > current_version():
+            raise SchemaVersionError(
+                f"{path}: schema version {found} is newer than {current_version()}; update this program"
+            )
+        copy = _reader(path, ":memory:")
+        with _reading(path):
+            source.backup(copy)
     migrate(guard(copy))
     return copy
 
 
+def _version_in(path: Path, connection: sqlite3.Connection) -> int:
+    """The version of a file that exists: never 0, which an emptied or a foreign database has."""
+    found = version_of(connection)
+    if found == 0:
+        connection.close()
+        raise _damaged(path, "an empty file, or a database of another program")
+    return found
+
+
 def as_current(path: Path, scratch: Path) -> Path:
     """A master file of the current version: `path` itself, or a migrated copy at `scratch`. Raises as opening one."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+    with closing(_reader(path)) as file:
         if version_of(file) == current_version():
             return path
     with closing(open_migrated_copy(path)) as copy, closing(sqlite3.connect(scratch)) as file:

@@ -103,7 +103,7 @@ def test_make_targets_exist(document: Path) -> None:
 
 
 def test_commands_and_their_options_exist(document: Path) -> None:
-    from pipeline.__main__ import app
+    from pipeline.cli.runs import app
 
     for span in code(document.read_text()):
         words = span.partition("#")[0].removeprefix("podman run ").split()

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 from typer.core import TyperGroup
+
+from pipeline import machine
+from pipeline.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +39,26 @@ SourcePath = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 
-# No markup: in data and messages a bracket is a bracket. Lines are the terminal's to wrap.
-out = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False, markup=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+class _Plain(Console):
+    """What is printed is shown and not obeyed: a bracket is a bracket, and a terminal gets no codes but our colours.
+
+    Lines are the terminal's to wrap.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
+
+
+out = _Plain(width=None if sys.stdout.isatty() else 160)
+err = _Plain(stderr=True)
 
 
 class _Explaining(TyperGroup):
@@ -54,16 +75,16 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        base = sys.modules.get("security_master.errors")  # not imported: then it cannot be one of them
-        if base is None or not isinstance(error, base.ExplainedError):
+        said = machine.explained(error)
+        if said is None:
             raise
-        complain(type(error).__name__, str(error))
+        complain(*said)
         raise typer.Exit(1) from None
 
 
 def complain(what: str, why: str) -> None:
     """One line on standard error."""
-    err.print(Text.assemble((what, "red"), f": {why}"))
+    err.print(Text.assemble((visible(what), "red"), f": {visible(why)}"))
 
 
 def commands(description: str) -> typer.Typer:
@@ -75,7 +96,10 @@ def commands(description: str) -> typer.Typer:
 
 def settings_of(**given: Any) -> Settings:
     """Settings from what was given on the command line, the environment and erm3.toml; else messages and status 2."""
+    from tomllib import TOMLDecodeError
+
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from pipeline.settings import Settings
 
@@ -84,7 +108,11 @@ def settings_of(**given: Any) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             complain(".".join(str(part) for part in problem["loc"]) or "settings", problem["msg"])
-        raise typer.Exit(2) from None
+    except SettingsError as error:
+        complain("settings", f"{error}; nested settings are JSON, or ERM3_GROUP__NAME for each")
+    except (TOMLDecodeError, UnicodeDecodeError) as error:
+        complain("erm3.toml", f"not TOML: {error}")
+    raise typer.Exit(2)
 
 
 @contextmanager
@@ -94,7 +122,7 @@ def bars(quiet: bool) -> Iterator[Any]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -40,7 +40,7 @@ from pipeline.store.manifest import Publication
 from pipeline.store.promote import promote
 from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
-from security_master.errors import ExplainedError
+from security_master.errors import ExplainedError, at_file
 
 
 class AuditFailed(ExplainedError, RuntimeError):
@@ -197,7 +197,8 @@ def _scratch(settings: Settings, stage: Stage) -> Path:
         base = Path(os.environ.get("ERM3_SCRATCH", tempfile.gettempdir())) / "erm3" / stage.run_id
     else:
         base = Path(settings.root) / stage.directory_key / "scratch"
-    base.mkdir(parents=True, exist_ok=True)
+    with at_file(base):
+        base.mkdir(parents=True, exist_ok=True)
     return base
 
 

@@ -21,11 +21,12 @@ from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
 from pipeline.quality.decisions import read_decisions
 from pipeline.settings import FactorSet, Settings
+from pipeline.store.objects import document
 from pipeline.store.stage import Stage
 from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import History, WarmUp
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
-from security_master.errors import ExplainedError
+from security_master.errors import ExplainedError, at_file
 
 YEAR = 252
 """Sessions of a year."""
@@ -98,11 +99,14 @@ class Run:
     @property
     def inputs(self) -> dict[str, Any]:
         """What the run was made from: `build_id` of the security master and `origins`, file and hash by table."""
-        return dict(json.loads((self.scratch / "inputs.json").read_text()))
+        path = self.scratch / "inputs.json"
+        with at_file(path):
+            return document(path.read_bytes(), str(path))
 
     def remember_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Keep `inputs` for the later steps, which may run in other processes."""
-        (self.scratch / "inputs.json").write_text(json.dumps(inputs, sort_keys=True))
+        with at_file(self.scratch / "inputs.json"):
+            (self.scratch / "inputs.json").write_text(json.dumps(inputs, sort_keys=True))
 
     @cached_property
     def decisions(self) -> pd.DataFrame | None:

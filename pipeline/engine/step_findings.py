@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.quality.findings import FINDINGS_FILE, concat_findings, no_finding
 from pipeline.returns.panel import lookback
 from pipeline.sources import SourceTables
 from security_master import BuildReport
+from security_master.errors import at_file
 
 GATE = "gate"
 """Name under which the findings of the run's gate are kept, beside those of the stores."""
@@ -31,7 +33,12 @@ def keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:
     Steps may run side by side, so each has a file of its own until the end.
     """
     path = run.scratch / f"findings_{name}.parquet"
-    concat_findings(found).to_parquet(path, index=False, compression="zstd")
+    _write(path, found)
+
+
+def _write(path: Path, found: Sequence[pd.DataFrame]) -> None:
+    with at_file(path):
+        concat_findings(found).to_parquet(path, index=False, compression="zstd")
 
 
 def add_findings(run: Run) -> None:
@@ -51,7 +58,7 @@ def add_findings(run: Run) -> None:
         ours = old["sec_id"].isin(about) | (old["outcome"] == "stop")  # the gate speaks of all securities
         rows.append(old[~(ours & old["detected_at"].between(run.first, run.last))])
     path = run.scratch / FINDINGS_FILE
-    concat_findings(rows).to_parquet(path, index=False, compression="zstd")
+    _write(path, rows)
     run.stage.add_file(FINDINGS_FILE, path)
 
 
@@ -93,7 +100,8 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
     found.append(moved_identifiers(moved, run.first))
     path = run.scratch / TABLES_FILE
     now = {"through": through, "tables": delivered, "unmentioned": sorted(report.lost)}
-    path.write_text(json.dumps(now, indent=1, sort_keys=True))
+    with at_file(path):
+        path.write_text(json.dumps(now, indent=1, sort_keys=True))
     run.stage.add_file(TABLES_FILE, path)
     return concat_findings(found)
 
@@ -128,6 +136,7 @@ def _compare_deliveries(run: Run, prices: pd.DataFrame) -> pd.DataFrame:
         now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
         now = now[now["session"] > now["session"].max() - rules.sessions]
     path = run.scratch / DELIVERED_FILE
-    now.to_parquet(path, index=False, compression="zstd")
+    with at_file(path):
+        now.to_parquet(path, index=False, compression="zstd")
     run.stage.add_file(DELIVERED_FILE, path)
     return found

@@ -26,6 +26,7 @@ from security_master import (
     SecurityMaster,
     build_master,
 )
+from security_master.errors import at_file
 
 Instant = np.datetime64
 
@@ -124,11 +125,14 @@ def _digest(path: Path) -> str:
 
 def save_facts(facts: Facts, directory: Path) -> None:
     """One Parquet file for each frame of `facts`."""
-    directory.mkdir(parents=True, exist_ok=True)
+    with at_file(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     for entry in fields(facts):
         value = getattr(facts, entry.name)
         if isinstance(value, pd.DataFrame):
-            value.to_parquet(directory / f"{entry.name}.parquet", index=False, compression="zstd")
+            path = directory / f"{entry.name}.parquet"
+            with at_file(path):
+                value.to_parquet(path, index=False, compression="zstd")
 
 
 def load_facts(directory: Path, restated_as_of: np.datetime64 | None = None) -> Facts:

@@ -6,7 +6,6 @@ columns of `pipeline.quality.findings`).
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from pipeline.calendar import xnys
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import open_family
 from pipeline.store.objects import StoreError
+from pipeline.visible import in_html
 
 WORST = 20
 SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")
@@ -108,6 +108,13 @@ table { border-collapse: collapse; margin: 1em 0 }
 td, th { padding: 2px 10px; text-align: left; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }"""
 
 
+def _html_table(frame: pd.DataFrame, **options: Any) -> str:
+    """A table whose texts are shown whole, whatever stands in them."""
+    safe = frame.map(lambda cell: in_html(cell) if isinstance(cell, str) else cell)
+    with pd.option_context("display.max_colwidth", None):
+        return str(safe.to_html(index=False, border=0, escape=False, **options))
+
+
 def html_report(
     findings: pd.DataFrame,
     tickers: Mapping[str, str],
@@ -120,17 +127,15 @@ def html_report(
     counts = named(counts_by_rule(findings).assign(sec_id=""), {}, sessions).drop(columns=["ticker", "sec_id"])
     counts["meaning"] = [RULES[name].meaning for name in counts["rule"]]
     shown = named(worst(findings), tickers, sessions)
-    title = html.escape(f"Data quality, {sessions[first]} to {sessions[last]}")
+    title = in_html(f"Data quality, {sessions[first]} to {sessions[last]}")
     cells = int(quarantined_by_session(findings).sum())
-    correlation = (
-        odd_months.to_html(index=False, border=0) if len(odd_months) else "<p>The market ETF moved with the stocks.</p>"
-    )
+    correlation = _html_table(odd_months) if len(odd_months) else "<p>The market ETF moved with the stocks.</p>"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>
 <p>{len(findings):,} findings, {cells:,} quarantined cells. A rule never edits: it flags a value or withholds it.</p>
-<h2>By rule</h2>{counts.to_html(index=False, border=0)}
+<h2>By rule</h2>{_html_table(counts)}
 <h2>Quarantined cells by session</h2>{heat_map(findings, sessions, first, last)}
-<h2>The {len(shown)} worst</h2>{shown.to_html(index=False, border=0, float_format=lambda x: f"{x:.6g}", na_rep="")}
+<h2>The {len(shown)} worst</h2>{_html_table(shown, float_format=lambda x: f"{x:.6g}", na_rep="")}
 <h2>Months in which the market ETF and the cap-weighted stocks part</h2>{correlation}
 </body></html>
 """

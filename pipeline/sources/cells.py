@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.sources.specs import Column
+from pipeline.visible import first_unseen
 from security_master.errors import ExplainedError
 
 EMPTY = "the cell is empty, expected a value; fill it or remove the row"
@@ -84,8 +85,16 @@ class Codes:
 
 
 def read_text(column: Column, cells: pa.ChunkedArray, place: Place) -> Codes:
-    """A text column; an empty cell becomes the column's default. SourceError: other types, values not listed."""
+    """A text column; an empty cell becomes the column's default.
+
+    SourceError: other types, values not listed, characters that nobody can see.
+    """
     coded = _coded(column, cells, place)
+    at = coded.first([first_unseen(value) is not None for value in coded.values])
+    if at is not None:
+        found = coded.values[coded.codes[at]]
+        problem = f"found {found!a} with {first_unseen(found)}, which nobody can see; expected plain text"
+        place.fail(f"{problem}; take it out of the cell", column.name, at)
     values = [value or column.default for value in coded.values]
     if column.required:
         at = coded.first([value == "" for value in values])

@@ -99,8 +99,8 @@ def check_listings(table: TypedTable) -> None:
 
 def check_delistings(table: TypedTable, securities: pd.DataFrame) -> None:
     """No security is delisted before it was first listed. Raises SourceError."""
-    dated = securities.dropna(subset=["first_session"])
-    first = table.frame["vendor_code"].map(dated.groupby("vendor_code")["first_session"].min())
+    begun = securities.dropna(subset=["first_session"]).groupby("vendor_code")["first_session"].min()
+    first = begun.reindex(table.frame["vendor_code"]).reset_index(drop=True)
     early = (table.frame["last_session"] < first).to_numpy()
     if early.any():
         at = int(early.argmax())

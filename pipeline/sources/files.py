@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +31,13 @@ class FilesSource:
 
     def load(self) -> SourceTables:
         """Read and check everything. Raises SourceError, naming file, row and column, before anything is returned."""
-        if not self.path.is_dir():
-            raise SourceError("no such directory; source_path must name the directory with the tables", str(self.path))
+        try:
+            names = [Path(name) for name in os.listdir(self.path)]
+        except OSError as error:
+            problem = f"{error.strerror}; source_path must name the directory with the tables"
+            raise SourceError(problem, str(self.path)) from error
         tables = check_tables(self._raw_tables(), str(self.path))
-        others = [path.name for path in self.path.iterdir() if path.suffix in FORMATS and path.stem not in TABLES]
+        others = [name.name for name in names if name.suffix in FORMATS and name.stem not in TABLES]
         ignored = [Notice(name, "no table of docs/sources.md, ignored", 0, 0) for name in sorted(others)]
         return replace(tables, notices=(*tables.notices, *ignored))
 
@@ -48,7 +52,11 @@ class FilesSource:
 
 
 def _read(name: str, path: Path) -> RawTable:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        problem = f"the file cannot be read: {error.strerror}; expected a file of {path.suffix[1:]} that we may read"
+        raise SourceError(problem, str(path)) from error
     digest = hashlib.sha256(content).hexdigest()
     wanted = [*(column.name for column in TABLES[name].columns), KNOWN_FROM.name]
     if path.suffix == ".csv":

@@ -101,6 +101,8 @@ def check_tables(raws: Iterable[RawTable], where: str) -> SourceTables:
     for name, spec in TABLES.items():
         if spec.required and name not in typed:
             raise checks.missing_table(name, where)
+        if spec.required and typed[name].frame.empty:
+            typed[name].place.fail("the table has no row; expected at least one")
     checks.check_references(typed)
     checks.check_currencies(typed)
     checks.check_listings(typed["securities"])

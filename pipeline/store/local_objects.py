@@ -13,12 +13,19 @@ from pathlib import Path
 
 from pipeline.store.objects import Change, Objects, StoreError
 
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
 LOCK_PATIENCE = 60.0
 """Seconds to wait for a lock that is held for milliseconds."""
 
 
 class LocalObjects(Objects):
-    """Files under a directory. A write goes to a temporary name and is renamed."""
+    """Files under a directory. A write goes to a temporary name and is renamed.
+
+    What many processes change in place (`update`: the lease, what people append) is on the disk before it gets its
+    name, so that a power cut leaves the old one or the new one. Staged objects need no such patience: they count only
+    once a publication has waited for all of them.
+    """
 
     concurrency = max(2, min(8, os.cpu_count() or 2))
 
@@ -32,10 +39,10 @@ class LocalObjects(Objects):
         with self._asking("read", key):
             try:
                 return (self.path / key).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
+            except _ABSENT:
                 return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes, *, on_disk: bool = False) -> None:
         self.on_change("write", key)
         target = f"{self.path}/{key}"
         folder, _, name = target.rpartition("/")
@@ -45,6 +52,9 @@ class LocalObjects(Objects):
                 os.makedirs(folder, exist_ok=True)
                 with open(temporary, "wb") as file:
                     file.write(data)
+                    if on_disk:
+                        file.flush()
+                        os.fsync(file.fileno())
                 os.replace(temporary, target)
             except OSError:
                 with contextlib.suppress(OSError):
@@ -52,14 +62,25 @@ class LocalObjects(Objects):
                 raise
 
     def exists(self, key: str) -> bool:
-        return (self.path / key).exists()
+        with self._asking("look for", key):
+            try:
+                os.stat(self.path / key)
+            except _ABSENT:
+                return False
+        return True
 
     def keys(self, prefix: str) -> list[str]:
         top = str(self.path / prefix)
         found = []
-        for folder, _, names in os.walk(top):
-            inner = os.path.relpath(folder, top)
-            found += [name if inner == "." else f"{inner}/{name}" for name in names if not name.endswith(".tmp")]
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, _ABSENT):  # what may not be listed is not empty
+                raise error
+
+        with self._asking("list", prefix):
+            for folder, _, names in os.walk(top, onerror=refuse):
+                inner = os.path.relpath(folder, top)
+                found += [name if inner == "." else f"{inner}/{name}" for name in names if not name.endswith(".tmp")]
         return sorted(found)
 
     def fingerprints(self, prefix: str) -> dict[str, str]:
@@ -68,10 +89,11 @@ class LocalObjects(Objects):
 
     def fingerprint(self, key: str) -> str | None:
         """SHA-256, computed once for each file: a write replaces the file, so it has another number or time."""
-        try:
-            status = os.stat(self.path / key)
-        except OSError:
-            return None
+        with self._asking("read", key):
+            try:
+                status = os.stat(self.path / key)
+            except _ABSENT:
+                return None
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
         known = self._fingerprints.get(key)
         if known is None or known[0] != version:
@@ -95,10 +117,11 @@ class LocalObjects(Objects):
                 shutil.rmtree(self.path / prefix)
 
     def children(self, prefix: str) -> list[str]:
-        try:
-            return sorted(os.listdir(self.path / prefix))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with self._asking("list", prefix):
+            try:
+                return sorted(os.listdir(self.path / prefix))
+            except _ABSENT:
+                return []
 
     def update(self, key: str, change: Change) -> None:
         with self._locked(key):
@@ -107,12 +130,13 @@ class LocalObjects(Objects):
             if new is None:
                 self.delete(key)
             elif new != old:
-                self.write(key, new)
+                self.write(key, new, on_disk=True)
 
     def hold(self, key: str) -> Callable[[], None]:
-        self.path.mkdir(parents=True, exist_ok=True)
-        held = open(self.path / key, "ab")  # noqa: SIM115 (closing it lets go)
-        fcntl.flock(held, fcntl.LOCK_SH)
+        with self._asking("write", key):
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = open(self.path / key, "ab")  # noqa: SIM115 (closing it lets go)
+            fcntl.flock(held, fcntl.LOCK_SH)
         return held.close
 
     def alive(self, key: str) -> bool | None:

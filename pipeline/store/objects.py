@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -92,3 +93,17 @@ class Objects(ABC):
 
 def _nothing(verb: str, key: str) -> None:
     """What happens before a change unless a test wants something."""
+
+
+def document(data: bytes, where: str) -> dict[str, Any]:
+    """A JSON object from its bytes. Raises StoreError, which names it, for anything else."""
+    try:
+        found = json.loads(data)
+    except ValueError:  # of undecodable bytes too
+        found = None
+    if not isinstance(found, dict):
+        raise StoreError(
+            f"{where} cannot be read: a JSON object was expected, {len(data)} other bytes were found. "
+            "If a run is going on there, start a new one; if it was published, see `erm3 repair`"
+        )
+    return found

@@ -27,11 +27,12 @@ from pipeline.store.filesystem import open_publications
 from pipeline.store.integrity import changed_below
 from pipeline.store.layout import METADATA, SPARE, STAGING, join, staging_key, store_key
 from pipeline.store.lease import TTL_SECONDS, Lease
-from pipeline.store.objects import Objects, StoreError
+from pipeline.store.objects import Objects, StoreError, document
 from pipeline.store.overlay import Overlay
 from pipeline.store.publications import Publications
 from pipeline.store.seal import Damaged, Seal, sha256
 from pipeline.store.staged_store import StagedStore
+from security_master.errors import at_file
 
 log = logging.getLogger(__name__)
 
@@ -106,19 +107,19 @@ class Stage:
             if problems := changed_below(publications):
                 raise Damaged(objects.url, problems)
             notices += _clear_staging(objects, run_id)
-            document = {
+            about = {
                 "run_id": run_id,
                 "kind": kind,
                 "info": plain(info or {}),
                 "base": publications.current(),
                 "begun_utc": clock().isoformat(),
             }
-            objects.write(f"{staging_key(run_id)}/stage.json", to_json(document))
+            objects.write(f"{staging_key(run_id)}/stage.json", to_json(about))
         except BaseException:
             with contextlib.suppress(StoreError):
                 lease.release()
             raise
-        stage = cls(publications, lease, document, clock, threads)
+        stage = cls(publications, lease, about, clock, threads)
         stage.notices = notices
         for notice in notices:
             log.warning("%s: %s", objects.url, notice)
@@ -140,12 +141,12 @@ class Stage:
         data = objects.read(f"{staging_key(run_id)}/stage.json")
         if data is None:
             raise StoreError(f"{objects.url} has no staged run {run_id!r}: it was not begun, or it has ended")
-        document = _document(data, run_id)
-        if "abandoned" in document:
-            raise StoreError(f"run {run_id} was given up: {document['abandoned']}. Start a new one")
+        about = document(data, f"{objects.url}/{staging_key(run_id)}/stage.json")
+        if "abandoned" in about:
+            raise StoreError(f"run {run_id} was given up: {about['abandoned']}. Start a new one")
         lease = Lease(objects, run_id, clock, lease_ttl)
         lease.acquire(join=True)
-        stage = cls(publications, lease, document, clock, threads)
+        stage = cls(publications, lease, about, clock, threads)
         if (now := publications.current()) != stage.base:
             stage.abandon(f"publication {now} was made since it began")
             raise StoreError(f"run {run_id} builds on {stage.base}, but {now} is published. Start a new run")
@@ -210,7 +211,7 @@ class Stage:
 
     def add_file(self, name: str, path: str | Path) -> None:
         """Stages a file that is published beside the stores. One that is published with these bytes is left alone."""
-        key, data = f"{self.directory_key}/files/{name}", Path(path).read_bytes()
+        key, data = f"{self.directory_key}/files/{name}", _bytes_of(Path(path))
         if self.seal is not None and self.seal.digests.get(name) == sha256(data):
             self.objects.delete(key)
         else:
@@ -225,7 +226,8 @@ class Stage:
         if data is None or sha256(data) != digest:
             state = "missing" if data is None else "not what was published"
             raise Damaged(self.objects.url, [f"{name} is {state}"])
-        to.write_bytes(data)
+        with at_file(to):
+            to.write_bytes(data)
         return to
 
     @property
@@ -237,7 +239,8 @@ class Stage:
         self.objects.write(f"{self.directory_key}/notes/{name}.json", to_json(plain(facts)))
 
     def notes(self, name: str) -> dict[str, Any]:
-        return json.loads(self.objects.read(f"{self.directory_key}/notes/{name}.json") or b"{}")
+        key = f"{self.directory_key}/notes/{name}.json"
+        return document(self.objects.read(key) or b"{}", f"{self.objects.url}/{key}")
 
     def appended(self) -> dict[str, dict[str, Any]]:
         """Size and digest of what people append beside the stores: it may grow, and never lose a byte."""
@@ -271,18 +274,19 @@ class Stage:
                       when the run is promoted (see `digest`).
         results:      plain dictionaries, one for each check.
         """
-        document = {
+        verdict = {
             "store": name,
             "passed": bool(passed),
             "digest": self.digest(name),
             "inputs": dict(input_hashes),
             "results": plain(results),
         }
-        self.objects.write(f"{self.directory_key}/audits/{name}.json", to_json(document))
+        self.objects.write(f"{self.directory_key}/audits/{name}.json", to_json(verdict))
 
     def audit(self, name: str) -> dict[str, Any] | None:
-        data = self.objects.read(f"{self.directory_key}/audits/{name}.json")
-        return json.loads(data) if data else None
+        key = f"{self.directory_key}/audits/{name}.json"
+        data = self.objects.read(key)
+        return None if data is None else document(data, f"{self.objects.url}/{key}")
 
     def check_audits(self) -> dict[str, dict[str, Any]]:
         """The audits of all staged stores. Raises NotAudited unless each passed for the bytes and inputs of now."""
@@ -324,8 +328,8 @@ class Stage:
         # The reason of giving up is the error to hear of; the next run clears up after this one.
         try:
             key = f"{self.directory_key}/stage.json"
-            document = _document(self.objects.read(key) or b"{}", self.run_id)
-            self.objects.write(key, to_json({**document, "abandoned": reason}))
+            begun = document(self.objects.read(key) or b"{}", f"{self.objects.url}/{key}")
+            self.objects.write(key, to_json({**begun, "abandoned": reason}))
         except (StoreError, OSError) as error:
             log.warning("could not note in %s why the run was given up: %s", self.directory, error)
         finally:
@@ -352,8 +356,9 @@ class Stage:
     ) -> None:
         if error is None:
             self.detach()
-        else:
-            self.abandon(f"{type(error).__name__}: {error}")
+            return
+        self.abandon(f"{type(error).__name__}: {error}")
+        error.add_note(f"the lease was given back, and what was staged is kept for a look in {self.directory}")
 
 
 def _check_run(run_id: str, kind: str, info: Mapping[str, Any]) -> None:
@@ -365,14 +370,9 @@ def _check_run(run_id: str, kind: str, info: Mapping[str, Any]) -> None:
         raise ValueError(f"a restatement needs info with {', '.join(sorted(missing))}")
 
 
-def _document(data: bytes, run_id: str) -> dict[str, Any]:
-    """`stage.json`. Raises StoreError when it cannot be read."""
-    try:
-        return dict(json.loads(data))
-    except ValueError as error:
-        raise StoreError(
-            f"{staging_key(run_id)}/stage.json cannot be read: the run {run_id} cannot be joined. Start a new one"
-        ) from error
+def _bytes_of(path: Path) -> bytes:
+    with at_file(path):
+        return path.read_bytes()
 
 
 def _clear_staging(objects: Objects, run_id: str) -> list[str]:
@@ -380,9 +380,9 @@ def _clear_staging(objects: Objects, run_id: str) -> list[str]:
     begun: dict[str, str] = {}
     for old in objects.children(STAGING):
         with contextlib.suppress(StoreError):
-            document = _document(objects.read(f"{STAGING}/{old}/stage.json") or b"{}", old)
-            if "abandoned" in document and old != run_id:
-                begun[old] = str(document.get("begun_utc", ""))
+            about = document(objects.read(f"{STAGING}/{old}/stage.json") or b"{}", old)
+            if "abandoned" in about and old != run_id:
+                begun[old] = str(about.get("begun_utc", ""))
     kept = max(begun, key=lambda old: (begun[old], old), default=None)
     notices = []
     for old in objects.children(STAGING):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar
-from security_master.errors import ExplainedError
+from security_master.errors import ExplainedError, at_file
 
 
 class RowStore(Protocol):
@@ -49,8 +49,9 @@ class WarmUp:
         return next(iter(self.values.values())).shape[0]
 
     def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, first=self.first, symbols=self.symbols.astype(str), **self.values)  # type: ignore[arg-type]
+        with at_file(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, first=self.first, symbols=self.symbols.astype(str), **self.values)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> WarmUp:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.store import local_objects
 from pipeline.store.lease import LeaseHeld, LeaseLost, this_process
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
@@ -248,3 +252,154 @@ def test_times_in_the_lease_are_utc(tmp_path: Path) -> None:
     since = datetime.fromisoformat(lease_of(tmp_path)["since_utc"])
     assert abs(datetime.now(UTC) - since) < timedelta(minutes=1)
     stage.abandon("test")
+
+
+def test_a_heartbeat_from_the_future_is_no_sign_of_life(tmp_path: Path) -> None:
+    publish(tmp_path, "zero", 3, symbols(2))
+    Stage.begin(tmp_path, "first", clock=lambda: clock() + timedelta(days=365), lease_ttl=60)
+    change_lease(tmp_path, processes=[{"host": "elsewhere", "machine": "other", "pid": 1, "started": "1"}])
+    stage = Stage.begin(tmp_path, "second", clock=clock)
+    assert stage.notices[0].startswith("took over the expired lease of run first")
+    stage.abandon("test")
+
+
+def test_a_clock_that_is_a_little_ahead_is_a_sign_of_life(tmp_path: Path) -> None:
+    Stage.begin(tmp_path, "first", clock=lambda: clock() + timedelta(seconds=30), lease_ttl=60)
+    change_lease(tmp_path, processes=[{"host": "elsewhere", "machine": "other", "pid": 1, "started": "1"}])
+    with pytest.raises(LeaseHeld):
+        Stage.begin(tmp_path, "second", clock=clock)
+
+
+@pytest.mark.parametrize("age", [30, 301])
+def test_a_heartbeat_without_a_zone_is_utc(tmp_path: Path, age: int) -> None:
+    Stage.begin(tmp_path, "first", clock=clock)
+    said = (clock() - timedelta(seconds=age)).replace(tzinfo=None).isoformat()
+    elsewhere = {"host": "elsewhere", "machine": "other", "pid": 1, "started": "1"}
+    change_lease(tmp_path, processes=[elsewhere], heartbeat_utc=said)
+    if age < 300:
+        with pytest.raises(LeaseHeld, match="last sign of life 30 s ago"):
+            Stage.begin(tmp_path, "second", clock=clock)
+    else:
+        Stage.begin(tmp_path, "second", clock=clock).abandon("test")
+
+
+def in_another_container() -> dict[str, object]:
+    """This process as one of a container on the same kernel would call itself."""
+    kernel = str(this_process()["machine"]).partition("/")[0]
+    return {"host": "container", "machine": f"{kernel}/pid:[1]", "pid": 1, "started": "1"}
+
+
+def test_the_lease_of_a_dead_container_is_taken_over_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    if "/" not in this_process()["machine"]:
+        pytest.skip("the system does not tell containers apart")
+    first = Stage.begin(tmp_path, "first", clock=clock)
+    change_lease(tmp_path, processes=[in_another_container()])
+    with pytest.raises(LeaseHeld, match="process 1 on container"):
+        Stage.begin(tmp_path, "second", clock=clock)
+    first.lease._let_go()  # what the kernel does when the container dies
+    stage = Stage.begin(tmp_path, "second", clock=clock)
+    assert "process 1 on container" in stage.notices[0]
+    stage.abandon("test")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"run_id": "first"}', "\x00\xff"])
+def test_a_lease_that_cannot_be_read_stops_a_run_and_says_how_to_go_on(tmp_path: Path, content: str) -> None:
+    publish(tmp_path, "zero", 3, symbols(2))
+    (tmp_path / ".lease").write_text(content, "latin-1")
+    if content == "":  # no bytes are no lease
+        Stage.begin(tmp_path, "first", clock=clock).abandon("test")
+        return
+    with pytest.raises(StoreError, match=r"\.lease under .* cannot be read.*erm3 repair"):
+        Stage.begin(tmp_path, "first", clock=clock)
+
+
+HOLD = """
+import fcntl, os, sys, time
+descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(descriptor, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_stopped_process_that_holds_the_lock_is_said_and_waited_for_a_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_objects, "LOCK_PATIENCE", 0.2)
+    words = [sys.executable, "-c", HOLD, str(tmp_path / ".lease.lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            os.kill(holder.pid, signal.SIGSTOP)
+            with pytest.raises(StoreError, match=r"another process has held \.lease\.lock.*fuser.*End it"):
+                Stage.begin(tmp_path, "first", clock=clock)
+        finally:
+            holder.kill()
+    Stage.begin(tmp_path, "first", clock=clock).abandon("test")
+
+
+def test_a_run_that_cannot_note_its_end_gives_the_lease_back_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage.begin(tmp_path, "first", clock=clock)
+
+    def refuse(verb: str, key: str) -> None:
+        if key.endswith("stage.json"):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    stage.objects.on_change = refuse
+    stage.abandon("test")
+    assert not (tmp_path / ".lease").exists()
+    assert "could not note" in caplog.text
+    Stage.begin(tmp_path, "second", clock=clock).abandon("test")
+
+
+def test_a_note_that_is_damaged_does_not_keep_the_lease(tmp_path: Path) -> None:
+    stage = Stage.begin(tmp_path, "first", clock=clock)
+    (tmp_path / ".staging/first/stage.json").write_text("{")
+    stage.abandon("test")
+    assert not (tmp_path / ".lease").exists()
+
+
+def test_of_nights_that_fail_the_last_one_keeps_what_it_staged(tmp_path: Path) -> None:
+    for k in range(4):
+        stage = Stage.begin(tmp_path, f"night{k}", clock=lambda k=k: clock() + timedelta(days=k))
+        stage_family(stage, 4, symbols(2))
+        stage.abandon("a check failed")
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["night2", "night3"]
+    Stage.begin(tmp_path, "next", clock=clock)
+    assert {path.name for path in (tmp_path / ".staging").iterdir()} == {"night3", "next"}
+
+
+@pytest.mark.parametrize("kind", ["notes", "audits"])
+def test_what_a_run_noted_and_cannot_read_is_named(tmp_path: Path, kind: str) -> None:
+    stage = Stage.begin(tmp_path, "first", clock=clock)
+    stage.note("ds_prices", {"rows": 1})
+    (tmp_path / ".staging/first" / kind).mkdir(exist_ok=True)
+    (tmp_path / f".staging/first/{kind}/ds_prices.json").write_text('{"half": ')
+    with pytest.raises(StoreError, match=rf"{kind}/ds_prices\.json cannot be read"):
+        stage.notes("ds_prices") if kind == "notes" else stage.audit("ds_prices")
+    stage.abandon("test")
+
+
+def test_the_lease_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append("on disk"), sync(number))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(Path(b).name), replace(a, b))[1])
+    stage = Stage.begin(tmp_path, "first", clock=clock)
+    assert done[:2] == ["on disk", ".lease"]
+    stage.abandon("test")
+
+
+def test_what_may_not_be_listed_or_looked_at_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    objects = local_objects.LocalObjects(tmp_path)
+    for name in ("scandir", "listdir", "stat"):
+        monkeypatch.setattr(os, name, refuse)
+    for ask in (objects.keys, objects.children, objects.exists, objects.fingerprint):
+        with pytest.raises(StoreError, match="Permission denied"):
+            ask("ds_daily.zarr")

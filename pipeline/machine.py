@@ -1,0 +1,80 @@
+"""What the machine refuses, in words: files, memory, address space, and time (a signal that ends the process)."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ADDRESS_SPACE = 3 << 30
+"""Bytes that a process needs; with less, libraries end in an abort or wait for threads that never start."""
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(BaseException):
+    """A signal ends the process; what is open is given back on the way out. `signal`: which one."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+        super().__init__(f"ended by {self.signal.name}")
+
+    @property
+    def status(self) -> int:
+        """Exit status by the custom of shells."""
+        return 128 + self.signal
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Each signal of ENDINGS raises Ended in the block, once; meanwhile only another SIGINT ends the process at once.
+
+    A signal that was ignored before (`nohup`) stays ignored.
+    """
+
+    def end(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL if each == signal.SIGINT else signal.SIG_IGN)
+        raise Ended(number)
+
+    before = {each: handler for each in ENDINGS if (handler := signal.getsignal(each)) != signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def too_little_address_space() -> str | None:
+    """A sentence where the process may not have the address space that it needs, None where it may."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or limit >= ADDRESS_SPACE:
+        return None
+    return (
+        f"this process may use {limit / 2**20:,.0f} MiB of address space, and needs {ADDRESS_SPACE / 2**20:,.0f}; "
+        f"raise the limit (`ulimit -v {ADDRESS_SPACE // 1024}`, or what starts the process) and run it again"
+    )
+
+
+def explained(error: Exception) -> tuple[str, str] | None:
+    """(kind, message) of an error that a person can act on; None for a fault of the program."""
+    base = sys.modules.get("security_master.errors")  # not imported: then it cannot be one of them
+    kind = type(error).__name__
+    if base is not None and isinstance(error, base.ExplainedError):
+        return kind, str(error)
+    if isinstance(error, MemoryError):
+        return "MemoryError", (
+            f"the memory that this process may use is full ({str(error) or 'no more could be had'}). Give it more, or "
+            "ask for fewer sessions at a time (erm3 backfill goes by years); readers see a whole publication"
+        )
+    if isinstance(error, OSError) and error.errno is not None and error.errno != errno.EPIPE:
+        from security_master.errors import refusal
+
+        return kind, refusal(error)
+    return None

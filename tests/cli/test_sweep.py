@@ -1,0 +1,190 @@
+"""Every command on roots and arguments that are missing, empty or something else: a sentence and an exit status."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli.runs import app
+from security_master import MASTER_FILE
+
+SPAN = "--start 2020-01-02 --end 2020-01-03"
+READING = {
+    "touched": "touched --from 2020-01-02 --to 2020-01-03",
+    "history": "history",
+    "verify": "verify",
+    "repair": "repair",
+    "show": "show AAPL --on 2020-01-02",
+    "quality list": "quality list",
+    "quality release": "quality release AAPL 2020-01-02 --reason seen",
+    "quality report": "quality report",
+    "security resolve": "security resolve AAPL --as-of 2020-01-02",
+    "security history": "security history S1",
+    "security lineage": "security lineage S1",
+    "security explain": "security explain AAPL --as-of 2020-01-02",
+    "security changes": "security changes --from 2020-01-02T00:00:00Z --to 2020-01-03T00:00:00Z",
+    "security queue": "security queue",
+    "security decide": "security decide Q1 new --by me --reason seen",
+    "security coverage": "security coverage",
+    "restate": "restate --from 2020-01-02 --reason late",
+}
+"""Commands that work on what is in a root."""
+
+DELIVERED = {
+    "run": f"run {SPAN} --quiet",
+    "backfill": "backfill --start 2020-01-02 --quiet",
+    "security build": "security build",
+    "quality late": "quality late --known-as-of 2020-01-03",
+}
+"""Commands that read a delivery."""
+
+
+def emptied(path: Path) -> None:
+    path.mkdir()
+    (path / MASTER_FILE).touch()
+
+
+def foreign(path: Path) -> None:
+    path.mkdir()
+    with sqlite3.connect(path / MASTER_FILE) as other:
+        other.execute("CREATE TABLE security (a)")
+
+
+def no_database(path: Path) -> None:
+    path.mkdir()
+    (path / MASTER_FILE).write_bytes(b"not a database at all" * 100)
+
+
+def directory_for_a_file(path: Path) -> None:
+    (path / MASTER_FILE).mkdir(parents=True)
+
+
+ROOTS: dict[str, Callable[[Path], object]] = {
+    "absent": lambda path: None,
+    "empty": Path.mkdir,
+    "a file": Path.touch,
+    "an emptied master": emptied,
+    "a database of another program": foreign,
+    "no database": no_database,
+    "a directory for a file": directory_for_a_file,
+}
+
+
+def asked(command: str, *more: object) -> Result:
+    return CliRunner().invoke(app, [*command.split(), *map(str, more)])
+
+
+def is_a_sentence(done: Result, *, fails: bool = True) -> str:
+    """What the command said; it must have ended by itself, and not with a fault of the program."""
+    assert done.exception is None or isinstance(done.exception, SystemExit), repr(done.exception)
+    assert done.exit_code in ((1, 2) if fails else (0, 1)), done.output
+    assert "Traceback" not in done.output
+    assert done.output.strip()
+    return done.output
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("command", READING.values(), ids=READING)
+@pytest.mark.parametrize("kind", ROOTS)
+def test_a_command_says_what_is_wrong_with_a_root(command: str, kind: str, tmp_path: Path) -> None:
+    root = tmp_path / "root[red]"
+    ROOTS[kind](root)
+    said = is_a_sentence(asked(command, "--root", root), fails=not command.startswith(("history", "repair")))
+    asks_the_master = command.startswith("security") and command != READING["security coverage"]
+    if asks_the_master and kind in ("an emptied master", "a database of another program", "no database"):
+        assert str(root / MASTER_FILE) in said
+
+
+@pytest.mark.parametrize("command", DELIVERED.values(), ids=DELIVERED)
+@pytest.mark.parametrize("kind", ["absent", "empty", "a file", "a directory for a table", "no table"])
+def test_a_command_says_what_is_wrong_with_a_delivery(command: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "delivery[b]"
+    if kind == "a file":
+        path.touch()
+    elif kind != "absent":
+        path.mkdir()
+    if kind == "a directory for a table":
+        (path / "securities.csv").write_text("vendor_code,ticker,type\nA,A,common\n")
+        (path / "prices.parquet").mkdir()
+    if kind == "no table":
+        (path / "securities.parquet").write_bytes(b"no table")
+    said = is_a_sentence(asked(command, "--source", "files", "--source-path", path, "--root", tmp_path / "root"))
+    assert str(path) in said or "securities.parquet" in said
+
+
+@pytest.mark.parametrize("command", DELIVERED.values(), ids=DELIVERED)
+@pytest.mark.parametrize("kind", ["a file", "an emptied master", "no database"])
+def test_a_delivery_is_not_built_on_a_root_that_is_something_else(
+    command: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERM3_SIMULATED__STOCKS", "4")
+    monkeypatch.setenv("ERM3_SIMULATED__LAST_SESSION", "2018-02-28")
+    root = tmp_path / "root"
+    ROOTS[kind](root)
+    is_a_sentence(asked(command, "--root", root), fails=not command.startswith("quality late"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "run --start 2020-01-03 --end 2020-01-02",
+        "run --start 2020-01-04 --end 2020-01-05",
+        "run --start yesterday --end 2020-01-02",
+        "run --start 2020-01-02 --end 2020-01-03 --until ds_nothing",
+        "run --start 1950-01-02 --end 1950-01-03",
+        "run --start 2090-01-02 --end 2090-01-03",
+        "run",
+        "nothing",
+        "show A --on 2020-13-01",
+        "quality list --rule nothing",
+        "quality release A 2020-01-04 --reason r",
+        "security resolve A --as-of 2020-01-02 --known-as-of whenever",
+        "security changes --from x --to y",
+        "repair --from s3://x/y",
+        "history --root s3://x/y",
+        "run --start 2020-01-02 --end 2020-01-03 --source files",
+    ],
+)
+def test_a_wrong_argument_is_a_sentence(wrong: str, tmp_path: Path) -> None:
+    is_a_sentence(asked(wrong))
+
+
+@pytest.mark.parametrize(
+    ("toml", "name"),
+    [
+        ("password = 'hunter2'", "password"),
+        ("[model]\npassword = 'hunter2'", "model.password"),
+        ("[model]\nwindow = 'hunter2'", "model.window"),
+        ("hunter2", "erm3.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not(toml: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "erm3.toml").write_text(toml)
+    done = asked("history")
+    assert done.exit_code == 2
+    said = is_a_sentence(done)
+    assert name in said
+    assert "hunter2" not in said
+
+
+def test_nested_settings_that_are_no_json_are_named_and_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERM3_MODEL", "hunter2")
+    said = is_a_sentence(asked("history"))
+    assert '"model"' in said
+    assert "hunter2" not in said
+
+
+def test_a_report_that_cannot_be_written_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        (tmp_path / "absent" / "quality.html").write_text("")
+
+    monkeypatch.setattr("pipeline.reports.quality_report.published_findings", refuse)
+    assert "quality.html: No such file or directory. Make room" in is_a_sentence(asked("quality report"))

@@ -1,0 +1,116 @@
+"""What the machine refuses: signals, address space, memory, files. A sentence, an exit status, the lease given back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import machine
+from pipeline.store.stage import Stage
+from security_master.errors import FileRefused, at_file
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pipeline import __main__
+from pipeline.cli import runs
+from pipeline.store.stage import Stage
+
+@runs.app.command()
+def wait(root: str):
+    with Stage.begin(root, "night"):
+        Path(root, "begun").touch()
+        import time
+        time.sleep(120)
+
+__main__.main()
+"""
+
+
+def waiting(root: Path, before: str = "") -> subprocess.Popen[str]:
+    """A command that has begun a run and is in the middle of it."""
+    words = [sys.executable, "-c", before + PROGRAM, "wait", str(root)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not (root / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize("number", machine.ENDINGS, ids=lambda number: number.name)
+def test_a_signal_ends_a_run_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    process = waiting(tmp_path)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said.startswith(f"ended by {number.name}: readers see a whole publication; the lease was given back")
+    assert f"{tmp_path}/.staging/night" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / ".lease").exists()
+    assert f"ended by {number.name}" in (tmp_path / ".staging/night/stage.json").read_text()
+    Stage.begin(tmp_path, "next").abandon("test")
+
+
+def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path) -> None:
+    process = waiting(tmp_path, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+
+
+def limited(what: int, size: int, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, words)],
+        preexec_fn=lambda: resource.setrlimit(what, (size, size)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"ERM3_SIMULATED__STOCKS": "20", "ERM3_SIMULATED__LAST_SESSION": "2018-03-29"},
+    )
+
+
+@pytest.mark.parametrize("mib", [200, 800, 2000])
+def test_with_too_little_address_space_the_process_ends_with_a_sentence(mib: int) -> None:
+    done = limited(resource.RLIMIT_AS, mib << 20, "quality", "rules")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"erm3: this process may use {mib:,} MiB of address space, and needs 3,072")
+    assert done.stderr.count("\n") == 1
+
+
+def test_with_enough_address_space_a_command_runs() -> None:
+    assert limited(resource.RLIMIT_AS, machine.ADDRESS_SPACE, "quality", "rules").returncode == 0
+
+
+def test_a_limit_on_the_size_of_files_is_a_sentence_and_gives_the_lease_back(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    words = ("run", "--start", "2018-03-01", "--end", "2018-03-05", "--quiet", "--root", root)
+    done = limited(resource.RLIMIT_FSIZE, 20_000, *words)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert str(root) in done.stderr
+    assert not (root / ".lease").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_what_the_machine_refuses_names_the_file_and_the_way_out(number: int) -> None:
+    said = r"/here/facts\.parquet: .*\. Make room, mend"
+    with pytest.raises(FileRefused, match=said), at_file("/here/facts.parquet"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_memory_that_is_full_is_explained_and_a_broken_pipe_is_not() -> None:
+    said = machine.explained(MemoryError("Unable to allocate 3 GiB"))
+    assert said is not None
+    assert "Unable to allocate 3 GiB" in said[1]
+    assert machine.explained(BrokenPipeError(errno.EPIPE, "Broken pipe")) is None
+    assert machine.explained(KeyError("column")) is None
