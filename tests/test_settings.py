@@ -111,7 +111,7 @@ NO_PARAMETERS = {
     "SHOWN",  # how much a message shows
     "BLOCK",  # securities at a time
     "_SHIFT",  # a packed key
-    "_PRE, _SPLIT, _POST",  # the order of the events of one ex-date
+    "PRE, SPLIT, POST",  # the order of the events of one ex-date
 }
 """Numbers at the head of a module that change no result."""
 
