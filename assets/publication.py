@@ -14,6 +14,7 @@ from assets.staging import joined, pool_of
 from assets.tables import table
 from pipeline.engine import execution
 from pipeline.engine.run import Run
+from pipeline.engine.step_findings import Told, told
 from pipeline.settings import Settings
 from pipeline.store.manifest import Publication
 
@@ -39,13 +40,20 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
         phases = Phases()
         with joined(context, settings, deployment) as run:
             shown = of_sessions(run) | {"bytes staged": _bytes(run)}
+            found = told(run)
             with phases("guards and switch"):
                 published = execution.publish(run)
-        shown |= _metadata(settings, published) | phases.metadata
+        shown |= _metadata(settings, published) | _findings(found) | phases.metadata
         context.add_asset_metadata(shown, partition_key=shown["last session"])
         return dg.MaterializeResult()
 
     return publication
+
+
+def _findings(found: Told) -> dict[str, Any]:
+    counts = ", ".join(f"{rule} {n:,}" for rule, n in found.counts.items())
+    loud = {"look at this": table([{"what": sentence} for sentence in found.loud])} if found.loud else {}
+    return {"findings": counts or "none"} | loud
 
 
 def _bytes(run: Run) -> int:

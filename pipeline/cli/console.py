@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipeline.audits import Check
+    from pipeline.engine.step_findings import Told
     from pipeline.settings import Settings
 
 DAY = ["%Y-%m-%d"]
@@ -146,6 +147,14 @@ def print_frame(frame: pd.DataFrame, number: str | None = None, index: bool = Fa
     """A table of text. number: format of its floats, as `.6g`; pandas' own by default."""
     floats = None if number is None else f"{{:{number}}}".format
     out.print(frame.to_string(index=index, float_format=floats, na_rep=missing))
+
+
+def print_findings(found: Told) -> None:
+    """How many findings each rule made, and what must be heard of although nothing stopped."""
+    counts = ", ".join(f"{rule} {n:,}" for rule, n in found.counts.items())
+    out.print(f"Findings: {counts or 'none'} (erm3 quality list)")
+    for sentence in found.loud:
+        out.print(Text.assemble(("Look at this: ", "yellow"), sentence))
 
 
 def print_checks(checks: list[Check], only_figures: bool = False) -> None:

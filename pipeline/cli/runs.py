@@ -24,6 +24,7 @@ from pipeline.cli.console import (
     commands,
     out,
     print_checks,
+    print_findings,
     print_frame,
     print_json,
     settings_of,
@@ -132,6 +133,7 @@ def backfill(
             f"{first} to {last} published: {checks} checks passed; {done:,} of {sum(sessions):,} sessions in "
             f"{spent:.0f} s, about {left:.0f} s left"
         )
+        print_findings(outcome.findings)
     phases = ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items())
     out.print(f"Seconds by phase: {phases}")
 
@@ -278,6 +280,7 @@ def _report(settings: Settings, outcome: Outcome, seconds: float) -> None:
     for store, notes in outcome.notes.items():
         if notes:
             out.print(f"{store}: {json.dumps(notes)}")
+    print_findings(outcome.findings)
     published = outcome.publication
     if published is None:
         out.print(f"Nothing differs from what is published in {settings.root}; {len(checks)} checks passed.")

@@ -68,13 +68,14 @@ class Outcome:
     """What `execute` did.
 
     publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store with its
-    audit, and the publication.
+    audit, and the publication. findings: what the rules found in the run.
     """
 
     publication: Publication | None
     checks: dict[str, list[Check]]
     notes: dict[str, dict[str, Any]]
     seconds: dict[str, float]
+    findings: step_findings.Told
 
 
 def execute(
@@ -103,10 +104,11 @@ def execute(
             with timed(name):
                 checks[name] = stage_store(run, name)
         notes = {name: run.stage.notes(name) for name in names}
+        found = step_findings.told(run)
         with timed("publish"):
             loaded.remember(run.scratch / MASTER_FILE)
             publication = publish(run)
-    return Outcome(publication, checks, notes, seconds)
+    return Outcome(publication, checks, notes, seconds, found)
 
 
 @contextmanager

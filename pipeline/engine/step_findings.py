@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,62 @@ from pipeline.sources import SourceTables
 from security_master import BuildReport
 from security_master.errors import at_file
 
+LOUD = ("zero_returns", "median_move", "event_count", "rewritten_bar")
+"""Flags that stop nothing and that whoever runs the night must hear of all the same."""
+
+MOST_TOLD = 10
+
 GATE = "gate"
 """Name under which the findings of the run's gate are kept, beside those of the stores."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the rules of a run found, for whoever ran it.
+
+    counts: findings by rule. loud: a sentence each about what was published wrong, or looks so, and what mends it.
+    """
+
+    counts: dict[str, int]
+    loud: tuple[str, ...]
+
+
+def told(run: Run) -> Told:
+    """What the rules found in this run, before its scratch directory is removed."""
+    fresh = [run.scratch / f"findings_{name}.parquet" for name in (GATE, "ds_daily", "ds_etf")]
+    rows = concat_findings([pd.read_parquet(path) for path in fresh if path.exists()])
+    rows = rows[rows["detected_at"].between(run.first, run.last)]
+    counts = {str(rule): int(n) for rule, n in rows["rule"].value_counts().sort_index().items()}
+    days = run.calendar.sessions
+    sessions = rows[rows["rule"].isin(LOUD) & (rows["sec_id"] == "")]
+    loud = [f"{days[row.session]}: {row.evidence} ({row.rule})" for row in sessions.head(MOST_TOLD).itertuples()]
+    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])))
+
+
+def _published_wrong(run: Run, rows: pd.DataFrame) -> list[str]:
+    """Closes that were published and that the vendor has corrected since, factor ETFs first, and the command for it."""
+    rows = rows[(rows["observed"] != rows["expected"]) & rows["observed"].notna()].drop_duplicates(
+        ["sec_id", "session"]
+    )
+    if rows.empty:
+        return []
+    etfs = set(run.etf_ids.tolist())
+    rows = rows.assign(stock=~rows["sec_id"].isin(etfs)).sort_values(["stock", "session", "sec_id"], kind="stable")
+    shown = rows.head(max(MOST_TOLD, int((~rows["stock"]).sum())))
+    days, ids = run.calendar.sessions, shown["sec_id"].to_numpy(object)
+    tickers = run.master.labels(ids, days[run.last])[0]
+    said = [
+        f"{ticker} on {days[row.session]}: the close {row.expected:g} is published, now it is told as {row.observed:g}"
+        + ("" if row.stock else "; a factor ETF: every beta whose window holds that session rests on it")
+        for ticker, row in zip(tickers, shown.itertuples(), strict=True)
+    ]
+    if len(rows) > len(shown):
+        said.append(f"and {len(rows) - len(shown)} more closes, in `erm3 quality list`")
+    first = days[int(rows["session"].min())]
+    return [
+        *said,
+        f'What was published stays until: erm3 restate --from {first} --reason "the vendor corrected closes"',
+    ]
 
 
 def keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:

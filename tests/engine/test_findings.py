@@ -213,3 +213,21 @@ def test_a_correction_with_its_own_instant_is_no_drift_after_a_restatement_eithe
     operations.restate(settings(root), "2018-07-10", "corrected closes", source=Delivered(corrected))
     run(root, corrected, NEXT, NEXT)
     assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()
+
+
+def test_a_corrected_close_of_the_market_says_what_was_published_wrong_and_what_mends_it(root, tables):
+    """The wrong close of SPY is published; the next night the vendor tells it right."""
+    outcome = execution.execute(
+        settings(root), NEXT, NEXT, source=Delivered(with_closes(tables, [("SPY", SPOILED, 1 / 60)]))
+    )
+    first, command = outcome.findings.loud[0], outcome.findings.loud[-1]
+    assert first.startswith(f"SPY on {SPOILED}: the close ")
+    assert "a factor ETF" in first
+    assert f"erm3 restate --from {SPOILED} --reason" in command
+    assert outcome.findings.counts["rewritten_bar"] == 1
+
+
+def test_an_ordinary_night_counts_its_findings_and_says_nothing_loud(root, tables):
+    outcome = execution.execute(settings(root), NEXT, NEXT, source=Delivered(tables))
+    assert outcome.findings.loud == ()
+    assert "rewritten_bar" not in outcome.findings.counts
