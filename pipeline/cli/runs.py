@@ -271,6 +271,11 @@ def demo_range(settings: Settings) -> tuple[date, date]:
     from pipeline.calendar import xnys
 
     days = xnys().between(settings.simulated.first_session, settings.simulated.last_session)
+    if len(days) <= settings.model.window:
+        raise typer.BadParameter(
+            f"the simulated market has {len(days)} sessions and the first {settings.model.window} are warm-up; set "
+            "ERM3_SIMULATED__LAST_SESSION later"
+        )
     return days[settings.model.window].item(), days[-1].item()
 
 

@@ -52,6 +52,13 @@ class QualityDecision:
         for name in ("sec_id", "by", "reason"):
             if not str(getattr(self, name)).strip():
                 raise WrongDecision(f"a decision needs {name}: who, about what, and why")
+        for name, unit in (("session", "D"), ("known_from", "us")):
+            try:
+                known = not np.isnat(np.datetime64(getattr(self, name), unit))
+            except ValueError:
+                known = False
+            if not known:
+                raise WrongDecision(f"a decision needs {name} as an ISO date or instant, found {getattr(self, name)!r}")
 
 
 def append_decision(root: str, decision: QualityDecision) -> None:
@@ -63,7 +70,12 @@ def append_decision(root: str, decision: QualityDecision) -> None:
 def recorded_decisions(root: str) -> list[QualityDecision]:
     """All decisions of a root, in the order in which they were made."""
     content = open_objects(root).read(DECISIONS_FILE)
-    return [] if content is None else parse_decisions(content.decode(), f"{root}/{DECISIONS_FILE}")
+    where = f"{root}/{DECISIONS_FILE}"
+    try:
+        return [] if content is None else parse_decisions(content.decode(), where)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise WrongDecision(f"{where}, line {line}: not UTF-8; put a whole copy back (`erm3 repair`)") from error
 
 
 def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[QualityDecision]:

@@ -175,6 +175,11 @@ def test_a_wrong_setting_is_named_and_its_value_is_not(toml: str, name: str, tmp
     assert "hunter2" not in said
 
 
+def test_a_simulated_market_without_a_session_after_the_warm_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERM3_SIMULATED__LAST_SESSION", "2018-03-29")
+    assert "61 sessions and the first 252" in is_a_sentence(asked("demo"))
+
+
 def test_nested_settings_that_are_no_json_are_named_and_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERM3_MODEL", "hunter2")
     said = is_a_sentence(asked("history"))

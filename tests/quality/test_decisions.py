@@ -13,6 +13,7 @@ from pipeline.datasets.return_flags import FIRST_MISSING, MEANINGS, ReturnFlag, 
 from pipeline.quality.decisions import (
     DECISIONS_FILE,
     QualityDecision,
+    WrongDecision,
     append_decision,
     decisions_frame,
     parse_decisions,
@@ -141,6 +142,20 @@ def test_panels_of_different_cells_are_not_compared():
 def some_findings() -> pd.DataFrame:
     market = Market().stock("X", [50.0, 1e6, 51.0, 0.51, 51.2]).stock("Y", [20.0, 20.0, 55.0], volume=[1e6, 1e6, 9e7])
     return market.dividend("Y", 4, 0.5).panel(4).quarantine
+
+
+@pytest.mark.parametrize(("name", "value"), [("session", "someday"), ("session", ""), ("known_from", "later")])
+def test_a_line_with_a_date_that_is_none_is_named(tmp_path, name, value):
+    line = {**vars(decided("release", 3, 3)), name: value}
+    (tmp_path / DECISIONS_FILE).write_text(json.dumps(line) + "\n")
+    with pytest.raises(WrongDecision, match=rf"{DECISIONS_FILE}, line 1: a decision needs {name} as an ISO date"):
+        recorded_decisions(str(tmp_path))
+
+
+def test_decisions_that_are_no_text_are_named_with_their_line(tmp_path):
+    (tmp_path / DECISIONS_FILE).write_bytes(b"\n\xff\n")
+    with pytest.raises(WrongDecision, match=rf"{DECISIONS_FILE}, line 2: not UTF-8"):
+        recorded_decisions(str(tmp_path))
 
 
 def test_findings_are_counted_by_rule_in_the_order_of_the_rules():
