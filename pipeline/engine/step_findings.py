@@ -51,7 +51,10 @@ def told(run: Run) -> Told:
     counts = {str(rule): int(n) for rule, n in rows["rule"].value_counts().sort_index().items()}
     days = run.calendar.sessions
     sessions = rows[rows["rule"].isin(LOUD) & (rows["sec_id"] == "")]
-    loud = [f"{days[row.session]}: {row.evidence} ({row.rule})" for row in sessions.head(MOST_TOLD).itertuples()]
+    loud = [
+        f"{days[row['session']]}: {row['evidence']} ({row['rule']})"
+        for row in sessions.head(MOST_TOLD).to_dict("records")
+    ]
     return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])))
 
 
@@ -68,9 +71,10 @@ def _published_wrong(run: Run, rows: pd.DataFrame) -> list[str]:
     days, ids = run.calendar.sessions, shown["sec_id"].to_numpy(object)
     tickers = run.master.labels(ids, days[run.last])[0]
     said = [
-        f"{ticker} on {days[row.session]}: the close {row.expected:g} is published, now it is told as {row.observed:g}"
-        + ("" if row.stock else "; a factor ETF: every beta whose window holds that session rests on it")
-        for ticker, row in zip(tickers, shown.itertuples(), strict=True)
+        f"{ticker} on {days[row['session']]}: the close {row['expected']:g} is published, now it is told as "
+        f"{row['observed']:g}"
+        + ("" if row["stock"] else "; a factor ETF: every beta whose window holds that session rests on it")
+        for ticker, row in zip(tickers, shown.to_dict("records"), strict=True)
     ]
     if len(rows) > len(shown):
         said.append(f"and {len(rows) - len(shown)} more closes, in `erm3 quality list`")
