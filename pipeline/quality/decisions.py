@@ -54,7 +54,7 @@ class QualityDecision:
                 raise WrongDecision(f"a decision needs {name}: who, about what, and why")
         for name, unit in (("session", "D"), ("known_from", "us")):
             try:
-                known = not np.isnat(np.datetime64(getattr(self, name), unit))
+                known = not np.isnat(np.array(getattr(self, name), f"datetime64[{unit}]"))
             except ValueError:
                 known = False
             if not known:
