@@ -16,7 +16,7 @@ from assets.partitions import range_tags, sessions
 from assets.staging import pool_of
 from pipeline.engine import execution, family
 from pipeline.read import history, open_dataset, read_manifest
-from pipeline.sources import SourceTables
+from pipeline.sources import SourceError, SourceTables
 from pipeline.store.stage import Stage
 from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, name_of
 from tests.engine.conftest import EVE, NIGHT
@@ -114,7 +114,7 @@ def test_a_network_that_does_not_come_back_fails_the_run_after_a_bounded_number_
 
 
 def test_another_failure_is_not_repeated(launch, eve, tables):
-    source = Unreliable(tables, ValueError("prices.csv, row 3: expected a date"), times=99)
+    source = Unreliable(tables, SourceError("expected a date", "prices.csv", 3), times=99)
     done = launch(settings_for(eve), source, NIGHT)
     assert len(source.asked) == 1
     assert "row 3" in done.failure("source_tables").description
