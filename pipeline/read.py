@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.store import integrity
@@ -30,11 +29,14 @@ from pipeline.store.objects import Objects, StoreError, document
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
 from pipeline.store.seal import Damaged, read_seal, sha256
-from security_master import MASTER_FILE, SecurityMaster
+from security_master import MASTER_FILE, TickerDirectory
 from security_master.schema import MasterDamaged, SchemaVersionError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a few values, and who is who, are read without them
+    import pandas as pd
     import xarray as xr
+
+    from security_master import SecurityMaster
 
 HISTORY_COLUMNS = [
     "number",
@@ -122,6 +124,10 @@ class Family:
     def master(self) -> AbstractContextManager[SecurityMaster]:
         """The security master that was published with these stores."""
         return published_master(self.root, self.publication)
+
+    def directory(self) -> AbstractContextManager[TickerDirectory]:
+        """That master, for questions about tickers: without pandas."""
+        return published_directory(self.root, self.publication)
 
 
 def open_family(root: str | Path, publication: str | None = None) -> Family:
@@ -273,6 +279,8 @@ def history(root: str | Path, name: str | None = None) -> pd.DataFrame:
     `kept` ones are there as they were; `open_dataset` can open the others too, unless a restatement came before the
     next kept one.
     """
+    import pandas as pd
+
     publications = open_publications(root)
     rows = [
         {
@@ -298,6 +306,22 @@ def published_master(root: str | Path, publication: str | None = None) -> Iterat
 
     Raises StoreError when the root has none, or does not keep that publication, and Damaged when it is another.
     """
+    from security_master import SecurityMaster
+
+    with _master_file(root, publication) as path, SecurityMaster.open(path) as master:
+        yield master
+
+
+@contextmanager
+def published_directory(root: str | Path, publication: str | None = None) -> Iterator[TickerDirectory]:
+    """As `published_master`, for questions about tickers: without pandas."""
+    with _master_file(root, publication) as path, TickerDirectory.open(path) as directory:
+        yield directory
+
+
+@contextmanager
+def _master_file(root: str | Path, publication: str | None) -> Iterator[Path]:
+    """A copy of a published master, for as long as it is open."""
     publications = open_publications(root)
     manifest = publications.manifest()
     wanted = publication if publication is not None or manifest is None else str(manifest["publication"])
@@ -318,8 +342,7 @@ def published_master(root: str | Path, publication: str | None = None) -> Iterat
         path = Path(directory) / MASTER_FILE
         path.write_bytes(data)
         try:
-            with SecurityMaster.open(path) as master:
-                yield master
+            yield path
         except (MasterDamaged, SchemaVersionError) as error:  # a person knows nothing of our copy
             where = join(publications.objects.url, prefix, MASTER_FILE)
             raise type(error)(str(error).replace(str(path), where)) from error

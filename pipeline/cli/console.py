@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,6 +147,14 @@ def print_frame(frame: pd.DataFrame, number: str | None = None, index: bool = Fa
     """A table of text. number: format of its floats, as `.6g`; pandas' own by default."""
     floats = None if number is None else f"{{:{number}}}".format
     out.print(frame.to_string(index=index, float_format=floats, na_rep=missing))
+
+
+def print_row(row: Mapping[str, Any], missing: str = "-") -> None:
+    """A table of one row as `print_frame` prints it, without pandas."""
+    cells = [(name, missing if value is None else str(value)) for name, value in row.items()]
+    widths = [max(map(len, cell)) for cell in cells]
+    for line in zip(*cells, strict=True):
+        out.print(" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
 
 
 def print_findings(found: Told) -> None:

@@ -21,6 +21,7 @@ from pipeline.cli.console import (
     out,
     print_frame,
     print_json,
+    print_row,
     settings_of,
 )
 
@@ -95,12 +96,13 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """The security that had a ticker on a date. Exit status 1 when the ticker is unknown or ambiguous."""
+    from pipeline.read import published_directory
     from security_master import AmbiguousTicker, UnknownTicker
 
     asked = {"ticker": ticker, "as_of": f"{as_of:%Y-%m-%d}", "known_as_of": known_as_of}
-    with opened(root, publication) as master:
+    with published_directory(settings_of(root=root).root, publication) as directory:
         try:
-            sec_id = master.resolve(
+            sec_id = directory.resolve(
                 ticker, as_of, known_as_of=known_as_of, exchange=exchange, mode="any" if any_market else "regular"
             )
         except (UnknownTicker, AmbiguousTicker) as problem:
@@ -110,17 +112,15 @@ def resolve(
             raise
         answer = asked | {"sec_id": sec_id, "status": "ok" if sec_id else "none"}
         if sec_id is not None:
-            roster = master.roster(known_as_of).set_index("sec_id").loc[sec_id]
+            listed = directory.listed(sec_id, known_as_of)._asdict()
             shown = ("name", "sec_type", "exchange", "vendor_code", "first_session", "last_session")
-            answer |= {name: _plain(roster[name]) for name in shown}
+            answer |= {name: listed[name] for name in shown}
     if as_json:
         print_json(answer)
     elif sec_id is None:
         out.print(f"Nobody had the ticker {ticker} on {as_of:%Y-%m-%d}{_known(known_as_of)}.")
     else:
-        import pandas as pd
-
-        print_frame(pd.DataFrame([answer]).drop(columns=["status"]))
+        print_row({name: value for name, value in answer.items() if name != "status"})
 
 
 @app.command()

@@ -110,8 +110,8 @@ def find(settings: Settings, what: str, on: date) -> str:
     family = open_family(settings.root)
     if what in family.store("ds_daily").values("symbol"):
         return what
-    with family.master() as master:
-        found = master.resolve(what, as_of=on)
+    with family.directory() as directory:
+        found = directory.resolve(what, as_of=on)
     if found is None:
         raise NotPublished(f"no security had the ticker {what} on {on}")
     return found

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pipeline.read import published_directory
 from tests.engine.conftest import EVE, published_eve, tables  # noqa: F401 (fixtures)
 
 PROGRAM = """
@@ -39,3 +40,11 @@ def test_a_look_at_published_data_imports_no_machinery(published_eve):  # noqa: 
     assert "pandas" in found
     assert not found & (HEAVY | STORES)
     assert not imported("security", "queue", "--root", published_eve) & (HEAVY | STORES)
+
+
+def test_who_had_a_ticker_is_answered_without_tables(published_eve):  # noqa: F811
+    with published_directory(published_eve) as directory:
+        assert directory.resolve("SPY", EVE)
+    assert not imported("security", "resolve", "SPY", "--as-of", EVE, "--root", published_eve) & (
+        {"pandas"} | HEAVY | STORES
+    )
