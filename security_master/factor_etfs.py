@@ -26,7 +26,7 @@ class FactorEtfs:
 
     tickers: text of each; a *position* is an index into it. sec_ids: the security of each, "" where the source has
     none. market: position of the market ETF. first_session: datetime64[D], NaT where the table says nothing (such an
-    ETF counts as always in force). proxy: position of the stand-in, NONE for none. sector_of, subsector_of: position
+    ETF counts as always in force). proxy: position of the proxy, NONE for none. sector_of, subsector_of: position
     by industry code.
     """
 
@@ -47,7 +47,7 @@ class FactorEtfs:
             raise KeyError(f"{ticker!r} is no factor ETF; there are {', '.join(self.tickers)}") from None
 
     def chain(self, position: int) -> list[int]:
-        """An ETF and its stand-ins, in the order in which they are tried."""
+        """An ETF and its proxies, in the order in which they are tried."""
         chain = [position]
         while (following := int(self.proxy[chain[-1]])) != NONE:
             chain.append(following)
@@ -69,7 +69,7 @@ class FactorEtfs:
         return np.array(sorted(found), dtype=np.int16).reshape(-1, 2)
 
     def in_force(self, sessions: ArrayLike, *, calendar: ArrayLike, min_obs: int) -> Positions:
-        """(E, T) for each ETF, the one used in its place at each session: itself, a stand-in, or NONE.
+        """(E, T) for each ETF, the one used in its place at each session: itself, a proxy, or NONE.
 
         calendar: all sessions there are; `sessions` are among them. An ETF is in force from the session at which it has
         `min_obs` returns; its first return is one session after its first session.

@@ -106,24 +106,24 @@ def backfill(
     """
     from pipeline.calendar import xnys
     from pipeline.engine import execution, operations
-    from pipeline.market_data.delivery import LoadedSource
+    from pipeline.market_data.delivery import Delivery
 
     settings = settings_of(source=source, source_path=source_path, root=root)
     began = time.perf_counter()
-    loaded = LoadedSource.of(settings)
-    until = end.date() if end else loaded.tables.prices["date"].max().date()
+    delivery = Delivery.of(settings)
+    until = end.date() if end else delivery.tables.prices["date"].max().date()
     todo = operations.years(settings, start.date(), until)
     if not todo:
         out.print(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
         return
-    if note := operations.warm_up_note(settings, todo[0][0], loaded.tables):
+    if note := operations.warm_up_note(settings, todo[0][0], delivery.tables):
         out.print(note)
     sessions = [len(xnys().between(*span)) for span in todo]
     out.print(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
     done, seconds = 0, Counter({"read the source": time.perf_counter() - began})
     for (first, last), size in zip(todo, sessions, strict=True):
         with bars(quiet) as progress:
-            outcome = execution.execute(settings, first, last, progress=progress, source=loaded)
+            outcome = execution.execute(settings, first, last, progress=progress, source=delivery)
         done += size
         seconds.update(outcome.seconds)
         spent = time.perf_counter() - began

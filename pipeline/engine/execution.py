@@ -33,7 +33,7 @@ from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import StagedFamily, looked_at
-from pipeline.market_data.delivery import LoadedSource, save_facts
+from pipeline.market_data.delivery import Delivery, save_facts
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store.manifest import Publication
@@ -98,15 +98,15 @@ def execute(
     checks = {}
     with begin(settings, start, end, names, progress=progress) as run:
         with timed("inputs"):
-            loaded = LoadedSource.of(settings, source)
-            stage_inputs(run, loaded)
+            delivery = Delivery.of(settings, source)
+            stage_inputs(run, delivery)
         for name in names:
             with timed(name):
                 checks[name] = stage_store(run, name)
         notes = {name: run.stage.notes(name) for name in names}
         found = step_findings.told(run)
         with timed("publish"):
-            loaded.remember(run.scratch / MASTER_FILE)
+            delivery.remember(run.scratch / MASTER_FILE)
             publication = publish(run)
     return Outcome(publication, checks, notes, seconds, found)
 
@@ -235,13 +235,13 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
 
     Raises BatchFault when a delivery is wrong as a whole and nobody decided about it.
     """
-    loaded = LoadedSource.of(run.settings, source)
-    tables = loaded.tables
+    delivery = Delivery.of(run.settings, source)
+    tables = delivery.tables
     _check_sessions(run, tables)
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
-    report = loaded.build_master(path, run.stage.run_id, previous)
-    facts = loaded.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
+    report = delivery.build_master(path, run.stage.run_id, previous)
+    facts = delivery.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
     save_facts(step_findings.pass_gate(run, facts, tables, report), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}

@@ -14,7 +14,7 @@ from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import PublishedFamily
-from pipeline.market_data.delivery import LoadedSource
+from pipeline.market_data.delivery import Delivery
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.store.filesystem import open_publications
@@ -66,7 +66,7 @@ def backfill(
     todo = years(settings, start, end)
     if not todo:
         return
-    source = LoadedSource.of(settings, source)
+    source = Delivery.of(settings, source)
     for first, last in todo:
         yield execution.execute(settings, first, last, progress=progress, source=source)
 

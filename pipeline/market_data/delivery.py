@@ -59,7 +59,7 @@ def first_bars(tables: SourceTables) -> pd.Series:
 
 
 @dataclass
-class LoadedSource:
+class Delivery:
     """Cleaned tables, and what was last made of them."""
 
     name: str
@@ -69,7 +69,7 @@ class LoadedSource:
     _holds: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, settings: Settings, source: Source | None = None) -> LoadedSource:
+    def of(cls, settings: Settings, source: Source | None = None) -> Delivery:
         """The configured source, or the one given; one that is loaded already is left as it is."""
         source = source or open_source(settings)
         if isinstance(source, cls):

@@ -128,7 +128,9 @@ def assert_stopped(done, eve, before: dict[str, str], store: str, caught_by: set
     assert seen_by_readers(eve) == before
 
 
-@pytest.mark.parametrize("fault", PLANTED)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.slow] if k else []) for k, f in enumerate(PLANTED)]
+)
 def test_a_planted_fault_fails_the_partition_and_no_store_changes(fault, launch, eve, tables, monkeypatch):
     plant, store, caught_by = PLANTED[fault]
     before = seen_by_readers(eve)

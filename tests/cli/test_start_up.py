@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipeline.read import published_directory
-from tests.engine.conftest import EVE, published_eve, tables  # noqa: F401 (fixtures)
+from tests.engine.conftest import EVE
 
 PROGRAM = """
 import sys
@@ -35,14 +35,14 @@ def test_help_and_version_import_no_arrays(command):
     assert not imported(*command.split()) & (ARRAYS | HEAVY)
 
 
-def test_a_look_at_published_data_imports_no_machinery(published_eve):  # noqa: F811
+def test_a_look_at_published_data_imports_no_machinery(published_eve):
     found = imported("show", "industries", "--on", EVE, "--root", published_eve)
     assert "pandas" in found
     assert not found & (HEAVY | STORES)
     assert not imported("security", "queue", "--root", published_eve) & (HEAVY | STORES)
 
 
-def test_who_had_a_ticker_is_answered_without_tables(published_eve):  # noqa: F811
+def test_who_had_a_ticker_is_answered_without_tables(published_eve):
     with published_directory(published_eve) as directory:
         assert directory.resolve("SPY", EVE)
     assert not imported("security", "resolve", "SPY", "--as-of", EVE, "--root", published_eve) & (

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.calendar import xnys
 from pipeline.engine import execution, family, operations
-from pipeline.market_data.delivery import LoadedSource
+from pipeline.market_data.delivery import Delivery
 from pipeline.read import history, open_dataset
 from pipeline.settings import ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import SourceTables, open_source
@@ -38,9 +38,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> SourceTables:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory, tables: SourceTables) -> LoadedSource:
+def source(tmp_path_factory: pytest.TempPathFactory, tables: SourceTables) -> Delivery:
     """The same, read and cleaned."""
-    return LoadedSource.of(settings_at(tmp_path_factory.mktemp("unused")), Delivered(tables))
+    return Delivery.of(settings_at(tmp_path_factory.mktemp("unused")), Delivered(tables))
 
 
 def values(root: str, store: str) -> dict[str, np.ndarray]:
@@ -54,17 +54,17 @@ def assert_same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-def with_price(source: LoadedSource, code: str, day: str, factor: float) -> LoadedSource:
+def with_price(source: Delivery, code: str, day: str, factor: float) -> Delivery:
     """The source with one close changed, as a vendor that corrects it without saying so."""
     prices = source.tables.prices.copy()
     at = (prices["vendor_code"] == code) & (prices["date"] == pd.Timestamp(day))
     assert at.sum() == 1
     for column in ("open", "high", "low", "close"):
         prices.loc[at, column] *= factor
-    return LoadedSource(source.name, replace(source.tables, prices=prices))
+    return Delivery(source.name, replace(source.tables, prices=prices))
 
 
-def long_lived_code(source: LoadedSource) -> str:
+def long_lived_code(source: Delivery) -> str:
     """The common stock with the most prices."""
     securities = source.tables.securities
     stocks = set(securities.loc[securities["type"] == "common", "vendor_code"])
@@ -73,7 +73,7 @@ def long_lived_code(source: LoadedSource) -> str:
 
 
 @pytest.fixture(scope="module")
-def in_years(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> str:
+def in_years(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> str:
     """Root of a backfill in one process, a run for each year."""
     settings = settings_at(tmp_path_factory.mktemp("in_years"))
     outcomes = list(operations.backfill(settings, START, END, source=source))
@@ -81,7 +81,7 @@ def in_years(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> 
     return settings.root
 
 
-def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: LoadedSource, in_years: str) -> None:
+def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: Delivery, in_years: str) -> None:
     whole = settings_at(tmp_path)
     execution.execute(whole, START, END, source=source)
     for store in family.stores(whole):
@@ -101,7 +101,7 @@ def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
 def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, tables: SourceTables) -> None:
     """What was made for one root is not taken for another one's, whose master has seen less."""
     full, less = settings_at(tmp_path / "full"), settings_at(tmp_path / "less")
-    mine = LoadedSource.of(full, Delivered(tables))
+    mine = Delivery.of(full, Delivered(tables))
     (first, last), (then, _) = operations.years(full, START, END)
     execution.execute(full, first, last, source=mine)
     shares = tables.shares
@@ -133,7 +133,7 @@ def chunks(root: str) -> dict[str, str]:
     return hashes | {"security_master": hashlib.sha256(dump.encode()).hexdigest()}
 
 
-def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path: Path, source: LoadedSource) -> None:
+def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path: Path, source: Delivery) -> None:
     settings = settings_at(tmp_path)
     runs = operations.backfill(settings, START, END, source=source)
     next(runs)
@@ -144,21 +144,21 @@ def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path:
     assert operations.years(settings, START, END) == []
 
 
-def test_a_backfill_before_the_first_published_session_is_refused(tmp_path: Path, source: LoadedSource) -> None:
+def test_a_backfill_before_the_first_published_session_is_refused(tmp_path: Path, source: Delivery) -> None:
     settings = settings_at(tmp_path)
     execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
     with pytest.raises(family.RangeError, match="into a new root"):
         operations.years(settings, START, END)
 
 
-def test_a_hole_after_the_published_sessions_is_refused(tmp_path: Path, source: LoadedSource) -> None:
+def test_a_hole_after_the_published_sessions_is_refused(tmp_path: Path, source: Delivery) -> None:
     settings = settings_at(tmp_path)
     execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
     with pytest.raises(family.RangeError, match="run 2018-10-08 to 2018-10-09 before"):
         execution.execute(settings, "2018-10-10", "2018-10-12", source=source)
 
 
-def test_missing_warm_up_is_explained(tmp_path: Path, source: LoadedSource) -> None:
+def test_missing_warm_up_is_explained(tmp_path: Path, source: Delivery) -> None:
     settings = settings_at(tmp_path)
     note = operations.warm_up_note(settings, "2018-01-10", source.tables)
     assert note is not None
@@ -167,7 +167,7 @@ def test_missing_warm_up_is_explained(tmp_path: Path, source: LoadedSource) -> N
 
 
 @pytest.fixture(scope="module")
-def restated(tmp_path_factory: pytest.TempPathFactory, source: LoadedSource) -> tuple[Settings, operations.Restatement]:
+def restated(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> tuple[Settings, operations.Restatement]:
     """A root on which the close of one stock was corrected for one session and restated."""
     settings = settings_at(tmp_path_factory.mktemp("restated"))
     execution.execute(settings, START, END, source=source)
@@ -203,7 +203,7 @@ def test_what_a_restatement_replaced_stays_openable(restated: tuple[Settings, op
 
 
 def test_a_restatement_equals_a_root_built_from_the_corrected_source(
-    tmp_path: Path, source: LoadedSource, restated: tuple[Settings, operations.Restatement]
+    tmp_path: Path, source: Delivery, restated: tuple[Settings, operations.Restatement]
 ) -> None:
     settings, _ = restated
     fresh = settings_at(tmp_path)
@@ -213,7 +213,7 @@ def test_a_restatement_equals_a_root_built_from_the_corrected_source(
 
 
 def test_a_restatement_without_differences_publishes_nothing(
-    restated: tuple[Settings, operations.Restatement], source: LoadedSource
+    restated: tuple[Settings, operations.Restatement], source: Delivery
 ) -> None:
     settings, _ = restated
     again = operations.restate(

@@ -92,7 +92,7 @@ def stage(run: Run, name: str) -> None:
 
 
 def _used_as(run: Run, etf_of: Mapping[int, int]) -> list[int]:
-    """Rows of the ETFs that industries have at a level, their stand-ins included."""
+    """Rows of the ETFs that industries have at a level, their proxies included."""
     return sorted({row for first in etf_of.values() for row in run.etfs.chain(first)})
 
 
