@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master.dates import dates_of
+from security_master.dates import NEVER, dates_of
 
 Rows = NDArray[np.int64]
 
@@ -25,7 +27,8 @@ class Holders:
         order = np.lexsort((start, code))
         self._code, self._start, self._end = code[order], start[order], end[order]
         self._key = _key(self._code, self._start)
-        self._sec_ids = np.append(np.array(sec_ids, dtype=object)[order], "")
+        self._order = np.append(order, -1)
+        self._sec_ids = np.append(np.array(sec_ids, dtype=object), "")
 
     @classmethod
     def of_codes(cls, listings: pd.DataFrame) -> Holders:
@@ -34,7 +37,11 @@ class Holders:
         return cls(*(listings[column].tolist() for column in columns))
 
     def find(self, names: pd.Categorical, dates: ArrayLike, ahead_days: int = 0) -> NDArray[np.object_]:
-        """sec_id of the holder of each name (n,) on each date (n,), "" for none.
+        """sec_id of the holder of each name (n,) on each date (n,), "" for none; see `spans`."""
+        return self._sec_ids[self.spans(names, dates, ahead_days)]
+
+    def spans(self, names: pd.Categorical, dates: ArrayLike, ahead_days: int = 0) -> Rows:
+        """Position of the span, in the order given, that holds each name (n,) on each date (n,), -1 for none.
 
         ahead_days: where nobody holds it, one who will within that many days counts.
         """
@@ -42,7 +49,7 @@ class Holders:
         if len(days) != len(names):
             raise ValueError(f"expected one date for each name, found {len(days)} dates and {len(names)} names")
         if len(self._code) == 0:
-            return np.full(len(days), "", dtype=object)
+            return np.full(len(days), -1)
         known = np.array([self._code_of.get(str(name), -1) for name in names.categories], dtype=np.int64)
         asked, day = np.append(known, -1)[names.codes], days.astype(np.int64)
         day[np.isnat(days)] = np.iinfo(np.int32).min
@@ -53,9 +60,47 @@ class Holders:
             soon = ~held & (self._code[following] == asked) & (self._start[following] > day)
             soon &= self._start[following] - day <= ahead_days
             row, held = np.where(soon, following, row), held | soon
-        return self._sec_ids[np.where(held, row, -1)]
+        return self._order[np.where(held, row, -1)]
 
 
 def _key(code: Rows, day: Rows) -> Rows:
     """One integer that sorts by code, then by day. Days before 1970 are negative, hence the shift."""
     return (code << 32) + (day + (1 << 31))
+
+
+def standing_beliefs(listings: pd.DataFrame) -> pd.DataFrame:
+    """The stretches in which a vendor code is a security's, as believed now, with the instant since which.
+
+    listings: all rows of `listing`, whenever believed. Columns vendor_code, sec_id, valid_from, valid_to, known_from;
+    a stretch is cut where its parts became known at different instants. A belief that ended and came back (a company
+    that left, and is listed again) counts from its return.
+    """
+    columns = ["valid_from", "valid_to", "known_from", "known_to"]
+    beliefs: dict[tuple[str, str], list[tuple[str, ...]]] = defaultdict(list)
+    for code, sec_id, *belief in listings[["vendor_code", "sec_id", *columns]].itertuples(index=False, name=None):
+        beliefs[code, sec_id].append(tuple(belief))
+    rows = [(*owner, *part) for owner, group in beliefs.items() for part in _standing_parts(group)]
+    return pd.DataFrame(rows, columns=["vendor_code", "sec_id", *columns[:3]], dtype=object)
+
+
+def _standing_parts(beliefs: list[tuple[str, ...]]) -> list[tuple[str, str, str]]:
+    """(valid_from, valid_to, known_from) of what is still believed of one security under one code."""
+    parts: list[tuple[str, str, str]] = []
+    for start, end in pairwise(sorted({day for belief in beliefs for day in belief[:2]})):
+        here = sorted((known_from, known_to) for a, b, known_from, known_to in beliefs if a <= start and end <= b)
+        if here and here[-1][1] == NEVER:
+            since = _unbroken_since(here)
+            if parts and parts[-1][1:] == (start, since):
+                start = parts.pop()[0]
+            parts.append((start, end, since))
+    return parts
+
+
+def _unbroken_since(beliefs: list[tuple[str, str]]) -> str:
+    """When the last of some beliefs (known_from, known_to), in order, began, or the ones that it followed at once."""
+    since = beliefs[-1][0]
+    for known_from, known_to in beliefs[-2::-1]:
+        if known_to < since:
+            break
+        since = min(since, known_from)
+    return since

@@ -14,7 +14,7 @@ from security_master import dossier, labels, panels, resolution, snapshots
 from security_master.dates import BEGINNING, END, date_text, dates_of, instants_of
 from security_master.directory import TickerDirectory, UnknownSecurity
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
-from security_master.intervals import Holders
+from security_master.intervals import Holders, standing_beliefs
 from security_master.resolution import Mode
 from security_master.snapshots import Universe
 from security_master.store import instant_or_newest
@@ -49,10 +49,18 @@ class SecurityMaster(TickerDirectory):
         A holder has its code from its first session to its last one, both included. ahead_days: where nobody holds the
         code, one who will within so many days counts (a successor or a spun-off child lists after the event).
         """
-        codes = vendor_codes
-        if not isinstance(codes, pd.Categorical):
-            codes = pd.Categorical(np.asarray(codes, dtype=object))
-        return self._code_holders.find(codes, dates, ahead_days)
+        return self._code_holders.find(_categories(vendor_codes), dates, ahead_days)
+
+    def holders(
+        self, vendor_codes: ArrayLike | pd.Categorical, dates: ArrayLike
+    ) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
+        """`assign`, and since when it is known that the holder has the code on that date: datetime64[us], UTC.
+
+        Where nobody has it, the instant means nothing.
+        """
+        span = self._code_holders.spans(_categories(vendor_codes), dates)
+        since = np.append(instants_of(self._standing_beliefs["known_from"].str[:-1]), np.datetime64(0, "us"))
+        return np.append(self._standing_beliefs["sec_id"].to_numpy(object), "")[span], since[span]
 
     def roster(self, known_as_of: Any = None) -> pd.DataFrame:
         """One row for each security, ordered by (first_session, sec_id).
@@ -292,9 +300,17 @@ class SecurityMaster(TickerDirectory):
 
     @cached_property
     def _code_holders(self) -> Holders:
-        return Holders.of_codes(self._store.believed("listing", None))
+        return Holders.of_codes(self._standing_beliefs)
+
+    @cached_property
+    def _standing_beliefs(self) -> pd.DataFrame:
+        return standing_beliefs(self._store.table("listing"))
 
     @cached_property
     def _industry_names(self) -> dict[str, str]:
         taxonomy = read_configurations(self._store.db)[-1][1]
         return dict(zip(taxonomy["fs_industry_code"], taxonomy["industry"], strict=True))
+
+
+def _categories(names: ArrayLike | pd.Categorical) -> pd.Categorical:
+    return names if isinstance(names, pd.Categorical) else pd.Categorical(np.asarray(names, dtype=object))

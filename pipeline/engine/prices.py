@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.calendar import FOR_EVER
 from pipeline.engine.run import Run
 from pipeline.market_data.point_in_time import first_listed
 from pipeline.store.staged_store import StagedStore
@@ -24,6 +25,16 @@ def listed(run: Run, types: Sequence[str]) -> NDArray[np.object_]:
     """Securities that some session up to the run's last one knew as listed with one of `types`, as they came."""
     first = first_listed(run.master.listings(), run.calendar, run.settings.rules.vendor_delay_minutes, types)
     return first.index[first <= run.last].to_numpy(object)
+
+
+def known_from(run: Run, symbols: NDArray, types: Sequence[str]) -> NDArray[np.int32]:
+    """(n,) ordinal of the first session that knew each symbol as listed with one of `types`: a column begins there.
+
+    In a declared restatement, what was known by its instant is known from the start.
+    """
+    delay = run.settings.rules.vendor_delay_minutes
+    first = first_listed(run.master.listings(), run.calendar, delay, types, run.restated_as_of)
+    return first.reindex(symbols).fillna(FOR_EVER).to_numpy(np.int32)
 
 
 def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:

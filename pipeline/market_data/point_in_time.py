@@ -4,8 +4,12 @@
 `known_from` into `visible`, so that time safety is one integer comparison from here on. Two rows with one key and
 different `visible` are a correction: the later one replaces the earlier from its `visible` on.
 
-What does not fit (a bar on a closed day, a row that belongs to no security) is left out and listed in `findings`;
-nothing is repaired here.
+A row is known when both it and its owner are: `visible` is never before the first session that knew who has the
+vendor code on the row's date. A bar of a listing that became known late is a late bar; a successor
+that is not known yet is a company that nobody covers, and a spin-off counts once its child is known.
+
+What does not fit (a bar on a closed day, a row that belongs to no security, or whose owner is not known yet) is listed
+in `findings`; nothing is repaired here.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from security_master.panels import attributes
 class KnowsIdentities(Protocol):
     """What is needed of `security_master.SecurityMaster`."""
 
-    def assign(self, vendor_codes: Any, dates: Any) -> NDArray[np.object_]: ...
+    def holders(self, vendor_codes: Any, dates: Any) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
 
     def roster(self) -> pd.DataFrame: ...
 
@@ -80,7 +84,8 @@ def build_facts(
     restatement uses; later rows keep their own `visible`.
     """
     clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
-    join = _Join(master, clock, rules.cleaning.unowned_gap)
+    codes = tables.securities.groupby("vendor_code")["known_from"].min()
+    join = _Join(master, clock, codes, rules.cleaning.unowned_gap)
     prices = _bars(join, tables.prices)
     splits = _events(join, "splits", tables.splits)
     dividends = _events(join, "dividends", tables.dividends)
@@ -100,7 +105,7 @@ def build_facts(
     )
     joined = (prices, splits, dividends, spin_offs, delistings, shares)
     found = [frame for one in joined for frame in one.findings]
-    found.append(_identified_findings(tables.findings, master, clock))
+    found.append(_identified_findings(join, tables.findings))
     found.append(missing_share_counts(facts.prices, facts.securities, shares.rows, rules.events))
     found += off_record_findings(facts.prices, splits.rows, dividends.rows, rules.events)
     found += event_findings(facts.prices, facts.splits, facts.dividends, facts.spin_offs, rules.events)
@@ -115,8 +120,8 @@ class _Clock:
     delay_minutes: int
     restated_as_of: np.datetime64 | None
 
-    def visible(self, frame: pd.DataFrame) -> NDArray[np.int32]:
-        known_from = frame["known_from"].to_numpy("datetime64[us]")
+    def visible(self, known_from: Any) -> NDArray[np.int32]:
+        known_from = np.asarray(known_from, "datetime64[us]")
         visible = self.calendar.visible_from(known_from, self.delay_minutes)
         if self.restated_as_of is not None:
             visible[known_from <= self.restated_as_of] = ALWAYS
@@ -146,26 +151,51 @@ class _Join:
 
     master: KnowsIdentities
     clock: _Clock
+    code_known: pd.Series  # by vendor code, the instant of its first listing
     unowned_gap: int
 
     def rows(self, name: str, frame: pd.DataFrame, date_column: str) -> _Joined:
         """The rows with `sec_id` and `visible`; bars of many sessions have it as a category."""
-        sec_ids = self.sec_ids(frame["vendor_code"], frame[date_column])
+        sec_ids, since = self.owners(frame["vendor_code"], frame[date_column])
         owned = np.asarray(sec_ids != "", bool)
-        visible = self.clock.visible(frame)
+        alone = self.clock.visible(frame["known_from"])
+        visible, strange = alone.copy(), ~owned
+        late = np.flatnonzero(owned & (since > frame["known_from"].to_numpy("datetime64[us]")))
+        visible[late] = np.maximum(alone[late], self.clock.visible(since[late]))
+        strange[late] = visible[late] > alone[late]
         left_out = []
-        if not owned.all():
-            unowned, seen = frame[~owned], visible[~owned]
-            left_out.append(_unowned(unowned, name, date_column, self.clock.calendar, seen, self.unowned_gap))
+        if strange.any():
+            left_out.append(self.strangers(name, frame[strange], date_column, alone[strange], visible[strange]))
         frame = frame[owned].copy()
         frame["visible"] = visible[owned]
         frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
         return _Joined(frame, left_out)
 
-    def sec_ids(self, codes: pd.Series, dates: pd.Series) -> NDArray[np.object_]:
-        """Security that each vendor code means on its date; "" where there is none."""
-        found = self.master.assign(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
-        return np.asarray(found, dtype=object)
+    def owners(self, codes: pd.Series, dates: pd.Series) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
+        """Security that each vendor code means on its date, "" for none, and the instant since which that is known."""
+        return self.master.holders(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
+
+    def strangers(
+        self, name: str, frame: pd.DataFrame, date_column: str, alone: NDArray[np.int32], visible: NDArray[np.int32]
+    ) -> pd.DataFrame:
+        """Findings about rows whose owner is not known when the row is; rows of a code come with its first listing.
+
+        alone: when the rows themselves are known; visible: when their owner is, too (the same without one).
+        """
+        met = np.maximum(alone, self.clock.visible(self.listed_since(frame["vendor_code"])))
+        seen = np.maximum(self.clock.calendar.on_or_after(frame[date_column].to_numpy("datetime64[D]")), met)
+        nobody = (visible == alone) | (seen < visible)
+        return _unowned(frame[nobody], name, date_column, self.clock.calendar, met[nobody], self.unowned_gap)
+
+    def listed_since(self, codes: pd.Series) -> NDArray[np.datetime64]:
+        """The instant of the first listing of each vendor code; the epoch for one that no listing has."""
+        known = self.code_known.reindex(codes.astype("str")).to_numpy("datetime64[us]")
+        return np.where(np.isnat(known), np.datetime64(0, "us"), known)
+
+    def known_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
+        """`owners` as far as they are known at the sessions `moments` (ordinals)."""
+        sec_ids, since = self.owners(codes, dates)
+        return np.where(self.clock.visible(since) <= moments, sec_ids, "")
 
 
 def _bars(join: _Join, prices: pd.DataFrame) -> _Joined:
@@ -206,10 +236,15 @@ def _dividends(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spin_offs(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
-    """Several children may be spun off on one day; one child under two codes is one."""
-    ids = join.sec_ids(events["child_code"], events["ex_date"])
-    child = np.where(ids != "", ids, events["child_code"].to_numpy(object))
-    rows = events.assign(child=pd.array(child, dtype="str"), child_sec_id=ids)
+    """Several children may be spun off on one day; one child under two codes is one. A row counts once the code of its
+    child is known, as in the security master."""
+    named = join.clock.visible(join.listed_since(events["child_code"]))
+    events = events.assign(visible=np.maximum(events["visible"].to_numpy(), named))
+    codes, days = events["child_code"], events["ex_date"]
+    ids, _ = join.owners(codes, days)
+    child = np.where(ids != "", ids, codes.to_numpy(object))
+    known = join.known_owners(codes, days, np.maximum(events["ex"].to_numpy(), events["visible"].to_numpy()))
+    rows = events.assign(child=pd.array(child, dtype="str"), child_sec_id=known)
     return _latest_of_each_key(rows, ["sec_id", "ex", "child"], ["child_sec_id", "child_ratio", "value"])
 
 
@@ -227,16 +262,16 @@ def _delistings(join: _Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_g
 def _successors(join: _Join, delistings: pd.DataFrame) -> NDArray[np.object_]:
     """Who the successor is on the last session, or, if it lists only then, on the session of the delisting return."""
     sessions, codes = join.clock.calendar.sessions, delistings["successor_code"]
-    found = join.sec_ids(codes, delistings["last_session"])
     booking = np.maximum(delistings["last"].to_numpy() + 1, delistings["visible"].to_numpy())
+    found = join.known_owners(codes, delistings["last_session"], booking)
     days = sessions[np.minimum(booking, len(sessions) - 1)]
-    return np.where(found != "", found, join.sec_ids(codes, pd.Series(days)))
+    return np.where(found != "", found, join.known_owners(codes, pd.Series(days), booking))
 
 
 def _fx_rates(clock: _Clock, rates: pd.DataFrame) -> pd.DataFrame:
     """Rates of sessions, which belong to no security."""
     dates = rates["date"].to_numpy("datetime64[D]")
-    rows = rates.assign(session=clock.calendar.on_or_after(dates), visible=clock.visible(rates))
+    rows = rates.assign(session=clock.calendar.on_or_after(dates), visible=clock.visible(rates["known_from"]))
     rows = rows[clock.calendar.is_session(dates)]
     return _latest_of_each_key(rows, ["currency", "session"], ["usd_rate"])
 
@@ -272,7 +307,7 @@ def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.Data
 def _unowned(
     frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32], gap: int
 ) -> pd.DataFrame:
-    """One finding for each run of rows of a vendor code that belong to no security on their date."""
+    """One finding for each run of rows of a vendor code that belong to no security on their date, as known then."""
     dates = frame[date_column].to_numpy("datetime64[D]")
     seen = np.maximum(calendar.on_or_after(dates), visible)
     rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
@@ -293,20 +328,21 @@ def _unowned(
     )
 
 
-def _identified_findings(rows: pd.DataFrame, master: KnowsIdentities, clock: _Clock) -> pd.DataFrame:
-    """Findings of the event cleaning, which are keyed by vendor code and date, under permanent ids."""
+def _identified_findings(join: _Join, rows: pd.DataFrame) -> pd.DataFrame:
+    """Findings of the event cleaning, which are keyed by vendor code and date, under the ids known by then."""
     if rows.empty:
         return no_findings()
-    dates = rows["ex_date"].to_numpy("datetime64[D]")
-    session = clock.calendar.on_or_after(dates)
+    session = join.clock.calendar.on_or_after(rows["ex_date"].to_numpy("datetime64[D]"))
+    known = np.maximum(rows["known_from"].to_numpy("datetime64[us]"), join.listed_since(rows["vendor_code"]))
+    detected = np.maximum(session, join.clock.visible(known))
     return findings_frame(
-        sec_id=np.asarray(master.assign(rows["vendor_code"].to_numpy(object), dates), dtype=object),
+        sec_id=join.known_owners(rows["vendor_code"], rows["ex_date"], detected),
         session=session,
         rule=rows["rule"].to_numpy(),
         observed=rows["observed"].to_numpy(),
         expected=rows["expected"].to_numpy(),
         evidence=rows["evidence"].to_numpy(),
-        detected_at=np.maximum(session, clock.visible(rows)),
+        detected_at=detected,
         index=range(len(rows)),
     )
 
@@ -379,14 +415,20 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
     return resumes
 
 
-def first_listed(listings: pd.DataFrame, calendar: Calendar, delay_minutes: int, types: Collection[str]) -> pd.Series:
+def first_listed(
+    listings: pd.DataFrame,
+    calendar: Calendar,
+    delay_minutes: int,
+    types: Collection[str],
+    restated_as_of: np.datetime64 | None = None,
+) -> pd.Series:
     """By sec_id the ordinal of the first session that knew the security as listed with one of `types`; ascending, then
-    by sec_id. A run of any session adds securities in this order, so that a night and a backfill agree."""
-    rows = listings[listings["sec_type"].isin(types)]
-    begun = np.maximum(
-        calendar.on_or_after(rows["valid_from"].to_numpy()),
-        calendar.visible_from(rows["known_from"].to_numpy(), delay_minutes),
-    )
-    known = begun < calendar.visible_from(rows["known_to"].to_numpy(), delay_minutes)
+    by sec_id. A run of any session adds securities in this order, so that a night and a backfill agree.
+
+    `restated_as_of` as in `build_facts`: of a listing known by then only the first session matters.
+    """
+    clock, rows = _Clock(calendar, delay_minutes, restated_as_of), listings[listings["sec_type"].isin(types)]
+    begun = np.maximum(calendar.on_or_after(rows["valid_from"].to_numpy()), clock.visible(rows["known_from"]))
+    known = begun < clock.visible(rows["known_to"])
     first = pd.Series(begun[known], index=rows["sec_id"].to_numpy()[known]).groupby(level=0).min()
     return first.iloc[np.lexsort((first.index.to_numpy(dtype=str), first.to_numpy()))]

@@ -71,6 +71,7 @@ def daily_panel(
     last: int,
     rules: DataRules,
     decisions: pd.DataFrame | None = None,
+    known_from: NDArray[np.integer] | None = None,
 ) -> DailyPanel:
     """First-print returns of `sec_ids` on the sessions [first, last].
 
@@ -78,6 +79,8 @@ def daily_panel(
     sec_ids: (n,) permanent ids, the rows of the panel; first, last: ordinals; rules: bounds of all rules.
     decisions: what people released or confirmed, each from its `visible` on (columns `sec_id session decision visible`,
     ordinals; `pipeline.quality.decisions` reads them). A session that was confirmed to be wrong has no prices.
+    known_from: (n,) first session (ordinal) that knew each security, None for always. Before it cells are empty (NaN,
+    flag 0) and nothing is found: a night could not have had the security.
 
     Raises ValueError for a range that is none.
     """
@@ -99,11 +102,18 @@ def daily_panel(
         for name, values in block.items():
             arrays[name][lo:hi] = values[:, first - span.start :]
         findings.append(found)
-    by_kind = _events_by_kind(facts, roster.sec_ids, first, last)
+    begins = np.zeros(n, np.int32) if known_from is None else known_from
+    unknown = np.arange(first, last + 1) < begins[:, None]
+    for name, values in arrays.items():
+        values[unknown] = 0 if name == "flag" else np.nan
+    by_kind = _events_by_kind(facts, roster.sec_ids[begins <= last], first, last)
     findings.append(panel_findings(arrays["ret"], by_kind, first, rules.sessions))
     known = facts.findings
     findings.append(known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster.sec_ids)])
-    return DailyPanel(roster.sec_ids, first, last, **arrays, quarantine=concat_findings(findings))
+    rows = concat_findings(findings)
+    since = pd.Series(begins, index=roster.sec_ids).reindex(rows["sec_id"]).fillna(0)
+    quarantine = rows[rows["detected_at"].to_numpy() >= since.to_numpy()].reset_index(drop=True)
+    return DailyPanel(roster.sec_ids, first, last, **arrays, quarantine=quarantine)
 
 
 def _block(bars: pd.DataFrame, roster: Roster, span: Span, rules: DataRules) -> tuple[dict[str, NDArray], pd.DataFrame]:

@@ -81,7 +81,8 @@ def known_tables(frames: dict[str, pd.DataFrame], instant: np.datetime64) -> dic
             known[name] = _rows(known[name], known[name][code].isin(["", *listed]).to_numpy())
     codes = known["prices"]["vendor_code"]
     if list(codes.cat.categories) != listed:
-        known["prices"] = known["prices"].assign(vendor_code=codes.cat.set_categories(listed))
+        prices = known["prices"].assign(vendor_code=codes.cat.set_categories(listed))
+        known["prices"] = _rows(prices, prices["vendor_code"].notna().to_numpy())
     return known
 
 

@@ -50,6 +50,11 @@ class FakeMaster:
             found.append(owner[-1] if owner and code else "")
         return np.array(found, dtype=object)
 
+    def holders(self, vendor_codes: Any, dates: Any) -> Any:
+        """`assign`; every owner has always been known."""
+        sec_ids = self.assign(vendor_codes, dates)
+        return sec_ids, np.full(len(sec_ids), np.datetime64("1998-01-01", "us"))
+
     def roster(self) -> pd.DataFrame:
         rows = self.tables.securities
         rows = rows.assign(sec_id=self.assign(rows["vendor_code"], rows["first_session"]), sec_type=rows["type"])

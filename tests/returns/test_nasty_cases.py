@@ -561,7 +561,8 @@ def test_36_prices_after_a_delisting_are_left_out():
 
 
 def test_36_each_run_of_rows_that_belong_to_nobody_is_reported_by_its_first_row():
-    market = tomorrow(10.0, 10.1).add("securities", vendor_code="Y", ticker="Y", type="common", first_session=day(40))
+    listed = {"vendor_code": "Y", "ticker": "Y", "type": "common", "first_session": day(40)}
+    market = tomorrow(10.0, 10.1).add("securities", known_from=close_of(-1), **listed)
     market.bars("Y", 0, [5.0] * 8).bars("Y", 25, [6.0] * 2)
     market.owners = {"Y": [(str(day(40))[:10], "Y")]}
     rows = market.facts().findings
@@ -570,6 +571,11 @@ def test_36_each_run_of_rows_that_belong_to_nobody_is_reported_by_its_first_row(
     assert (rows["detected_at"] - ORIGIN).tolist() == [0, 25]
     longer = market.bars("Y", 27, [6.0] * 5).facts().findings
     assert longer[longer["rule"] == "no_security"].equals(rows)  # what comes later changes nothing
+
+    market.rows["securities"][-1]["known_from"] = close_of(40)  # until then nobody has heard of the code
+    rows = market.facts().findings
+    rows = rows[rows["rule"] == "no_security"]
+    assert (rows[["session", "detected_at"]] - ORIGIN).to_numpy().tolist() == [[0, 40]]
 
 
 def test_37_a_volume_beyond_32_bits_survives_and_an_overflow_is_no_volume():

@@ -143,6 +143,25 @@ def splits_from_their_ex_date(facts: Facts) -> Facts:
     return replace(facts, splits=facts.splits.assign(visible=0))
 
 
+def security_before_it_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row counts from when it was known, whoever knew then whose it is; a column holds whatever rows there are."""
+    right = SecurityMaster.holders
+
+    def wrong(master: SecurityMaster, codes: Any, dates: Any) -> Any:
+        sec_ids, since = right(master, codes, dates)
+        return sec_ids, np.full_like(since, np.datetime64("1998-01-01", "us"))
+
+    monkeypatch.setattr(SecurityMaster, "holders", wrong)
+    for product in (daily, etf):
+        monkeypatch.setattr(product, "known_from", lambda run, symbols, types: np.zeros(len(symbols), np.int32))
+
+
+def column_before_its_security_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are late where their security is, but its flags and classes begin with its first session."""
+    for product in (daily, etf):
+        monkeypatch.setattr(product, "known_from", lambda run, symbols, types: np.zeros(len(symbols), np.int32))
+
+
 def month_end_mask_in_its_own_month(monkeypatch: pytest.MonkeyPatch) -> None:
     right = masks._in_force
 
@@ -200,12 +219,12 @@ def axis_in_order_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vendor code means whoever has it on the last day of the data."""
-    right = SecurityMaster.assign
+    right = SecurityMaster.holders
 
-    def wrong(master: SecurityMaster, codes: Any, dates: Any, **options: Any) -> np.ndarray:
-        return right(master, codes, np.full(len(dates), np.datetime64("2100-01-01")), **options)
+    def wrong(master: SecurityMaster, codes: Any, dates: Any) -> Any:
+        return right(master, codes, np.full(len(dates), np.datetime64("2100-01-01")))
 
-    monkeypatch.setattr(SecurityMaster, "assign", wrong)
+    monkeypatch.setattr(SecurityMaster, "holders", wrong)
 
 
 def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +280,9 @@ LEAKS = [
     Leak("a correction before it was made", in_facts(corrected_prices_only), "ds_daily", ("2018-09-19",)),
     Leak("a split before it was known", in_facts(splits_from_their_ex_date), "ds_daily", ("2018-10-02",)),
     Leak("a code's last holder", code_of_the_last_holder, "ds_daily", ("2018-12-20", "2018-11-14")),
+    Leak("a security before it was known", security_before_it_was_known, "ds_daily", ("2018-09-25", "2019-05-09")),
+    Leak("a company's later code", security_before_it_was_known, "ds_daily", ("2019-03-12",)),
+    Leak("a column before its security", column_before_its_security_was_known, "ds_daily", ("2018-09-25",)),
     Leak("an axis in the order of death", axis_in_order_of_death, "ds_daily", ("2018-07-19",)),
     Leak("the currency of today", attributes_of_today, "ds_daily", ("2019-02-12",)),
     Leak("the type of today", attributes_of_today, "ds_masks", ("2018-07-03",)),

@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.published_market import sessions
-from tests.time_safety.world import END, START, Publication, differences, instant, pipeline, poisoned, world
+from pipeline.engine import execution
+from tests.engine.published_market import Delivered, sessions
+from tests.time_safety.world import (
+    END,
+    START,
+    Publication,
+    differences,
+    instant,
+    pipeline,
+    poisoned,
+    read,
+    settings_for,
+    world,
+)
 
 CUTS = {
     "2018-05-04": "the first published session: every window is warm-up",
@@ -27,7 +39,17 @@ CUTS = {
     "2018-12-20": "the eve of a listing under a dead company's code and ticker",
     "2019-01-14": "the eve of a spin-off and of a listing",
     "2019-02-12": "the eve of a ticker change, and of other types and currencies",
+    "2018-09-25": "bars of a stock whose listing becomes known in the evening, after the close's delay",
+    "2018-09-26": "the first session that knows a stock listed weeks ago",
+    "2019-01-18": "a spun-off child trades, and nobody knows whose bars these are",
+    "2019-03-12": "a company goes on under a code that nobody knows to be its own",
+    "2019-03-14": "the first session that knows the company under its other code",
+    "2019-04-22": "an ETF trades that is not known to be listed",
+    "2019-05-09": "a company trades again, and nobody knows of it",
 }
+
+LATE_LISTINGS_BY_NIGHT = [("2018-09-20", "2018-09-27"), ("2019-03-11", "2019-03-15"), ("2019-05-08", "2019-05-14")]
+"""Nights around which listings become known late."""
 
 
 def cuts(quick: int) -> list[object]:
@@ -48,6 +70,18 @@ def test_a_world_that_ends_gives_the_same_rows(session: str, full: Publication, 
 def test_a_garbled_future_gives_the_same_rows(session: str, full: Publication, tmp_path: Path):
     part = pipeline(poisoned(world(), session), session, tmp_path)
     assert differences(part, full, session) == []
+
+
+@pytest.mark.parametrize(("first", "last"), LATE_LISTINGS_BY_NIGHT)
+def test_nights_that_learn_of_a_listing_late_publish_what_a_backfill_does(
+    first: str, last: str, full: Publication, tmp_path: Path
+):
+    nights = sessions(first, last)
+    pipeline(world().as_known(instant(nights[0])), nights[0], tmp_path)
+    for night in nights[1:]:
+        tables = world().as_known(instant(night))
+        execution.execute(settings_for(tmp_path), night, night, source=Delivered(tables))
+    assert differences(read(tmp_path), full, last) == []
 
 
 @pytest.mark.slow

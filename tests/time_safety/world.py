@@ -1,7 +1,8 @@
 """A market with something to get wrong on most days, what was known of it at an instant, and a garbled future.
 
-It is the simulated market with corrections of the vendor's that came days or months late: a price, a split, a dividend,
-a class, the type of one company and the currency of another.
+It is the simulated market with what came days or months late: corrections of a price, a split, a dividend, a class, the
+type of one company and the currency of another; and listings whose bars came before anybody knew whose they were (a
+stock, a spun-off child, an ETF, a company that came back under its code, and one that went on under another).
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ DOUBLED_DIVIDEND = "2019-05-15"
 LATE_ATTRIBUTES = ({"code": "KOTE", "type": "adr"}, {"code": "CAKE", "currency": "EUR"})
 ATTRIBUTES_KNOWN = "2019-02-13"
 """When two companies turned out to be of another type (no member of a universe) and quoted in another currency."""
+LATE_LISTINGS = {"CAKEA": "2018-09-25", "ROVOSP": "2019-01-22", "XLRE": "2019-04-22"}
+"""Code -> when the listing became known, sessions after its first bar: a stock, a spun-off child, a factor ETF."""
+CAME_BACK = ("XOBU", "2019-05-06", "2019-05-10")
+"""A company that left by a merger and trades again under its code; known sessions after its first bar."""
+OTHER_CODE = ("NESAA", "NESAN", "2019-03-05", "2019-03-13")
+"""A company that goes on under another vendor code; whose it is became known sessions later."""
 
 
 def instant(session: object) -> np.datetime64:
@@ -71,14 +78,36 @@ def world() -> SourceTables:
     late_class = late_class.assign(
         valid_from=pd.Timestamp(valid_from), fs_industry_code="1530", known_from=evening(class_known)
     )
+    securities, prices = with_late_listings(securities, _with(prices, wrong))
     return replace(
         tables,
         securities=securities,
-        prices=_with(prices, wrong),
+        prices=prices,
         splits=_with(tables.splits, pd.DataFrame([split]).assign(known_from=evening(known), known_assumed=False)),
         dividends=_with(dividends, doubled),
         classification=_with(tables.classification, late_class),
     )
+
+
+def with_late_listings(securities: pd.DataFrame, prices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """LATE_LISTINGS, CAME_BACK and OTHER_CODE: all bars come on their evenings."""
+    securities = securities.copy()
+    for code, known in LATE_LISTINGS.items():
+        securities.loc[securities["vendor_code"] == code, "known_from"] = pd.Timestamp(evening(known))
+    code, day, known = CAME_BACK
+    back = securities[securities["vendor_code"] == code].iloc[:1]
+    back = back.assign(first_session=pd.Timestamp(day), last_session=pd.NaT, known_from=evening(known))
+    old, new, since, known_as_one = OTHER_CODE
+    moved = securities[securities["vendor_code"] == old].iloc[:1]
+    moved = moved.assign(vendor_code=new, first_session=pd.Timestamp(since), known_from=evening(known_as_one))
+    codes = prices["vendor_code"].astype("str")
+    again = prices[(codes == "CAKE") & (prices["date"] >= day)].assign(vendor_code=code)
+    renamed = codes.mask((codes == old) & (prices["date"] >= since), new)
+    bars = pd.concat([prices.assign(vendor_code=renamed), again], ignore_index=True)
+    bars["vendor_code"] = bars["vendor_code"].astype("category")
+    ended = securities[securities["vendor_code"] == old].iloc[:1]
+    ended = ended.assign(last_session=pd.Timestamp(since) - pd.Timedelta(days=1), known_from=evening(known_as_one))
+    return _with(securities, pd.concat([back, moved, ended]).assign(known_assumed=False)), bars
 
 
 def evening(day: str) -> np.datetime64:

@@ -13,7 +13,7 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine.figures import Series, count
-from pipeline.engine.prices import Block, listed, write_blocks
+from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.step_findings import keep_findings
@@ -92,18 +92,20 @@ def stage(run: Run, name: str) -> None:
     taxonomy = run.master.taxonomy()
     store, sector_of = run.create(name, _class_codes(taxonomy)), _sector_of(taxonomy)
     symbols = run.extend(store, listed(run, STOCK_TYPES))
+    known = known_from(run, symbols, STOCK_TYPES)
 
     everywhere = run.facts.findings
     everywhere = everywhere[(everywhere["sec_id"] == "") & everywhere["detected_at"].between(run.first, run.last)]
     findings = [everywhere]
 
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions, known)
         if first >= run.first:
             findings.append(panel.quarantine)
         days, instants = run.days(first, last), run.instants(first, last)
         shares = run.master.shares_panel(list(symbols), days, instants, run.settings.rules.shares_max_age_days)
         industry = run.master.classification_panel(list(symbols), days, instants)
+        industry[np.arange(first, last + 1) < known[:, None]] = 0
         sector = sector_of[industry]
         cap = panel.close * shares
         return {

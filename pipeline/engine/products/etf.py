@@ -11,7 +11,7 @@ from pipeline.audits import inputs
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape
 from pipeline.engine.figures import Series, count
-from pipeline.engine.prices import Block, listed, write_blocks
+from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Product
 from pipeline.engine.run import MarketMissing, Run
 from pipeline.engine.step_findings import keep_findings
@@ -42,10 +42,11 @@ def stage(run: Run, name: str) -> None:
     store = run.create(name)
     etfs = listed(run, ["etf"])
     symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])
+    known = known_from(run, symbols, ["etf"])
     findings: list[pd.DataFrame] = []
 
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions)
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions, known)
         if first >= run.first:
             findings.append(panel.quarantine[panel.quarantine["sec_id"] != ""])
         return {"return": panel.ret, "close": panel.close, "volume": panel.volume}
