@@ -28,7 +28,7 @@ from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, join, store_key
 from pipeline.store.objects import Objects, StoreError, document
 from pipeline.store.publications import Publications, number_of
 from pipeline.store.publish_cloud import RESTATEMENT_MARK
-from pipeline.store.seal import Damaged, read_seal, sha256
+from pipeline.store.seal import Damaged, sha256, stated
 from security_master import MASTER_FILE, TickerDirectory
 from security_master.schema import MasterDamaged, SchemaVersionError
 
@@ -333,10 +333,10 @@ def _master_file(root: str | Path, publication: str | None) -> Iterator[Path]:
         raise StoreError(f"no {MASTER_FILE} in {root}; make one with `erm3 security build` or `erm3 run`")
     if wanted is not None:
         try:
-            digests = read_seal(publications.objects, prefix, wanted).digests
+            _, digests = stated(publications.objects, prefix, wanted)
         except ValueError as error:
             raise Damaged(publications.objects.url, [str(error)]) from error
-        if digests.get(MASTER_FILE) != sha256(data):
+        if digests is not None and digests.get(MASTER_FILE) != sha256(data):
             raise Damaged(publications.objects.url, [f"{join(prefix, MASTER_FILE)} is not what was published"])
     with TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE

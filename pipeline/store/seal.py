@@ -89,17 +89,23 @@ def read_manifest(data: bytes | None, where: str) -> dict[str, Any]:
 
 def read_seal(objects: Objects, prefix: str, publication: str) -> Seal:
     """The seal of a publication that lies at `prefix`. Raises ValueError, a sentence, when it is not whole."""
+    manifest, digests = stated(objects, prefix, publication)
+    return Seal(publication, prefix, manifest, _as_it_lies(objects, prefix, manifest) if digests is None else digests)
+
+
+def stated(objects: Objects, prefix: str, publication: str) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """A publication's manifest and the digests that it states, None for an older version's. Raises as `read_seal`."""
     where = join(prefix, MANIFEST)
     manifest = read_manifest(objects.read(where), where)
     if manifest["publication"] != publication:
         raise ValueError(f"{where} is that of publication {manifest['publication']}, and not of {publication}")
     if "digests_sha256" not in manifest:
-        return Seal(publication, prefix, manifest, _as_it_lies(objects, prefix, manifest))
+        return manifest, None
     where = join(prefix, DIGESTS)
     data = objects.read(where)
     if data is None or sha256(data) != manifest["digests_sha256"]:
         raise ValueError(f"{where} is {'missing' if data is None else 'not the one that was published'}")
-    return Seal(publication, prefix, manifest, json.loads(data)["objects"])
+    return manifest, json.loads(data)["objects"]
 
 
 def _as_it_lies(objects: Objects, prefix: str, manifest: Mapping[str, Any]) -> dict[str, str]:
