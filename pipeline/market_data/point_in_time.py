@@ -16,30 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.calendar import ALWAYS, FOR_EVER, NO_SESSION, Calendar
+from pipeline.calendar import FOR_EVER, NO_SESSION, Calendar
 from pipeline.market_data.cleaning import CleanTables
+from pipeline.market_data.joining import Clock, Join, Joined, KnowsIdentities
 from pipeline.quality.bars import bars_of
 from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import DataRules
 from security_master.listings import WITHDRAWN
-from security_master.panels import attributes
-
-
-class KnowsIdentities(Protocol):
-    """What is needed of `security_master.SecurityMaster`."""
-
-    def holders(self, vendor_codes: Any, dates: Any) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
-
-    def roster(self) -> pd.DataFrame: ...
-
-    def listings(self) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +72,9 @@ def build_facts(
     `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
     restatement uses; later rows keep their own `visible`.
     """
-    clock = _Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
+    clock = Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
     codes = tables.securities.groupby("vendor_code")["known_from"].min()
-    join = _Join(master, clock, codes, rules.cleaning.unowned_gap)
+    join = Join(master, clock, codes, rules.cleaning.unowned_gap)
     prices = _bars(join, tables.prices)
     splits = _events(join, "splits", tables.splits)
     dividends = _events(join, "dividends", tables.dividends)
@@ -112,99 +101,13 @@ def build_facts(
     return replace(facts, findings=concat_findings(found))
 
 
-@dataclass(frozen=True)
-class _Clock:
-    """Turns instants of knowledge into the ordinal of the first session that may use them."""
-
-    calendar: Calendar
-    delay_minutes: int
-    restated_as_of: np.datetime64 | None
-
-    def visible(self, known_from: Any) -> NDArray[np.int32]:
-        known_from = np.asarray(known_from, "datetime64[us]")
-        visible = self.calendar.visible_from(known_from, self.delay_minutes)
-        if self.restated_as_of is not None:
-            visible[known_from <= self.restated_as_of] = ALWAYS
-        return visible
-
-    def attributes(self, master: KnowsIdentities, events: pd.DataFrame, session: str) -> pd.DataFrame:
-        """Attributes of the security of each event at its session, as known when the event is first used."""
-        of_event, end = events[session].to_numpy(), len(self.calendar.sessions) - 1
-        used = np.minimum(np.maximum(of_event, events["visible"].to_numpy()), end)
-        instants = self.calendar.knowledge_instants(used, self.delay_minutes)
-        if self.restated_as_of is not None:
-            instants = np.maximum(instants, self.restated_as_of)
-        days = self.calendar.sessions[np.minimum(of_event, end)]
-        return attributes(master.listings(), events["sec_id"], days, instants)
-
-
-class _Joined(NamedTuple):
-    """Rows of one table that belong to a security, and findings about those that do not, or are left out."""
-
-    rows: pd.DataFrame
-    findings: list[pd.DataFrame]
-
-
-@dataclass(frozen=True)
-class _Join:
-    """Joins a table to the security master by vendor code and date."""
-
-    master: KnowsIdentities
-    clock: _Clock
-    code_known: pd.Series  # by vendor code, the instant of its first listing
-    unowned_gap: int
-
-    def rows(self, name: str, frame: pd.DataFrame, date_column: str) -> _Joined:
-        """The rows with `sec_id` and `visible`; bars of many sessions have it as a category."""
-        sec_ids, since = self.owners(frame["vendor_code"], frame[date_column])
-        owned = np.asarray(sec_ids != "", bool)
-        alone = self.clock.visible(frame["known_from"])
-        visible, strange = alone.copy(), ~owned
-        late = np.flatnonzero(owned & (since > frame["known_from"].to_numpy("datetime64[us]")))
-        visible[late] = np.maximum(alone[late], self.clock.visible(since[late]))
-        strange[late] = visible[late] > alone[late]
-        left_out = []
-        if strange.any():
-            left_out.append(self.strangers(name, frame[strange], date_column, alone[strange], visible[strange]))
-        frame = frame[owned].copy()
-        frame["visible"] = visible[owned]
-        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
-        return _Joined(frame, left_out)
-
-    def owners(self, codes: pd.Series, dates: pd.Series) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
-        """Security that each vendor code means on its date, "" for none, and the instant since which that is known."""
-        return self.master.holders(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
-
-    def strangers(
-        self, name: str, frame: pd.DataFrame, date_column: str, alone: NDArray[np.int32], visible: NDArray[np.int32]
-    ) -> pd.DataFrame:
-        """Findings about rows whose owner is not known when the row is; rows of a code come with its first listing.
-
-        alone: when the rows themselves are known; visible: when their owner is, too (the same without one).
-        """
-        met = np.maximum(alone, self.clock.visible(self.listed_since(frame["vendor_code"])))
-        seen = np.maximum(self.clock.calendar.on_or_after(frame[date_column].to_numpy("datetime64[D]")), met)
-        nobody = (visible == alone) | (seen < visible)
-        return _unowned(frame[nobody], name, date_column, self.clock.calendar, met[nobody], self.unowned_gap)
-
-    def listed_since(self, codes: pd.Series) -> NDArray[np.datetime64]:
-        """The instant of the first listing of each vendor code; the epoch for one that no listing has."""
-        known = self.code_known.reindex(codes.astype("str")).to_numpy("datetime64[us]")
-        return np.where(np.isnat(known), np.datetime64(0, "us"), known)
-
-    def known_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
-        """`owners` as far as they are known at the sessions `moments` (ordinals)."""
-        sec_ids, since = self.owners(codes, dates)
-        return np.where(self.clock.visible(since) <= moments, sec_ids, "")
-
-
-def _bars(join: _Join, prices: pd.DataFrame) -> _Joined:
+def _bars(join: Join, prices: pd.DataFrame) -> Joined:
     joined = join.rows("prices", prices, "date")
     rows, left_out = _sessions_of_bars(joined.rows, join.clock.calendar)
-    return _Joined(_sorted_bars(rows), joined.findings + left_out)
+    return Joined(_sorted_bars(rows), joined.findings + left_out)
 
 
-def _events(join: _Join, name: str, events: pd.DataFrame) -> _Joined:
+def _events(join: Join, name: str, events: pd.DataFrame) -> Joined:
     """Events with `ex`, the ordinal of their ex-date: a closed day rolls forward and is flagged, one outside of the
     calendar is dropped."""
     calendar = join.clock.calendar
@@ -215,7 +118,7 @@ def _events(join: _Join, name: str, events: pd.DataFrame) -> _Joined:
     frame["ex"] = calendar.on_or_after(dates)
     closed = ~calendar.is_session(dates)
     if not closed.any():
-        return _Joined(frame, findings)
+        return Joined(frame, findings)
     moved = frame[closed]
     flagged = findings_frame(
         sec_id=moved["sec_id"],
@@ -226,16 +129,16 @@ def _events(join: _Join, name: str, events: pd.DataFrame) -> _Joined:
         evidence=[f"{name}: ex-date {d} is no session, used on the next one" for d in dates[closed]],
         detected_at=np.maximum(moved["ex"], moved["visible"]),
     )
-    return _Joined(frame, [*findings, flagged])
+    return Joined(frame, [*findings, flagged])
 
 
-def _dividends(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
+def _dividends(join: Join, events: pd.DataFrame) -> pd.DataFrame:
     quoted = join.clock.attributes(join.master, events, "ex")["currency"].to_numpy()
     values = ["amount", "currency", "basis", "quoted"]
     return _latest_of_each_key(events.assign(quoted=quoted), ["sec_id", "ex", "kind"], values, many=True)
 
 
-def _spin_offs(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
+def _spin_offs(join: Join, events: pd.DataFrame) -> pd.DataFrame:
     """Several children may be spun off on one day; one child under two codes is one. A row counts once the code of its
     child is known, as in the security master."""
     named = join.clock.visible(join.listed_since(events["child_code"]))
@@ -248,7 +151,7 @@ def _spin_offs(join: _Join, events: pd.DataFrame) -> pd.DataFrame:
     return _latest_of_each_key(rows, ["sec_id", "ex", "child"], ["child_sec_id", "child_ratio", "value"])
 
 
-def _delistings(join: _Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_gap: int) -> _Joined:
+def _delistings(join: Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_gap: int) -> Joined:
     rows, findings = join.rows("delistings", delistings, "last_session")
     rows["last"] = join.clock.calendar.on_or_before(rows["last_session"].to_numpy("datetime64[D]"))
     rows["exchange"] = join.clock.attributes(join.master, rows, "last")["exchange"].to_numpy()
@@ -256,10 +159,10 @@ def _delistings(join: _Join, delistings: pd.DataFrame, bars: pd.DataFrame, max_g
     values = ["reason", "cash", "successor_code", "successor_sec_id", "successor_ratio", "exchange"]
     rows = _latest_of_each_key(rows, ["sec_id", "last"], values)
     rows.insert(len(rows.columns) - 1, "resumes", resumptions(rows, bars, max_gap))
-    return _Joined(rows, findings)
+    return Joined(rows, findings)
 
 
-def _successors(join: _Join, delistings: pd.DataFrame) -> NDArray[np.object_]:
+def _successors(join: Join, delistings: pd.DataFrame) -> NDArray[np.object_]:
     """Who the successor is on the last session, or, if it lists only then, on the session of the delisting return."""
     sessions, codes = join.clock.calendar.sessions, delistings["successor_code"]
     booking = np.maximum(delistings["last"].to_numpy() + 1, delistings["visible"].to_numpy())
@@ -268,7 +171,7 @@ def _successors(join: _Join, delistings: pd.DataFrame) -> NDArray[np.object_]:
     return np.where(found != "", found, join.known_owners(codes, pd.Series(days), booking))
 
 
-def _fx_rates(clock: _Clock, rates: pd.DataFrame) -> pd.DataFrame:
+def _fx_rates(clock: Clock, rates: pd.DataFrame) -> pd.DataFrame:
     """Rates of sessions, which belong to no security."""
     dates = rates["date"].to_numpy("datetime64[D]")
     rows = rates.assign(session=clock.calendar.on_or_after(dates), visible=clock.visible(rates["known_from"]))
@@ -304,31 +207,7 @@ def _sessions_of_bars(prices: pd.DataFrame, calendar: Calendar) -> tuple[pd.Data
     return prices[~(closed_day | early)] if left_out else prices, left_out
 
 
-def _unowned(
-    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32], gap: int
-) -> pd.DataFrame:
-    """One finding for each run of rows of a vendor code that belong to no security on their date, as known then."""
-    dates = frame[date_column].to_numpy("datetime64[D]")
-    seen = np.maximum(calendar.on_or_after(dates), visible)
-    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
-    rows = rows.sort_values(["code", "seen", "date"], ignore_index=True)
-    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= gap)
-    rows = rows[~same_run]  # the first row of a run: what follows is not known yet
-    return findings_frame(
-        sec_id="",
-        session=calendar.on_or_after(rows["date"].to_numpy("datetime64[D]")),
-        rule="no_security",
-        observed=np.nan,
-        expected=np.nan,
-        evidence=[
-            f"{name}: rows of {row.code} from {row.date:%Y-%m-%d} on belong to no security" for row in rows.itertuples()
-        ],
-        detected_at=rows["seen"].to_numpy(),
-        index=range(len(rows)),
-    )
-
-
-def _identified_findings(join: _Join, rows: pd.DataFrame) -> pd.DataFrame:
+def _identified_findings(join: Join, rows: pd.DataFrame) -> pd.DataFrame:
     """Findings of the event cleaning, which are keyed by vendor code and date, under the ids known by then."""
     if rows.empty:
         return no_findings()
@@ -427,7 +306,7 @@ def first_listed(
 
     `restated_as_of` as in `build_facts`: of a listing known by then only the first session matters.
     """
-    clock, rows = _Clock(calendar, delay_minutes, restated_as_of), listings[listings["sec_type"].isin(types)]
+    clock, rows = Clock(calendar, delay_minutes, restated_as_of), listings[listings["sec_type"].isin(types)]
     begun = np.maximum(calendar.on_or_after(rows["valid_from"].to_numpy()), clock.visible(rows["known_from"]))
     known = begun < clock.visible(rows["known_to"])
     first = pd.Series(begun[known], index=rows["sec_id"].to_numpy()[known]).groupby(level=0).min()

@@ -18,10 +18,11 @@ with one_build():
         links_of_stocks,
         lstar_level,
     )
+    from pipeline.model.industries import IndustryAggregates, industry_aggregates
     from pipeline.model.link_betas import LinkBetas
     from pipeline.model.params import KernelParams
     from pipeline.model.reasons import DegenerateReason
-    from pipeline.model.shrinkage import IndustryAggregates, Shrunk, industry_aggregates, shrink, shrink_session
+    from pipeline.model.shrinkage import Shrunk, shrink, shrink_session
     from pipeline.model.tile import Cascade, cascade, explained_risk, link_betas, reason_counts
 
 __all__ = [

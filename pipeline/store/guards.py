@@ -21,7 +21,7 @@ from pipeline.store.chunks import ChunkedArray, same
 from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
-from pipeline.store.staged_store import VOLATILE_ATTRIBUTES
+from pipeline.store.structure import VOLATILE_ATTRIBUTES
 
 CHANGING_COORDINATES = ("ticker", "unique_ticker")
 CODED_ATTRIBUTES = ("flag_values", "flag_meanings")

@@ -15,18 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.datasets import DatasetSpec, VariableSpec, render_metadata
 from pipeline.datasets.metadata import consolidated, plain, to_json
-from pipeline.datasets.spec import Flags, flag_word
+from pipeline.datasets.spec import Flags
 from pipeline.store.checked import WrongShape, exactly, floats, repeated, some, span, texts
 from pipeline.store.chunks import ChunkedArray, Region
 from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
+from pipeline.store.structure import check_structure, lasting, merged_flags, render_flags
 
 if TYPE_CHECKING:
     import xarray as xr
-
-VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_version", "security_master_build"})
-"""Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
 
 _LOCKS = tuple(threading.Lock() for _ in range(64))
 
@@ -62,13 +60,13 @@ class StagedStore:
         self._coordinates: dict[str, NDArray] = {}
         self._attributes = {**self._own_attributes(), **plain(attributes or {})}
         self._flags = {
-            array.name: self._merged_flags(array.name, (flags or {}).get(array.name, ()))
+            array.name: merged_flags(spec, self._known, array.name, (flags or {}).get(array.name, ()))
             for array in spec.arrays
             if array.open_flags
         }
         if unknown := set(flags or {}) - set(self._flags):
             raise WrongShape(f"{spec.name}: flags were given for {sorted(unknown)}, which declare no open_flags")
-        self._check_structure()
+        check_structure(spec, self._known)
 
     # what is known
 
@@ -253,32 +251,6 @@ class StagedStore:
         known = self._known.get(".zattrs", {})
         return {**known, **dict(self.spec.attributes)}
 
-    def _merged_flags(self, name: str, given: Flags) -> Flags:
-        """The open flags so far with the new ones at the end. Raises WrongShape when a code changes its meaning."""
-        declared = {code for code, _ in self.spec.array(name).flags}
-        zattrs = self._known.get(f"{name}/.zattrs", {})
-        known = dict(zip(zattrs.get("flag_values", ()), zattrs.get("flag_meanings", "").split(), strict=True))
-        merged = {code: meaning for code, meaning in known.items() if code not in declared}
-        for code, meaning in render_flags(given):
-            if merged.setdefault(int(code), meaning) != meaning or int(code) in declared:
-                old = known.get(code, merged.get(code))
-                raise WrongShape(f"{self.name}/{name}: code {code} means {old!r} and cannot become {meaning!r}")
-        return tuple(merged.items())
-
-    def _check_structure(self) -> None:
-        for array in self.spec.arrays:
-            zarray = self._known.get(f"{array.name}/.zarray")
-            if zarray is None:
-                if self._known:
-                    raise WrongShape(f"{self.name}: the stored one lacks {array.name}. {_NEW_SCHEMA}")
-                continue
-            found = ChunkedArray.stored(array.name, self._known)
-            if (found.dims, found.dtype, found.chunks) != (array.dims, array.dtype, array.chunks):
-                raise WrongShape(
-                    f"{self.name}/{array.name}: declared {array.dtype} {array.dims} in chunks {array.chunks}, "
-                    f"stored {found.dtype} {found.dims} in chunks {found.chunks}. {_NEW_SCHEMA}"
-                )
-
     def _stored_coordinate(self, name: str) -> NDArray:
         spec = self.spec.array(name)
         stored = self._known.get(f"{name}/.zarray")
@@ -379,7 +351,7 @@ class StagedStore:
         }
         documents = render_metadata(self.spec, self.sizes, attributes, self._flags)
         data_keys = [key for key in self.overlay.staged_keys() if not key.rpartition("/")[2].startswith(".z")]
-        if not data_keys and _lasting(documents) == _lasting(self._live):
+        if not data_keys and lasting(documents) == lasting(self._live):
             for key in self.overlay.staged_keys():
                 self.overlay.drop_staged(key)
             return
@@ -398,18 +370,3 @@ class StagedStore:
             return
         for _ in self._executor.map(task, items):
             pass
-
-
-_NEW_SCHEMA = "A published structure is not changed in place: publish the new one under another root"
-
-
-def render_flags(flags: Iterable[tuple[int, str]]) -> Flags:
-    """Codes with one-word meanings, as they stand in the attributes."""
-    return tuple((int(code), flag_word(meaning)) for code, meaning in flags)
-
-
-def _lasting(documents: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata without the attributes that say who wrote last, as plain JSON values."""
-    plain = json.loads(to_json(dict(documents)))
-    root = {key: value for key, value in plain.get(".zattrs", {}).items() if key not in VOLATILE_ATTRIBUTES}
-    return {**plain, ".zattrs": root}

@@ -18,7 +18,7 @@ from pipeline import model
 from pipeline.engine import model_inputs
 from pipeline.engine.products import daily, etf, masks
 from pipeline.engine.run import Run
-from pipeline.market_data import delivery, point_in_time
+from pipeline.market_data import delivery, joining
 from pipeline.market_data.point_in_time import Facts
 from pipeline.returns.panel import DailyPanel
 from security_master import SecurityMaster, panels
@@ -241,7 +241,7 @@ def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong_type(rows: pd.DataFrame, sec_ids: Any, date: object, instant: object, types: Any) -> Any:
         return of_type(rows, sec_ids, ever, ever, types)
 
-    monkeypatch.setattr(point_in_time, "attributes", wrong)
+    monkeypatch.setattr(joining, "attributes", wrong)
     monkeypatch.setattr(masks, "of_type", wrong_type)
 
 

@@ -1,0 +1,138 @@
+"""How a row finds its security: the join to the security master by vendor code and date, and when that is known.
+
+Of each row `visible` says the ordinal of the first session that may use it: the row has to be known by then, and who
+its security is, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.calendar import ALWAYS, Calendar
+from pipeline.quality.findings import findings_frame
+from security_master.panels import attributes
+
+
+class KnowsIdentities(Protocol):
+    """What is needed of `security_master.SecurityMaster`."""
+
+    def holders(self, vendor_codes: Any, dates: Any) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
+
+    def roster(self) -> pd.DataFrame: ...
+
+    def listings(self) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Turns instants of knowledge into the ordinal of the first session that may use them."""
+
+    calendar: Calendar
+    delay_minutes: int
+    restated_as_of: np.datetime64 | None
+
+    def visible(self, known_from: Any) -> NDArray[np.int32]:
+        known_from = np.asarray(known_from, "datetime64[us]")
+        visible = self.calendar.visible_from(known_from, self.delay_minutes)
+        if self.restated_as_of is not None:
+            visible[known_from <= self.restated_as_of] = ALWAYS
+        return visible
+
+    def attributes(self, master: KnowsIdentities, events: pd.DataFrame, session: str) -> pd.DataFrame:
+        """Attributes of the security of each event at its session, as known when the event is first used."""
+        of_event, end = events[session].to_numpy(), len(self.calendar.sessions) - 1
+        used = np.minimum(np.maximum(of_event, events["visible"].to_numpy()), end)
+        instants = self.calendar.knowledge_instants(used, self.delay_minutes)
+        if self.restated_as_of is not None:
+            instants = np.maximum(instants, self.restated_as_of)
+        days = self.calendar.sessions[np.minimum(of_event, end)]
+        return attributes(master.listings(), events["sec_id"], days, instants)
+
+
+class Joined(NamedTuple):
+    """Rows of one table that belong to a security, and findings about those that do not, or are left out."""
+
+    rows: pd.DataFrame
+    findings: list[pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Join:
+    """Joins a table to the security master by vendor code and date."""
+
+    master: KnowsIdentities
+    clock: Clock
+    code_known: pd.Series  # by vendor code, the instant of its first listing
+    unowned_gap: int
+
+    def rows(self, name: str, frame: pd.DataFrame, date_column: str) -> Joined:
+        """The rows with `sec_id` and `visible`; bars of many sessions have it as a category."""
+        sec_ids, since = self.owners(frame["vendor_code"], frame[date_column])
+        owned = np.asarray(sec_ids != "", bool)
+        alone = self.clock.visible(frame["known_from"])
+        visible, strange = alone.copy(), ~owned
+        late = np.flatnonzero(owned & (since > frame["known_from"].to_numpy("datetime64[us]")))
+        visible[late] = np.maximum(alone[late], self.clock.visible(since[late]))
+        strange[late] = visible[late] > alone[late]
+        left_out = []
+        if strange.any():
+            left_out.append(self.strangers(name, frame[strange], date_column, alone[strange], visible[strange]))
+        frame = frame[owned].copy()
+        frame["visible"] = visible[owned]
+        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
+        return Joined(frame, left_out)
+
+    def owners(self, codes: pd.Series, dates: pd.Series) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
+        """Security that each vendor code means on its date, "" for none, and the instant since which that is known."""
+        return self.master.holders(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
+
+    def strangers(
+        self, name: str, frame: pd.DataFrame, date_column: str, alone: NDArray[np.int32], visible: NDArray[np.int32]
+    ) -> pd.DataFrame:
+        """Findings about rows whose owner is not known when the row is; rows of a code come with its first listing.
+
+        alone: when the rows themselves are known; visible: when their owner is, too (the same without one).
+        """
+        met = np.maximum(alone, self.clock.visible(self.listed_since(frame["vendor_code"])))
+        seen = np.maximum(self.clock.calendar.on_or_after(frame[date_column].to_numpy("datetime64[D]")), met)
+        nobody = (visible == alone) | (seen < visible)
+        return _unowned(frame[nobody], name, date_column, self.clock.calendar, met[nobody], self.unowned_gap)
+
+    def listed_since(self, codes: pd.Series) -> NDArray[np.datetime64]:
+        """The instant of the first listing of each vendor code; the epoch for one that no listing has."""
+        known = self.code_known.reindex(codes.astype("str")).to_numpy("datetime64[us]")
+        return np.where(np.isnat(known), np.datetime64(0, "us"), known)
+
+    def known_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
+        """`owners` as far as they are known at the sessions `moments` (ordinals)."""
+        sec_ids, since = self.owners(codes, dates)
+        return np.where(self.clock.visible(since) <= moments, sec_ids, "")
+
+
+def _unowned(
+    frame: pd.DataFrame, name: str, date_column: str, calendar: Calendar, visible: NDArray[np.int32], gap: int
+) -> pd.DataFrame:
+    """One finding for each run of rows of a vendor code that belong to no security on their date, as known then."""
+    dates = frame[date_column].to_numpy("datetime64[D]")
+    seen = np.maximum(calendar.on_or_after(dates), visible)
+    rows = pd.DataFrame({"code": frame["vendor_code"].astype("str"), "date": dates, "seen": seen})
+    rows = rows.sort_values(["code", "seen", "date"], ignore_index=True)
+    same_run = (rows["code"] == rows["code"].shift()) & (rows["seen"].diff() <= gap)
+    rows = rows[~same_run]  # the first row of a run: what follows is not known yet
+    return findings_frame(
+        sec_id="",
+        session=calendar.on_or_after(rows["date"].to_numpy("datetime64[D]")),
+        rule="no_security",
+        observed=np.nan,
+        expected=np.nan,
+        evidence=[
+            f"{name}: rows of {row.code} from {row.date:%Y-%m-%d} on belong to no security" for row in rows.itertuples()
+        ],
+        detected_at=rows["seen"].to_numpy(),
+        index=range(len(rows)),
+    )
