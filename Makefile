@@ -59,8 +59,9 @@ bench: install  ## our kernels against the field's, the whole model at full size
 bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night on top; command line and Dagster
 	$(BIN)/python -m tests.bench.backfill
 
-docs: install  ## render docs/contract, the tables of docs/datasets.md and the pictures anew
+docs: install  ## render docs/contract, docs/fields.md, the tables of docs/datasets.md and the pictures anew
 	$(BIN)/python -m pipeline.engine.products
+	$(BIN)/python -m pipeline.query
 	$(BIN)/python -m docs.pictures
 
 hooks: install  ## run `make lint` before each commit

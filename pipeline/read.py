@@ -122,12 +122,17 @@ class Family:
         return _read(self.objects, self.prefix, name)
 
     def master(self) -> AbstractContextManager[SecurityMaster]:
-        """The security master that was published with these stores."""
-        return published_master(self.root, self.publication)
+        """The security master that was published with these stores; with a later one, where they are read from that."""
+        return published_master(self.root, self._lies_in)
 
     def directory(self) -> AbstractContextManager[TickerDirectory]:
         """That master, for questions about tickers: without pandas."""
-        return published_directory(self.root, self.publication)
+        return published_directory(self.root, self._lies_in)
+
+    @property
+    def _lies_in(self) -> str:
+        """Id of the publication that is kept, and has the rows of this one."""
+        return self.prefix.rpartition("/")[2] or self.publication
 
 
 def open_family(root: str | Path, publication: str | None = None) -> Family:

@@ -13,7 +13,7 @@ pay for pandas.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from security_master.directory import Listed, TickerDirectory, UnknownSecurity
+from security_master.directory import Industry, Listed, Span, TickerDirectory, UnknownSecurity
 from security_master.questions import IdentityDecision, Question
 from security_master.resolution import AmbiguousTicker, UnknownTicker
 
@@ -39,11 +39,13 @@ __all__ = [
     "FactorEtfs",
     "IdentityDecision",
     "IdentityGuard",
+    "Industry",
     "Listed",
     "Question",
     "SecurityMaster",
     "Snapshot",
     "SnapshotConflict",
+    "Span",
     "TickerDirectory",
     "UniverseRule",
     "UnknownQuestion",

@@ -31,6 +31,30 @@ class Listed(NamedTuple):
     last_session: str | None
 
 
+class Span(NamedTuple):
+    """A stretch in which a security had a ticker or a name: dates as ISO text, valid_from <= date < valid_to.
+
+    kind: how it traded (`regular`, `otc`, `when_issued`) for a ticker, what it is (`common`, `etf`, ...) for a name.
+    """
+
+    sec_id: str
+    text: str
+    kind: str
+    valid_from: str
+    valid_to: str
+
+
+class Industry(NamedTuple):
+    """A row of the taxonomy in force; the ETFs are "" where there is none."""
+
+    code: int
+    name: str
+    sector_code: int
+    sector: str
+    sector_etf: str
+    subsector_etf: str
+
+
 class TickerDirectory:
     """An open master, asked for names only. SecurityMaster answers everything else too.
 
@@ -110,3 +134,38 @@ class TickerDirectory:
         first = rows[0][-2]
         last = None if end == END else (date.fromisoformat(end) - timedelta(days=1)).isoformat()
         return Listed(sec_id, name, sec_type, currency, exchange, code, None if first == BEGINNING else first, last)
+
+    # -- all of it, for who keeps it in memory --------------------------------------------------------------------
+
+    def tickers(self, known_as_of: Any = None) -> list[Span]:
+        """Who had which ticker when, by (valid_from, sec_id).
+
+        >>> from security_master.example import example_master
+        >>> [span[1:] for span in example_master().tickers() if span.text in ("FB", "META")][:2]
+        [('FB', 'regular', '2012-05-18', '2022-06-09'), ('META', 'regular', '2022-06-09', '9999-12-31')]
+        """
+        query = f"SELECT sec_id, ticker, trading_mode, valid_from, valid_to FROM ticker_map WHERE {BELIEVED}"
+        return self._spans(query, known_as_of)
+
+    def names(self, known_as_of: Any = None) -> list[Span]:
+        """Who was called what when, by (valid_from, sec_id)."""
+        return self._spans(
+            f"SELECT sec_id, name, sec_type, valid_from, valid_to FROM listing WHERE {BELIEVED}", known_as_of
+        )
+
+    def contests(self, known_as_of: Any = None) -> list[resolution.Contest]:
+        """Tickers that several securities claim at once, and none has."""
+        return resolution.contests(self._store, instant_or_newest(known_as_of))
+
+    def industries(self) -> list[Industry]:
+        """The taxonomy in force, in its own order."""
+        rows = self._store.rows(
+            "SELECT fs_industry_code, industry, fs_sector_code, sector, sector_etf, subsector_etf FROM taxonomy "
+            "WHERE taxonomy_version = (SELECT value FROM meta WHERE key LIKE 'taxonomy_%' ORDER BY key DESC LIMIT 1) "
+            "ORDER BY position"
+        )
+        return [Industry(int(code), name, int(sector), *rest) for code, name, sector, *rest in rows]
+
+    def _spans(self, query: str, known_as_of: Any) -> list[Span]:
+        rows = self._store.rows(f"{query} ORDER BY valid_from, sec_id", known=instant_or_newest(known_as_of))
+        return [Span(*row) for row in rows]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,6 +155,23 @@ def print_row(row: Mapping[str, Any], missing: str = "-") -> None:
     widths = [max(map(len, cell)) for cell in cells]
     for line in zip(*cells, strict=True):
         out.print(" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def print_rows(header: Sequence[str], rows: Sequence[Sequence[Any]], left: Collection[int] = (0,)) -> None:
+    """A table without pandas: numbers to six digits, large ones whole, None is `-`. left: columns of text."""
+    cells = [[_cell(value) for value in row] for row in (header, *rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
+    for row in cells:
+        texts = (t.ljust(w) if k in left else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True)))
+        out.print("  ".join(texts).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{float(value):,.0f}" if abs(value) >= 1e5 else f"{float(value):.6g}"
 
 
 def print_findings(found: Told) -> None:

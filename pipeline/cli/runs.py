@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import quality, security
+from pipeline.cli import quality, reading, security
 from pipeline.cli.console import (
     DAY,
     INSTANT,
@@ -47,6 +47,8 @@ app = commands(
 app.add_typer(quality.app, name="quality")
 app.add_typer(security.app, name="security")
 app.command()(repair)
+for answer in reading.app.registered_commands:
+    app.registered_commands.append(answer)
 Day = typer.Option(formats=DAY)
 
 

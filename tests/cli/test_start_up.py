@@ -48,3 +48,8 @@ def test_who_had_a_ticker_is_answered_without_tables(published_eve):
     assert not imported("security", "resolve", "SPY", "--as-of", EVE, "--root", published_eve) & (
         {"pandas"} | HEAVY | STORES
     )
+
+
+@pytest.mark.parametrize("command", ["panel --min-peers 1", "screen mkt_cap", "returns SPY --format json"])
+def test_what_is_published_is_asked_without_tables(published_eve, command):
+    assert not imported(*command.split(), "--root", published_eve) & ({"pandas", "pyarrow"} | HEAVY | STORES)

@@ -30,6 +30,13 @@ READING = {
     "security queue": "security queue",
     "security decide": "security decide Q1 new --by me --reason seen",
     "security coverage": "security coverage",
+    "metrics": "metrics AAPL",
+    "decompose": "decompose AAPL",
+    "returns": "returns AAPL",
+    "lstar": "lstar AAPL",
+    "panel": "panel",
+    "bridge": "bridge AAPL",
+    "screen": "screen mkt_cap",
     "restate": "restate --from 2020-01-02 --reason late",
 }
 """Commands that work on what is in a root."""
@@ -150,6 +157,10 @@ def test_a_delivery_is_not_built_on_a_root_that_is_something_else(
         "security changes --from x --to y",
         "repair --from s3://x/y",
         "history --root s3://x/y",
+        "metrics AAPL --as-of 2020-13-01",
+        "metrics AAPL --format xml",
+        "returns AAPL --years 0",
+        "portfolio nothing.csv",
         "run --start 2020-01-02 --end 2020-01-03 --source files",
     ],
 )
