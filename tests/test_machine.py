@@ -35,10 +35,16 @@ __main__.main()
 """
 
 
+def as_in_a_terminal() -> None:
+    """Tests may run in the background (`nohup`, `&`), where signals are ignored; the command shall not inherit that."""
+    for number in machine.ENDINGS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def waiting(root: Path, before: str = "") -> subprocess.Popen[str]:
     """A command that has begun a run and is in the middle of it."""
     words = [sys.executable, "-c", before + PROGRAM, "wait", str(root)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=as_in_a_terminal)
     while not (root / "begun").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from assets import metadata
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.names import key_of
@@ -93,8 +94,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def launch(instance: dg.DagsterInstance) -> Launch:
-    """`launch(settings, source, first, last)`: the nightly job over a range, as a backfill from the page does it."""
+def launch(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Launch:
+    """`launch(settings, source, first, last)`: the nightly job over a range, as a backfill from the page does it.
+
+    Without the pictures of the stores, which are a quarter of a run; those of `nights` are looked at.
+    """
+    monkeypatch.setattr(metadata, "plots", lambda run, name: {})
 
     def launched(
         settings: Settings,

@@ -31,7 +31,7 @@ from tests.engine.published_market import (
     tables_of,
 )
 
-NIGHTS = sessions("2019-01-14", "2019-01-18")
+NIGHTS = {"three": sessions("2019-01-14", "2019-01-16"), "ten": sessions("2019-01-14", "2019-01-28")}
 """Two companies list on the second one (an heir of a dead ticker, a spin-off), and windows reach into the warm-up."""
 
 
@@ -51,12 +51,14 @@ def cut_to_the_symbols_of(arrays: dict, smaller: dict) -> dict:
     return cut
 
 
-def test_five_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve):
+@pytest.mark.parametrize("count", ["three", pytest.param("ten", marks=pytest.mark.slow)])
+def test_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve, count):
     """Each night sees what was known that night; the one run sees everything that is known months later."""
     before = {store: values["symbol"] for store, values in published(eve).items() if "symbol" in values}
-    for night in NIGHTS:
+    nights = NIGHTS[count]
+    for night in nights:
         execution.execute(settings_for(eve), night, night, source=known_at(tables, night))
-    by_night, at_once = published(eve), published(whole, through=NIGHTS[-1])
+    by_night, at_once = published(eve), published(whole, through=nights[-1])
     grown = [store for store, symbols in before.items() if len(by_night[store]["symbol"]) > len(symbols)]
     assert {"ds_daily", "ds_masks"} <= set(grown)
     for store, symbols in before.items():
@@ -64,7 +66,7 @@ def test_five_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve
     # The tickers are those of the last session of each store, and are compared when both have the same.
     assert differences(by_night, cut_to_the_symbols_of(at_once, by_night), ignore=("ticker", "unique_ticker")) == []
 
-    execution.execute(settings_for(eve), "2019-01-22", LAST, source=Delivered(tables))
+    execution.execute(settings_for(eve), sessions(nights[-1], LAST)[1], LAST, source=Delivered(tables))
     assert stored_values(eve) == stored_values(whole)
     assert lasting_attributes(eve) == lasting_attributes(whole)
     after = published(eve)

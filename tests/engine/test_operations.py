@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ from pipeline.calendar import xnys
 from pipeline.engine import execution, family, operations
 from pipeline.market_data.delivery import Delivery
 from pipeline.read import history, open_dataset
-from pipeline.settings import ModelParameters, Settings, SimulatedMarket
+from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import SourceTables, open_source
 from tests.engine.published_market import Delivered
 
 START, END = "2018-09-04", "2019-03-29"
+FEW = "2018-10-01", "2018-10-05", "2018-10-08"
+"""The first and last of a few sessions, and the next one."""
 WINDOW = 60
 
 
@@ -28,6 +31,7 @@ def settings_at(root: Path) -> Settings:
         root=str(root),
         model=ModelParameters(window=WINDOW, min_obs=30, half_life=30.0),
         simulated=SimulatedMarket(stocks=30, first_session="2018-01-02", last_session="2019-06-28"),
+        audit=AuditBounds(recomputed_cells=4),
     )
 
 
@@ -81,32 +85,42 @@ def in_years(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> str:
     return settings.root
 
 
-def test_a_backfill_in_years_gives_the_bits_of_one_run(tmp_path: Path, source: Delivery, in_years: str) -> None:
-    whole = settings_at(tmp_path)
-    execution.execute(whole, START, END, source=source)
-    for store in family.stores(whole):
-        assert_same(values(in_years, store), values(whole.root, store))
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> Path:
+    """Root of one run over the same sessions. Only read it."""
+    settings = settings_at(tmp_path_factory.mktemp("at_once") / "root")
+    execution.execute(settings, START, END, source=source)
+    return Path(settings.root)
 
 
-def test_each_run_of_a_backfill_publishes_the_bytes_of_a_run_started_alone(
+def test_a_backfill_in_years_gives_the_bits_of_one_run(at_once: Path, in_years: str) -> None:
+    for store in family.stores(settings_at(at_once)):
+        assert_same(values(in_years, store), values(str(at_once), store))
+
+
+def test_an_interrupted_backfill_goes_on_after_the_last_published_year_to_the_bytes_of_one_that_was_not(
     tmp_path: Path, tables: SourceTables, in_years: str
 ) -> None:
     """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
-    alone = settings_at(tmp_path)
-    for first, last in operations.years(alone, START, END):
-        execution.execute(alone, first, last, source=Delivered(tables))
-    assert chunks(in_years) == chunks(alone.root)
+    settings = settings_at(tmp_path)
+    runs = operations.backfill(settings, START, END, source=Delivered(tables))
+    next(runs)
+    runs.close()
+    todo = operations.years(settings, START, END)
+    assert [str(first) for first, _ in todo] == ["2019-01-02"]
+    assert len(list(operations.backfill(settings, START, END, source=Delivered(tables)))) == 1
+    assert operations.years(settings, START, END) == []
+    assert chunks(in_years) == chunks(settings.root)
 
 
 def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, tables: SourceTables) -> None:
     """What was made for one root is not taken for another one's, whose master has seen less."""
     full, less = settings_at(tmp_path / "full"), settings_at(tmp_path / "less")
     mine = Delivery.of(full, Delivered(tables))
-    (first, last), (then, _) = operations.years(full, START, END)
-    execution.execute(full, first, last, source=mine)
-    shares = tables.shares
-    execution.execute(less, first, last, source=Delivered(replace(tables, shares=shares.iloc[:-5])))
-    execution.execute(less, then, then, source=mine)
+    execution.execute(full, FEW[0], FEW[1], until="ds_daily", source=mine)
+    fewer = replace(tables, shares=tables.shares.iloc[:-5])
+    execution.execute(less, FEW[0], FEW[1], until="ds_daily", source=Delivered(fewer))
+    execution.execute(less, FEW[2], FEW[2], until="ds_daily", source=mine)
 
     def filings(root: str) -> int:
         with sqlite3.connect(Path(root) / "security_master.sqlite") as master:
@@ -133,27 +147,13 @@ def chunks(root: str) -> dict[str, str]:
     return hashes | {"security_master": hashlib.sha256(dump.encode()).hexdigest()}
 
 
-def test_an_interrupted_backfill_goes_on_after_the_last_published_year(tmp_path: Path, source: Delivery) -> None:
+def test_a_backfill_before_the_first_published_session_and_a_hole_after_the_last_are_refused(
+    tmp_path: Path, source: Delivery
+) -> None:
     settings = settings_at(tmp_path)
-    runs = operations.backfill(settings, START, END, source=source)
-    next(runs)
-    runs.close()
-    todo = operations.years(settings, START, END)
-    assert [str(first) for first, _ in todo] == ["2019-01-02"]
-    assert len(list(operations.backfill(settings, START, END, source=source))) == 1
-    assert operations.years(settings, START, END) == []
-
-
-def test_a_backfill_before_the_first_published_session_is_refused(tmp_path: Path, source: Delivery) -> None:
-    settings = settings_at(tmp_path)
-    execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
+    execution.execute(settings, FEW[0], FEW[1], source=source)
     with pytest.raises(family.RangeError, match="into a new root"):
         operations.years(settings, START, END)
-
-
-def test_a_hole_after_the_published_sessions_is_refused(tmp_path: Path, source: Delivery) -> None:
-    settings = settings_at(tmp_path)
-    execution.execute(settings, "2018-10-01", "2018-10-05", source=source)
     with pytest.raises(family.RangeError, match="run 2018-10-08 to 2018-10-09 before"):
         execution.execute(settings, "2018-10-10", "2018-10-12", source=source)
 
@@ -167,10 +167,12 @@ def test_missing_warm_up_is_explained(tmp_path: Path, source: Delivery) -> None:
 
 
 @pytest.fixture(scope="module")
-def restated(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> tuple[Settings, operations.Restatement]:
+def restated(
+    tmp_path_factory: pytest.TempPathFactory, source: Delivery, at_once: Path
+) -> tuple[Settings, operations.Restatement]:
     """A root on which the close of one stock was corrected for one session and restated."""
-    settings = settings_at(tmp_path_factory.mktemp("restated"))
-    execution.execute(settings, START, END, source=source)
+    root = shutil.copytree(at_once, tmp_path_factory.mktemp("restated") / "root", symlinks=True)
+    settings = settings_at(Path(root))
     changed = with_price(source, long_lived_code(source), "2018-10-17", 1.01)
     with pytest.raises(Exception, match="restatement"):
         execution.execute(settings, START, END, source=changed)

@@ -213,7 +213,7 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what.replace(" ", "_"))
 def test_a_wrong_step_fails_its_audit_and_cannot_be_published(fault: Fault, staged, monkeypatch):
     before = seen_by_readers(staged)
-    bounds = AuditBounds(**{**AUDIT.model_dump(), **fault.bounds})
+    bounds = AuditBounds(**{**AUDIT.model_dump(), "recomputed_cells": 12, **fault.bounds})
     run = execution.attach(settings_for(staged, audit=bounds), STAGED_RUN)
     fault.plant(monkeypatch)
     with pytest.raises(execution.AuditFailed) as failed:
