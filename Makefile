@@ -6,9 +6,9 @@ ROOT   ?= data/simulated
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
-QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser"
+QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
-.PHONY: help install run lint format test test-slow test-postgres coverage bench bench-backfill docs hooks clean
+.PHONY: help install run lint format test test-slow test-postgres test-client coverage bench bench-backfill docs hooks clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -48,6 +48,11 @@ test-slow: install  ## the longer suites
 test-postgres: install  ## Dagster on a throw-away PostgreSQL from the system's packages
 	$(PIP) --editable '.[dev,postgres]'
 	$(PYTEST) -n 0 -m postgres tests/assets/test_postgres.py
+
+test-client: install  ## the existing Python client, unchanged, against erm3 serve
+	$(PYTHON) -m venv .venv-client
+	.venv-client/bin/pip install --quiet --disable-pip-version-check riskmodels-py==0.5.0 'pandas<3' xarray
+	$(PYTEST) -n 0 -m client tests/serve/test_client.py
 
 coverage: install  ## the tests of `make test` with coverage of lines and branches; writes htmlcov/
 	$(PYTEST) $(QUICK) --cov --cov-report term:skip-covered --cov-report html

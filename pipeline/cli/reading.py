@@ -264,3 +264,33 @@ def _write(data: bytes, path: Path | None, form: Format) -> None:
         raise typer.BadParameter("Parquet is no text: name a file with --out")
     else:
         sys.stdout.buffer.write(data)
+
+
+@app.command()
+def serve(
+    root: Root = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; another than the loopback needs ERM3_API_KEY.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    rate: Annotated[int, typer.Option(min=0, help="Requests a minute of one key; 0 for no limit.")] = 600,
+) -> None:
+    """Answer over HTTP under /api. It follows each new publication.
+
+    The key that requests must bring is in ERM3_API_KEY; without it there is none, and only the loopback is listened at.
+    """
+    import os
+
+    try:
+        import uvicorn
+
+        from pipeline.serve.app import make_app
+    except ModuleNotFoundError as missing:
+        raise typer.BadParameter(f"{missing.name} is not installed: pip install 'erm3[serve]'") from None
+    key = os.environ.get("ERM3_API_KEY") or None
+    if key is None and host not in ("127.0.0.1", "::1", "localhost"):
+        raise typer.BadParameter(f"set ERM3_API_KEY: without a key {host} may not be listened at", param_hint="--host")
+    where = settings_of(root=root).root
+    _say(f"http://{host}:{port}/ answers from {where}; {'with a key' if key else 'no key is asked for'}")
+    application = make_app(where, key=key, rate=rate)
+    uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)

@@ -88,6 +88,15 @@ def _etfs_of_last_row(family: QueryFamily, over: Span) -> dict[str, str | None]:
     return {f"{level}_etf": etf for level, etf in etfs_at(family, over.who.symbol, last).items()}
 
 
+def fields_of(family: QueryFamily, who: str, years: int, as_of: Any, names: Sequence[str]) -> Table:
+    """Some fields of a stock in the years up to D, as they were named."""
+    over = span(family, who, years, as_of)
+    columns = _columns(family, over, [field(name).wire for name in names])
+    return Table(
+        {"date": _dates(family, over), **dict(zip(names, columns.values(), strict=True))}, "date", _said(family, over)
+    )
+
+
 def l3_decomposition(family: QueryFamily, who: str, years: int, as_of: Any) -> Table:
     """See QueryFamily.l3_decomposition."""
     over = span(family, who, years, as_of)

@@ -1,0 +1,399 @@
+"""What each address answers: calls of the library, and the names that existing clients expect around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.query import NothingThere, QueryError, QueryFamily, Table, screening, universe
+from pipeline.query import history as past
+from pipeline.query.errors import BadQuestion
+from pipeline.query.fields import BY_WIRE, LEVELS, field, sdk_name
+from pipeline.query.table import texts, together
+
+SOURCE = "zarr"
+MAG7 = ("AAPL", "AMZN", "GOOG", "GOOGL", "META", "MSFT", "NVDA", "TSLA")
+RATIOS = ("l1_market", "l2_market", "l2_sector", "l3_market", "l3_sector", "l3_subsector")
+BATCH = ("full_metrics", "hedge_ratios", "returns", "l3_decomposition")
+Answer = tuple[dict[str, Any], Table | None]
+"""A document for JSON, and a table for CSV and Parquet where there is one."""
+
+
+def market_only(family: QueryFamily, etf: str | None) -> None:
+    """Raises NothingThere for another market ETF than the publication's."""
+    if etf is not None and etf.strip().upper() != family.market_factor_etf:
+        raise NothingThere(f"the market ETF here is {family.market_factor_etf}", code="unknown_market_factor_etf")
+
+
+def _echo(document: dict[str, Any], as_of: str | None) -> dict[str, Any]:
+    return document if as_of is None else {**document, "as_of": as_of, "as_of_resolved": document["teo"]}
+
+
+def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A snapshot as one row."""
+    values = found["metrics"]
+    told = {
+        "ticker": found["ticker"],
+        "date": found["teo"],
+        "volatility": values["vol_23d"],
+        "close_price": values["price_close"],
+    }
+    return told | values
+
+
+def _rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]], text: Sequence[str]) -> Table:
+    """Rows as columns: text where it is named, float32 where all are as stored, float64 otherwise."""
+    columns: dict[str, NDArray] = {}
+    for name in names:
+        values = [row[name] for row in rows]
+        if name in text:
+            columns[name] = texts(values)
+        else:
+            kind = np.float32 if name in BY_WIRE and not BY_WIRE[name].computed else np.float64
+            columns[name] = np.array([np.nan if v is None else v for v in values], kind)
+    return Table(columns, names[0])
+
+
+# -- one stock ----------------------------------------------------------------------------------------------------
+
+
+def metrics(family: QueryFamily, ticker: str, as_of: str | None) -> Answer:
+    found = family.metrics(ticker, as_of)
+    row = _flat(found)
+    return _echo(found, as_of), _rows(list(row), [row], ("ticker", "date"))
+
+
+def decompose(family: QueryFamily, ticker: str, as_of: str | None) -> Answer:
+    found = family.decompose(ticker, as_of)
+    return (_echo(found, as_of) | ({} if as_of is None else {"as_of_basis": "report_date"})), None
+
+
+def ticker_returns(family: QueryFamily, ticker: str, years: int, limit: int | None, as_of: str | None) -> Answer:
+    table = family.ticker_returns(ticker, years, as_of)
+    table = table if limit is None else table.tail(limit)
+    told = table.attrs
+    stock = told["asset_type"] == "stock"
+    document = {
+        "symbol": told["symbol"],
+        "ticker": told["ticker"],
+        "asset_type": told["asset_type"],
+        "periodicity": "daily",
+        "data": table.rows(),
+        "meta": {**{f"{x}_etf": told.get(f"{x}_etf") for x in LEVELS}, "universe": "US_EQUITY" if stock else "US_ETF"},
+        "_metadata": {"data_source": SOURCE, "range": [table["date"][0], table["date"][-1]]},
+    }
+    if as_of is not None:
+        document |= {"as_of": as_of, "as_of_resolved": table["date"][-1]}
+    return document, table
+
+
+def _series(family: QueryFamily, table: Table, as_of: str | None, **more: Any) -> Answer:
+    """Columns side by side, as the decompositions have them."""
+    columns = {("dates" if name == "date" else name): column for name, column in table.columns.items()}
+    document = {
+        "ticker": table.attrs["ticker"],
+        "symbol": table.attrs["symbol"],
+        **columns,
+        "market_factor_etf": family.market_factor_etf,
+        "universe": "US_EQUITY",
+        "data_source": SOURCE,
+        **more,
+    }
+    if as_of is not None:
+        document |= {"as_of": as_of, "as_of_resolved": table["date"][-1]}
+    return document, table
+
+
+def l3_decomposition(family: QueryFamily, ticker: str, years: int, as_of: str | None) -> Answer:
+    return _series(family, family.l3_decomposition(ticker, years, as_of), as_of)
+
+
+def returns_decomposition(
+    family: QueryFamily, ticker: str, years: int, as_of: str | None, include_lstar: bool, threshold: float | None
+) -> Answer:
+    table = family.returns_decomposition(ticker, years, as_of, include_lstar, threshold)
+    used = {"threshold_used": table.attrs["threshold_used"]} if include_lstar else {}
+    return _series(family, table, as_of, **used)
+
+
+def lstar(family: QueryFamily, ticker: str, years: int, threshold: float | None, as_of: str | None) -> Answer:
+    table = family.lstar(ticker, years, threshold, as_of)
+    return _series(family, table, as_of, threshold_used=table.attrs["threshold_used"], axis="industry")
+
+
+def series(family: QueryFamily, ticker: str, fields: Sequence[str], years: int, as_of: str | None) -> Answer:
+    """Any fields of a stock through time, and the ETFs used."""
+    names = list(dict.fromkeys(sdk_name(name) for name in fields))
+    table, etfs = past.fields_of(family, ticker, years, as_of, names), past.etf_history(family, ticker, years, as_of)
+    columns = {**table.columns, **{f"{x}_etf": etfs[f"{x}_etf"] for x in LEVELS}}
+    units = {name: field(name).unit for name in names}
+    return _series(family, Table(columns, "date", table.attrs), as_of, units=units)
+
+
+# -- several stocks -----------------------------------------------------------------------------------------------
+
+
+def distinct(tickers: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(ticker.strip().upper() for ticker in tickers))
+
+
+def batch_analyze(family: QueryFamily, tickers: Sequence[str], wanted: Sequence[str], years: int) -> dict[str, Any]:
+    """Results by ticker as asked, with a summary; a ticker that has no answer is an error of its own."""
+    results: dict[str, Any] = {}
+    for ticker in distinct(tickers):
+        try:
+            results[ticker] = _analyzed(family, ticker, wanted, years)
+        except QueryError as error:
+            results[ticker] = {"ticker": ticker, "status": "error", "error": str(error)}
+    good = sum(entry["status"] == "success" for entry in results.values())
+    return {"results": results, "summary": {"total": len(results), "success": good, "errors": len(results) - good}}
+
+
+def _analyzed(family: QueryFamily, ticker: str, wanted: Sequence[str], years: int) -> dict[str, Any]:
+    found = family.metrics(ticker)
+    entry: dict[str, Any] = {
+        "ticker": ticker,
+        "status": "success",
+        "meta": found["meta"],
+        "hedge_levels": found["hedge_levels"],
+    }
+    if "full_metrics" in wanted:
+        entry["full_metrics"] = _flat(found) | {"ticker": ticker}
+    if "hedge_ratios" in wanted:
+        entry["hedge_ratios"] = {name: found["metrics"][field(f"{name}_hr").wire] for name in RATIOS}
+    if "returns" in wanted or "l3_decomposition" in wanted:
+        ratios = ("l3_mkt_hr", "l3_sec_hr", "l3_sub_hr")
+        names = dict.fromkeys(("returns_gross", *ratios, *(past.L3 if "l3_decomposition" in wanted else ())))
+        table = past.fields_of(family, found["symbol"], years, None, list(names))
+        if "returns" in wanted:
+            legs = [table[name] for name in ratios]
+            entry["returns"] = {
+                "dates": table["date"],
+                "values": table["returns_gross"],
+                **dict(zip(("l1", "l2", "l3"), legs, strict=True)),
+                **{f"l3_{level}_hr": ratio for level, ratio in zip(LEVELS, legs, strict=True)},
+            }
+        if "l3_decomposition" in wanted:
+            entry["l3_decomposition"] = {"dates": table["date"]} | {sdk_name(w): table[w] for w in past.L3}
+    return entry
+
+
+def batch_table(document: Mapping[str, Any], wanted: Sequence[str]) -> Table:
+    """The same as rows: metrics if they were asked for, else ratios, else returns; a header even without rows."""
+    good = [entry for entry in document["results"].values() if entry["status"] == "success"]
+    if "full_metrics" in wanted:
+        names = ("ticker", "date", "volatility", "close_price", *BY_WIRE)
+        return _rows(names, [entry["full_metrics"] for entry in good], ("ticker", "date"))
+    if "hedge_ratios" in wanted:
+        rows = [{"ticker": entry["ticker"], **entry["hedge_ratios"]} for entry in good]
+        found = _rows(("ticker", *RATIOS), rows, ("ticker",))
+        return Table({n: c if n == "ticker" else c.astype(np.float32) for n, c in found.columns.items()}, "ticker")
+    block = "returns" if "returns" in wanted else "l3_decomposition"
+    tables = [Table(_long(entry[block], block), "date") for entry in good]
+    return together(tables, [entry["ticker"] for entry in good]) or _empty(_long(_NOTHING[block], block))
+
+
+def _long(block: Mapping[str, NDArray], kind: str) -> dict[str, NDArray]:
+    ratios = {f"l3_{level}_hr": block[f"l3_{level}_hr"] for level in LEVELS}
+    if kind == "returns":
+        return {"date": block["dates"], "returns_gross": block["values"], **ratios}
+    return {"date": block["dates"]} | {name: block[name] for name in block if name != "dates"}
+
+
+_FLOATS = np.empty(0, np.float32)
+_NOTHING: dict[str, dict[str, NDArray]] = {
+    "returns": {"dates": texts([]), "values": _FLOATS, **{f"l3_{level}_hr": _FLOATS for level in LEVELS}},
+    "l3_decomposition": {"dates": texts([]), **{sdk_name(w): _FLOATS for w in past.L3}},
+}
+
+
+def _empty(columns: Mapping[str, NDArray]) -> Table:
+    return Table({"ticker": texts([]), **columns}, "ticker")
+
+
+def batch_lstar(family: QueryFamily, tickers: Sequence[str], years: int, threshold: float | None) -> Answer:
+    results: dict[str, Any] = {}
+    tables: list[Table] = []
+    for ticker in distinct(tickers):
+        try:
+            document, table = lstar(family, ticker, years, threshold, None)
+        except NothingThere as error:
+            results[ticker] = {"ticker": ticker, "status": "not_found", "error": str(error)}
+        except QueryError as error:
+            results[ticker] = {"ticker": ticker, "status": "error", "error": str(error)}
+        else:
+            assert table is not None
+            results[ticker] = {**document, "ticker": ticker, "status": "success"}
+            tables.append(table)
+    good = [ticker for ticker, entry in results.items() if entry["status"] == "success"]
+    lost = sum(entry["status"] == "not_found" for entry in results.values())
+    summary = {
+        "total": len(results),
+        "success": len(good),
+        "errors": len(results) - len(good) - lost,
+        "not_found": lost,
+    }
+    columns = (
+        "lstar",
+        "market_hr",
+        "sector_hr",
+        "subsector_hr",
+        "total_er",
+        "residual_return",
+        "l2_sector_er",
+        "l3_subsector_er",
+    )
+    nothing = _empty({"date": texts([]), "lstar": texts([])} | dict.fromkeys(columns[1:], _FLOATS))
+    return {"results": results, "summary": summary}, together(tables, good) or nothing
+
+
+# -- cross sections -----------------------------------------------------------------------------------------------
+
+
+def industry_panel(
+    family: QueryFamily, teo: str | None, level: str | None, min_peers: int | None, change: str | None
+) -> Answer:
+    table = family.industry_panel(teo, level, min_peers, change)
+    document = {
+        **table.attrs,
+        "industries": table.rows(),
+        "by": "level",
+        "panel_key": "level",
+        "market_factor_etf": family.market_factor_etf,
+        "universe": family.universe,
+        "data_source": SOURCE,
+    }
+    return document, table
+
+
+def screen(family: QueryFamily, metric: str, cohort: str, window: str, as_of: str | None, **filters: Any) -> Answer:
+    table = family.screen(metric, cohort, window, as_of, **filters)
+    return _echo({**table.attrs, "rankings": table.rows()}, as_of), table
+
+
+def rankings(
+    family: QueryFamily, ticker: str, metric: str | None, cohort: str | None, window: str | None, as_of: str | None
+) -> Answer:
+    table = screening.ranks(family, ticker, as_of, metric, cohort, window)
+    return _echo({**table.attrs, "rankings": table.rows()}, as_of), table
+
+
+def tickers(family: QueryFamily, search: str | None, mag7: bool, include_metadata: bool, as_of: str | None) -> Answer:
+    if search is None:
+        found = universe.tickers(family, as_of, include_metadata)
+        if mag7:
+            found["tickers"] = [ticker for ticker in found["tickers"] if ticker in MAG7]
+            if include_metadata:
+                found["metadata"] = {ticker: found["metadata"][ticker] for ticker in found["tickers"]}
+        return found, Table({"ticker": texts(found["tickers"])}, "ticker")
+    if not search.strip():
+        raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
+    on = family.on(as_of)
+    hits = [hit for hit in family.search(search, as_of, 50) if hit.last is None and hit.kind != "etf"]
+    exact = next((hit.ticker for hit in hits if hit.ticker == search.strip().upper()), None)
+    if exact is not None:
+        return {"ticker": exact}, Table({"ticker": texts([exact])}, "ticker")
+    suggestions = [
+        {
+            "ticker": hit.ticker,
+            "company_name": hit.name,
+            "sector": universe.describe(family, hit.symbol, on.day, on.session)["sector"],
+        }
+        for hit in hits[:20]
+    ]
+    table = {name: texts([s[name] for s in suggestions]) for name in ("ticker", "company_name", "sector")}
+    return {"ticker": suggestions[0]["ticker"] if suggestions else None, "suggestions": suggestions}, Table(
+        table, "ticker"
+    )
+
+
+def securities(family: QueryFamily, search: str, as_of: str | None) -> Answer:
+    """Who has, or has had, a ticker or a name like this."""
+    if not search.strip():
+        raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
+    hits = family.search(search, as_of)
+    return {"securities": [hit._asdict() for hit in hits]}, None
+
+
+def members(family: QueryFamily, name: str, teo: str | None) -> Answer:
+    found = family.members(name, teo)
+    rows = found["members"]
+    return found, Table({key: texts([row[key] for row in rows]) for key in ("symbol", "ticker")}, "symbol")
+
+
+def etf_returns(family: QueryFamily, sleeve: str, wanted: Sequence[str] | None, teo: str | None) -> Answer:
+    table = family.etf_returns(sleeve, wanted, teo)
+    windows = list(universe.WINDOWS)
+    rows = [
+        {key: row[key] for key in row if key not in windows} | {"returns": {w: row[w] for w in windows}}
+        for row in table.rows()
+    ]
+    narrowed = {"sleeve": sleeve, "tickers": table.attrs["tickers"] or None}
+    return {"teo": table.attrs["teo"], "filter": narrowed, "windows": windows, "rows": rows}, table
+
+
+# -- for the page -------------------------------------------------------------------------------------------------
+
+
+def portfolio(family: QueryFamily, positions: Mapping[str, float], level: str, as_of: str | None) -> Answer:
+    hedge = family.portfolio_hedge(positions, as_of, level)
+    document = {**vars(hedge), "hedge_ratios": family.portfolio_hedge_ratios(positions, as_of)}
+    for name, ask in (("risk", family.portfolio_decomposition), ("bridge", _bridge_of_year(family))):
+        try:
+            document[name] = ask(positions, as_of)
+        except QueryError as error:
+            document[name] = {"error": str(error)}
+    return _echo(document, as_of), None
+
+
+def _bridge_of_year(family: QueryFamily) -> Callable[[Mapping[str, float], str | None], dict[str, Any]]:
+    def ask(positions: Mapping[str, float], as_of: str | None) -> dict[str, Any]:
+        on = family.on(as_of)
+        return family.return_bridge(positions, family.teo(max(on.session - 251, 0)), on.day)
+
+    return ask
+
+
+def industry_history(family: QueryFamily, industry: int, level: str, as_of: str | None) -> Answer:
+    found = family.industry_history(level, None, as_of)
+    if industry not in found.industry.values.tolist():
+        raise NothingThere(f"there is no industry {industry}", code="unknown_industry")
+    one = found.sel(industry=industry)
+    dates = texts(np.datetime_as_string(one.date.values.astype("datetime64[D]")).tolist())
+    columns = {"date": dates} | {str(name): np.ascontiguousarray(one[name].values) for name in one.data_vars}
+    document = {"industry": industry, "name": str(one.name.values), "level": level, "dates": dates}
+    return document | {name: column for name, column in columns.items() if name != "date"}, Table(columns, "date")
+
+
+def status(family: QueryFamily) -> Answer:
+    """What is published, and what the last session's returns were withheld for."""
+    cells = family.cells("ds_daily")
+    last = len(family.sessions) - 1
+    names = cells.flags("return_flag")
+    codes, counts = np.unique(cells.day("return_flag", last), return_counts=True)
+    withheld = [
+        {
+            "flag": names.get(int(code), str(code)),
+            "stocks": int(n),
+            "tickers": [
+                family.names.ticker(cells.symbols[k], family.complete_through)
+                for k in np.flatnonzero(cells.day("return_flag", last) == code)[:20].tolist()
+            ],
+        }
+        for code, n in zip(codes.tolist(), counts.tolist(), strict=True)
+        if code >= 32
+    ]
+    record = family.family.record
+    return {
+        "publication": family.publication,
+        "published_utc": record.get("published_utc"),
+        "first_session": family.teo(0),
+        "complete_through": family.complete_through,
+        "sessions": len(family.sessions),
+        "stores": sorted(family.family.stores),
+        "returns": int(sum(n for code, n in zip(codes.tolist(), counts.tolist(), strict=True) if 0 < code < 32)),
+        "withheld": withheld,
+    }, None
