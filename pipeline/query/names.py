@@ -109,6 +109,10 @@ class Names:
         span = _last(self._names.get(sec_id, ()), day)
         return span.text if span else ""
 
+    def every_span(self) -> list[Span]:
+        """Who had which ticker when, all of it."""
+        return [span for spans in self._of_ticker.values() for span in spans]
+
     def search(self, text: str, day: str, limit: int = 20) -> list[Found]:
         """Securities with a text in a ticker or a name that they have had by a day: those that have it first.
 
