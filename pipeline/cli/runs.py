@@ -29,6 +29,7 @@ from pipeline.cli.console import (
     print_json,
     settings_of,
 )
+from pipeline.cli.plots import plot
 from pipeline.cli.repair import repair
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ app = commands(
 app.add_typer(quality.app, name="quality")
 app.add_typer(security.app, name="security")
 app.command()(repair)
+app.command()(plot)
 for answer in reading.app.registered_commands:
     app.registered_commands.append(answer)
 Day = typer.Option(formats=DAY)

@@ -117,9 +117,8 @@ def decomposition(family: QueryFamily, weights: Mapping[str, float], on: Any) ->
     }
     if not symbols:
         raise NotComputable(f"none of the {len(held)} names is known on {asked.day}")
-    series = _sums(
-        family, {symbols[n]: w for n, w in _netted(held, symbols).items()}, asked.session - YEAR + 1, asked.session + 1
-    )
+    held_by_id = _by_symbol(held, symbols)
+    series = _sums(family, held_by_id, asked.session - YEAR + 1, asked.session + 1)
     complete = np.isfinite(series["gross"]) & np.isfinite(series["residual_1"])
     if complete.sum() < LEAST:
         raise NotComputable(f"{int(complete.sum())} of the last {YEAR} sessions are complete, {LEAST} are needed")
@@ -138,13 +137,11 @@ def decomposition(family: QueryFamily, weights: Mapping[str, float], on: Any) ->
     return {"teo": family.teo(asked.session), "mean": mean, "realised": realised, "missing": missing}
 
 
-def _netted(held: Mapping[str, float], symbols: Mapping[str, str]) -> dict[str, float]:
-    """Weights by name; two names of one security are one holding."""
-    of: dict[str, str] = {}
+def _by_symbol(held: Mapping[str, float], symbols: Mapping[str, str]) -> dict[str, float]:
+    """Weights by permanent id: two names of one security are one holding."""
     out: dict[str, float] = {}
     for name, symbol in symbols.items():
-        first = of.setdefault(symbol, name)
-        out[first] = out.get(first, 0.0) + held[name]
+        out[symbol] = out.get(symbol, 0.0) + held[name]
     return out
 
 
@@ -161,6 +158,19 @@ def _sums(family: QueryFamily, held: Mapping[str, float], first: int, last: int)
             above = np.where(np.isfinite(own), own, above)
             total[f"residual_{depth}"] += weight * above
     return total
+
+
+def residuals(family: QueryFamily, weights: Mapping[str, float], on: Any) -> tuple[NDArray, dict[str, NDArray]]:
+    """(sessions of the year up to D, sums of returns `gross` and of residuals `residual_1` to `residual_3`).
+
+    NaN where a name has none; names that nothing is known of are left out. Raises NotComputable without any other.
+    """
+    asked, held = family.on(on), positions(weights)
+    symbols, _ = _symbols(family, held, asked)
+    if not symbols:
+        raise NotComputable(f"none of the {len(held)} names is known on {asked.day}")
+    first, last = max(asked.session - YEAR + 1, 0), asked.session + 1
+    return family.sessions[first:last], _sums(family, _by_symbol(held, symbols), first, last)
 
 
 def bridge(family: QueryFamily, who: str | Mapping[str, float], start: Any, end: Any) -> dict[str, Any]:
