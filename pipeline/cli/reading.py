@@ -275,7 +275,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     rate: Annotated[int, typer.Option(min=0, help="Requests a minute of one key; 0 for no limit.")] = 600,
 ) -> None:
-    """Answer over HTTP under /api. It follows each new publication.
+    """Answer over HTTP under /api, with a page at /. It follows each new publication.
 
     The key that requests must bring is in ERM3_API_KEY; without it there is none, and only the loopback is listened at.
     """

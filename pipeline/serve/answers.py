@@ -396,4 +396,5 @@ def status(family: QueryFamily) -> Answer:
         "stores": sorted(family.family.stores),
         "returns": int(sum(n for code, n in zip(codes.tolist(), counts.tolist(), strict=True) if 0 < code < 32)),
         "withheld": withheld,
+        "industries": {str(code): row.name for code, row in family.names.industries.items()},
     }, None

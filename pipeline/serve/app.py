@@ -11,7 +11,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from pipeline.serve import addresses, refusals
+from pipeline.serve import addresses, page, refusals
 from pipeline.serve.guards import A_MINUTE, Guards
 from pipeline.serve.live import Live
 
@@ -33,6 +33,7 @@ def make_app(root: str, *, key: str | None = None, rate: int = A_MINUTE, factor_
     )  # fmt: skip
     app.state.live = Live(root, factor_set)
     app.include_router(addresses.router)
+    page.serve(app)
     refusals.explain(app)
     app.add_middleware(Guards, key=key, rate=rate)
 

@@ -105,6 +105,11 @@ class Browser:
         self._do(f"element/{element}/value", {"text": "\ue009a\ue000"})
         self._do(f"element/{element}/value", {"text": text})
 
+    def type(self, text: str) -> None:
+        """Keys, to what has the focus."""
+        element = self._do("element/active", None)[ELEMENT]
+        self._do(f"element/{element}/value", {"text": text})
+
     def resize(self, width: int = 1600, height: int = 1100) -> None:
         """A tall window shows a long page without scrolling."""
         self._do("window/rect", {"width": width, "height": height})
