@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
 QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
-.PHONY: help install run lint format test test-slow test-postgres test-client coverage bench bench-backfill docs hooks clean
+.PHONY: help install run lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve docs hooks clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -60,9 +60,13 @@ coverage: install  ## the tests of `make test` with coverage of lines and branch
 bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
 	$(PIP) --editable '.[dev,bench]'
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.serving
 
 bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night on top; command line and Dagster
 	$(BIN)/python -m tests.bench.backfill
+
+bench-serve: install  ## how fast erm3 serve answers at full size; writes docs/benchmarks-serving.md
+	$(BIN)/python -m tests.bench.serving
 
 docs: install  ## render docs/contract, docs/fields.md, the tables of docs/datasets.md and the pictures anew
 	$(BIN)/python -m pipeline.engine.products

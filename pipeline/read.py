@@ -102,6 +102,9 @@ class Family:
         store = ReadOnlyStore(published.read, published.keys)
         dataset = xr.open_zarr(store, consolidated=True, chunks=chunks, zarr_format=2)
         dataset = dataset.isel({dim: slice(0, size) for dim, size in published.sizes.items() if dim in dataset.dims})
+        # numpy's own text type, which xarray opens texts as, is one that many functions do not take yet.
+        texts = [str(name) for name, array in dataset.coords.items() if array.dtype.kind == "T"]
+        dataset = dataset.assign_coords({name: dataset[name].astype(object) for name in texts})
         dataset.attrs["publication"] = self.publication
         return self._complete(published.name, dataset) if as_of_manifest else dataset
 

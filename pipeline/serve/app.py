@@ -15,7 +15,7 @@ from pipeline.serve import addresses, page, refusals
 from pipeline.serve.guards import A_MINUTE, Guards
 from pipeline.serve.live import Live
 
-THREADS = 8
+THREADS = 4
 """Requests that are computed at once: more only wait for the same processors."""
 
 
