@@ -137,6 +137,9 @@ class SessionRules(_Frozen):
     traded:          smallest share of the names with a volume the session before that must have one
     stale:           largest share of names whose close and volume both repeat the session before
     broken_factor, broken_share: largest share of names whose close breaks by more than the factor without an event
+    unchanged:       largest share of names whose close is exactly the one before
+    as_one, as_one_move: largest median move, in spreads of the moves around it (1.4826 times their median distance),
+                     where the median itself moves by more than the second bound, in logs
     shifted_bars, shifted_sessions: bars on closed days within so many sessions that make the dates of a code shifted
     zero_returns:    largest share of returns that are exactly zero
     median_move:     largest median of |return|
@@ -151,6 +154,9 @@ class SessionRules(_Frozen):
     stale: Share = 0.5
     broken_factor: Factor = 8.0
     broken_share: Share = 0.05
+    unchanged: Share = 0.3
+    as_one: Positive = 4.0
+    as_one_move: Positive = 0.02
     shifted_bars: int = Field(3, ge=1)
     shifted_sessions: Count = 25
     zero_returns: Share = 0.3

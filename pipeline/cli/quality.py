@@ -27,6 +27,9 @@ Who = Annotated[
 ]
 When = Annotated[datetime, typer.Argument(formats=DAY, help="The session of the cell.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+ByRule = Annotated[
+    str | None, typer.Option("--rule", help="The rule that stopped the run; needed with '*', other rules still stop.")
+]
 By = Annotated[str | None, typer.Option(help="Who decides; the user of this computer by default.")]
 
 
@@ -67,9 +70,11 @@ def list_(
 
 
 @app.command()
-def release(security: Who, session: When, reason: Reason, root: Root = None, by: By = None) -> None:
-    """The value is right: publish it, with a flag."""
-    _decide("release", security, session, reason, root, by)
+def release(
+    security: Who, session: When, reason: Reason, rule: ByRule = None, root: Root = None, by: By = None
+) -> None:
+    """The value is right: publish it, with a flag. Or accept the delivery of a session that a rule stopped."""
+    _decide("release", security, session, reason, root, by, rule)
 
 
 @app.command()
@@ -78,7 +83,15 @@ def confirm(security: Who, session: When, reason: Reason, root: Root = None, by:
     _decide("confirm", security, session, reason, root, by)
 
 
-def _decide(verdict: Verdict, security: str, session: datetime, reason: str, root: str | None, by: str | None) -> None:
+def _decide(
+    verdict: Verdict,
+    security: str,
+    session: datetime,
+    reason: str,
+    root: str | None,
+    by: str | None,
+    rule: str | None = None,
+) -> None:
     from getpass import getuser
 
     from pipeline.calendar import xnys
@@ -88,8 +101,9 @@ def _decide(verdict: Verdict, security: str, session: datetime, reason: str, roo
     xnys().ordinal(day)  # a closed day is a mistake that should be heard of now
     sec_id = security if security == WHOLE_SESSION else _identify(where, security, day)
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    append_decision(where, QualityDecision(sec_id, day, verdict, now, by or getuser(), reason))
-    out.print(f"{verdict}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
+    append_decision(where, QualityDecision(sec_id, day, verdict, now, by or getuser(), reason, rule or ""))
+    about = f" ({rule})" if rule else ""
+    out.print(f"{verdict}{about}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
     out.print(f"What is published changes only by: erm3 restate --from {day} --known-as-of {now} --reason ...")
 
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.decisions import WHOLE_SESSION
-from pipeline.quality.findings import concat_findings
+from pipeline.quality.findings import RULES, concat_findings
 from pipeline.quality.session_rules import BatchFault, batch_findings, shifted_codes
 from pipeline.settings import SessionRules
+
+PRICES = "prices of the session"
+"""What a person answers who withholds the prices of a session."""
 
 
 def delivery_faults(facts: Facts, ranges: Iterable[tuple[int, int]], rules: SessionRules) -> pd.DataFrame:
@@ -33,13 +38,25 @@ def delivery_faults(facts: Facts, ranges: Iterable[tuple[int, int]], rules: Sess
 def refuse_undecided(findings: pd.DataFrame, decisions: pd.DataFrame | None) -> None:
     """Raise BatchFault with the findings that stop a run and that nobody decided about.
 
-    decisions: `sec_id session decision visible` (`pipeline.quality.decisions`), None for none. One decides about the
-    findings of its own session, and of no other.
+    decisions: `sec_id session decision rule visible` (`pipeline.quality.decisions`), None for none. One decides about
+    the findings of its own session and of the rule that it names, and of no other; one that withholds the prices of a
+    session answers every rule about its prices.
     """
-    faults = findings[findings["outcome"] == "stop"]
+    faults = findings[findings["outcome"] == "stop"].reset_index(drop=True)
     if decisions is not None and len(faults):
-        decided = pd.MultiIndex.from_frame(decisions[["sec_id", "session"]].astype({"sec_id": "str"}))
-        about = pd.MultiIndex.from_arrays([faults["sec_id"].replace("", WHOLE_SESSION), faults["session"]])
-        faults = faults[~about.isin(decided)]
+        faults = faults[~_answered(faults, decisions)].reset_index(drop=True)
     if len(faults):
-        raise BatchFault(faults.reset_index(drop=True))
+        raise BatchFault(faults)
+
+
+def _answered(faults: pd.DataFrame, decisions: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) whether a person decided about each fault."""
+    rule = decisions["rule"] if "rule" in decisions else pd.Series("", index=decisions.index)
+    withheld = (decisions["sec_id"] == WHOLE_SESSION) & (decisions["decision"] == "confirm")
+    said = set(zip(decisions["sec_id"], decisions["session"], rule.where(~withheld, PRICES), strict=True))
+    answered = []
+    for fault in faults.to_dict("records"):
+        answers = ["", fault["rule"], *([PRICES] if RULES[fault["rule"]].level == "panel" else [])]
+        who = fault["sec_id"] or WHOLE_SESSION
+        answered.append(any((who, fault["session"], answer) in said for answer in answers))
+    return np.array(answered, bool)

@@ -4,7 +4,9 @@
      "by": "anna", "reason": "spin-off, confirmed by the company"}
 
 `release` says that the value is right: it is published, with a flag. `confirm` says that it is wrong: the close is no
-price. With `sec_id` `*` the decision is about the whole delivery of that session. The last decision about a cell holds.
+price. With `sec_id` `*` the decision is about the whole delivery of that session: `confirm` withholds its prices, and
+`release` accepts what stopped the run by the one rule that it names (`"rule": "lost_table"`); another rule still stops.
+The last decision about a cell holds.
 A decision is in force from `known_from` on: it changes what is already published only through a declared restatement.
 """
 
@@ -18,12 +20,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import ALWAYS, Calendar
+from pipeline.quality.findings import RULES
 from pipeline.settings import DataRules
 from pipeline.store.filesystem import open_objects
 from security_master.errors import ExplainedError
 
 DECISIONS_FILE = "quality_decisions.jsonl"
-COLUMNS = ["sec_id", "session", "decision", "visible"]
+COLUMNS = ["sec_id", "session", "decision", "rule", "visible"]
 
 WHOLE_SESSION = "*"
 """`sec_id` of a decision about a whole session's delivery."""
@@ -37,7 +40,11 @@ class WrongDecision(ExplainedError, ValueError):
 
 @dataclass(frozen=True)
 class QualityDecision:
-    """One line of the file. session: a date; known_from: UTC instant."""
+    """One line of the file. session: a date; known_from: UTC instant.
+
+    rule: the one rule that is answered, "" for all that is said about a cell. Lines about a whole session that were
+    written before rules were named accept all that stopped it.
+    """
 
     sec_id: str
     session: str
@@ -45,8 +52,11 @@ class QualityDecision:
     known_from: str
     by: str
     reason: str
+    rule: str = ""
 
     def __post_init__(self) -> None:
+        if self.rule and self.rule not in RULES:
+            raise WrongDecision(f"there is no rule {self.rule!r}; `erm3 quality rules` lists them")
         if self.decision not in ("release", "confirm"):
             raise WrongDecision(f"a decision is release or confirm, found {self.decision!r}")
         for name in ("sec_id", "by", "reason"):
@@ -62,8 +72,17 @@ class QualityDecision:
 
 
 def append_decision(root: str, decision: QualityDecision) -> None:
-    """Add one line at the end of the root's file; nothing that stands there changes."""
-    line = json.dumps(asdict(decision), ensure_ascii=False, sort_keys=True) + "\n"
+    """Add one line at the end of the root's file; nothing that stands there changes.
+
+    Raises WrongDecision for one that accepts a whole session without naming the rule that stopped it.
+    """
+    if decision.sec_id == WHOLE_SESSION and decision.decision == "release" and not decision.rule:
+        raise WrongDecision(
+            "who accepts the delivery of a session names what is accepted: erm3 quality release '*' "
+            f"{decision.session} --rule RULE --reason ..., with the rule that stopped the run"
+        )
+    said = {name: value for name, value in asdict(decision).items() if value or name != "rule"}
+    line = json.dumps(said, ensure_ascii=False, sort_keys=True) + "\n"
     open_objects(root).update(DECISIONS_FILE, lambda before: (before or b"") + line.encode())
 
 
@@ -107,7 +126,7 @@ def read_decisions(
 def decisions_frame(
     decisions: list[QualityDecision], calendar: Calendar, rules: DataRules, restated_as_of: np.datetime64 | None = None
 ) -> pd.DataFrame:
-    """`sec_id session decision visible`, in the order in which they became known."""
+    """`sec_id session decision rule visible`, in the order in which they became known."""
     known = np.array([one.known_from for one in decisions], "datetime64[us]")
     visible = calendar.visible_from(known, rules.vendor_delay_minutes)
     if restated_as_of is not None:
@@ -117,6 +136,7 @@ def decisions_frame(
             "sec_id": [one.sec_id for one in decisions],
             "session": np.array([calendar.ordinal(one.session) for one in decisions], np.int32),
             "decision": [one.decision for one in decisions],
+            "rule": [one.rule for one in decisions],
             "visible": visible.astype(np.int32),
         },
         columns=COLUMNS,

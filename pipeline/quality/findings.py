@@ -87,6 +87,8 @@ _RULES = (
     Rule("no_volume", "panel", "stop", "far fewer names have a volume than the session before"),
     Rule("shifted_code", "panel", "stop", "the dates of one vendor code are shifted"),
     Rule("broken_session", "panel", "stop", "many names break by an impossible factor in one session"),
+    Rule("unchanged_closes", "panel", "stop", "too many closes are exactly those of the session before"),
+    Rule("moved_as_one", "panel", "stop", "all closes moved by one factor, as in another unit"),
     Rule("rewritten_bar", "drift", "flag", "the vendor rewrote a bar that was published; what is published stays"),
     Rule("drift", "drift", "stop", "the vendor rewrote too many of the bars that were published"),
     Rule("lost_table", "drift", "stop", "a table, or much of it, that was delivered before is missing"),

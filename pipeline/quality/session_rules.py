@@ -34,10 +34,12 @@ class BatchFault(ExplainedError, RuntimeError):
         shown = "\n".join(
             f"  {day} {row['rule']}: {row['evidence']}" for day, row in zip(days[:SHOWN], rows, strict=False)
         )
-        cells = dict.fromkeys((row["sec_id"] or "'*'", day) for row, day in zip(rows, days, strict=True))
-        accept = "\n".join(f"  erm3 quality release {who} {day} --reason ..." for who, day in list(cells)[:SHOWN])
+        asked = dict.fromkeys((row["sec_id"] or "'*'", day, row["rule"]) for row, day in zip(rows, days, strict=True))
+        accept = "\n".join(
+            f"  erm3 quality release {who} {day} --rule {rule} --reason ..." for who, day, rule in list(asked)[:SHOWN]
+        )
         super().__init__(
-            f"{len(findings)} faults of whole deliveries; nothing was computed.\n{shown}\n"
+            f"{len(findings)} faults of whole deliveries; nothing was published.\n{shown}\n"
             f"Have the vendor deliver again. Or accept what was delivered, and run again:\n{accept}\n"
             "Or withhold all prices of a session: erm3 quality confirm '*' SESSION --reason ..."
         )
@@ -99,8 +101,10 @@ def _faults_of_sessions(
         stale = repeated.sum(0) / both.sum(0)
         had_volume = both & (volume[:, :-1] > 0)
         traded = (had_volume & (volume[:, 1:] > 0)).sum(0) / had_volume.sum(0)
-        step = np.abs(np.log(close[:, 1:] / close[:, :-1]))
-        broken = ((step > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
+        step = np.log(close[:, 1:] / close[:, :-1])
+        broken = ((np.abs(step) > np.log(rules.broken_factor)) & ~eventful[:, 1:]).sum(0) / both.sum(0)
+        unchanged = (both & (level[:, 1:] == level[:, :-1])).sum(0) / both.sum(0)
+    as_one, moved = _moved_as_one(np.where(eventful[:, 1:], np.nan, step), rules)
     enough = before.sum(0) >= rules.names
     untraded = (traded < rules.traded) & (had_volume.sum(0) >= rules.names)
     rows = [
@@ -108,11 +112,41 @@ def _faults_of_sessions(
         ("no_volume", traded, rules.traded, untraded, "names with a volume the session before have one"),
         ("stale_session", stale, rules.stale, stale > rules.stale, "names repeat close and volume"),
         ("broken_session", broken, rules.broken_share, broken > rules.broken_share, "closes break without event"),
+        ("unchanged_closes", unchanged, rules.unchanged, unchanged > rules.unchanged, "names repeat their close"),
     ]
-    return pd.concat(
-        [_stops(rule, value, bound, enough & bad, says, first) for rule, value, bound, bad, says in rows],
-        ignore_index=True,
+    found = [_stops(rule, value, bound, enough & bad, says, first) for rule, value, bound, bad, says in rows]
+    odd = np.flatnonzero(enough & (as_one > rules.as_one) & (np.abs(moved) > rules.as_one_move))
+    found.append(
+        findings_frame(
+            sec_id="",
+            session=odd + first,
+            rule="moved_as_one",
+            observed=as_one[odd],
+            expected=rules.as_one,
+            evidence=[
+                f"the median close moved by {np.expm1(moved[k]):+.1%}, {as_one[k]:.1f} times as far as the closes "
+                f"differ among themselves; at most {rules.as_one:g} times is known of a market, another unit does this"
+                for k in odd
+            ],
+            detected_at=odd + first,
+            index=range(len(odd)),
+        )
     )
+    return pd.concat(found, ignore_index=True)
+
+
+def _moved_as_one(step: NDArray[np.float64], rules: SessionRules) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of log moves (n, T), NaN for none: the median over 1.4826 times the median distance to it (T,), and the median.
+
+    0 where fewer than `rules.names` moved, or none did.
+    """
+    size, median = np.zeros(step.shape[1]), np.zeros(step.shape[1])
+    for k in np.flatnonzero(np.isfinite(step).sum(0) >= rules.names):
+        moves = step[np.isfinite(step[:, k]), k]
+        median[k] = np.median(moves)
+        spread = 1.4826 * np.median(np.abs(moves - median[k]))
+        size[k] = abs(median[k]) / spread if spread > 0 else (np.inf if median[k] else 0.0)
+    return size, median
 
 
 def _stops(

@@ -124,9 +124,10 @@ def test_a_wrong_delivery_stops_a_run_before_anything_is_computed(root, tables, 
     with pytest.raises(BatchFault, match="stale_session"):
         run(root, stale, NEXT, NEXT)
     monkeypatch.undo()
-    append_decision(
-        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "it was a quiet day")
-    )
+    for rule in ("stale_session", "unchanged_closes"):
+        append_decision(
+            str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "a quiet day", rule)
+        )
     for _ in range(2):  # and running the night again says it once
         run(root, stale, NEXT, NEXT)
         rows = findings(root)
@@ -151,7 +152,7 @@ def test_a_security_with_shifted_dates_is_named_once_whatever_store_it_is_in(roo
     assert len(names) == 2
     assert "SPY (" in str(stopped.value)
     for name in names:
-        assert f"erm3 quality release {name} 2018-07-09 --reason" in str(stopped.value)
+        assert f"erm3 quality release {name} 2018-07-09 --rule shifted_code --reason" in str(stopped.value)
         decision = QualityDecision(name, "2018-07-09", "release", "2018-07-12T22:00:00", "anna", "a test")
         append_decision(str(root), decision)
     run(root, shifted, EVENING, EVENING)
@@ -171,7 +172,7 @@ def test_many_rewritten_bars_stop_the_night_until_somebody_decides(root, tables)
         run(root, rewritten, NEXT, NEXT)
     assert not findings(root)["rule"].isin(["drift", "rewritten_bar"]).any()  # nothing was published
     append_decision(
-        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "the vendor explained it")
+        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "it was explained", "drift")
     )
     run(root, rewritten, NEXT, NEXT)
     rows = findings(root)
@@ -187,7 +188,9 @@ def test_many_rewritten_bars_stop_the_night_until_somebody_decides(root, tables)
 def test_a_rewritten_bar_changes_nothing_that_is_published(root, tables):
     name = stocks(tables, 1)[0]
     before = xr.open_zarr(root / "ds_daily.zarr")["close"].load()
-    append_decision(str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "one bar only"))
+    append_decision(
+        str(root), QualityDecision("*", NEXT, "release", "2018-07-13T22:00:00", "anna", "one bar only", "drift")
+    )
     run(root, with_closes(tables, [(name, "2018-07-10", 1.01)]), NEXT, NEXT)
     after = xr.open_zarr(root / "ds_daily.zarr")["close"].sel(teo=before["teo"], symbol=before["symbol"])
     np.testing.assert_array_equal(before.values, after.values)

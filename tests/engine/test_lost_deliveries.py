@@ -21,8 +21,8 @@ TABLES = ("dividends", "shares", "classification", "splits", "fx_rates", "delist
 AFTER = "2019-01-15"
 
 
-def accept(root: Path, night: str = NIGHT) -> None:
-    append_decision(str(root), QualityDecision("*", night, "release", f"{night}T23:00:00", "anna", "as it is"))
+def accept(root: Path, rule: str, night: str = NIGHT) -> None:
+    append_decision(str(root), QualityDecision("*", night, "release", f"{night}T23:00:00", "anna", "as it is", rule))
 
 
 def without(tables: SourceTables, name: str, share: float = 1.0, night: str = NIGHT) -> Delivered:
@@ -57,7 +57,7 @@ def test_a_table_that_is_gone_stops_the_night_and_a_table_that_never_was_does_no
     said = str(stopped.value)
     assert f"lost_table: {name}: {had:,} rows" in said
     assert "when 2019-01-11 was published; today none" in said
-    assert f"erm3 quality release '*' {NIGHT} --reason" in said
+    assert f"erm3 quality release '*' {NIGHT} --rule lost_table --reason" in said
     assert read_manifest(eve)["complete_through"] == "2019-01-11"
 
 
@@ -68,7 +68,7 @@ def test_a_tenth_of_the_dividends_missing_stops_the_night_and_a_few_rows_do_not(
 
 
 def test_an_accepted_loss_is_published_as_a_finding_and_is_what_the_next_night_is_held_to(tables, eve):
-    accept(eve)
+    accept(eve, "lost_table")
     execution.execute(settings_for(eve), NIGHT, NIGHT, source=without(tables, "dividends"))
     assert "lost_table" in set(pd.read_parquet(eve / "quality_findings.parquet")["rule"])
     execution.execute(settings_for(eve), AFTER, AFTER, source=without(tables, "dividends", night=AFTER))
@@ -94,8 +94,12 @@ def test_a_delivery_that_is_silent_about_many_securities_names_them_and_goes_on_
     said = str(stopped.value)
     assert "lost_securities: securities: 4 of" in said
     assert said.count(", since 20") == 4
-    assert f"erm3 quality release '*' {NIGHT} --reason" in said
-    accept(eve)
+    assert f"erm3 quality release '*' {NIGHT} --rule lost_securities --reason" in said
+    for rule in ("lost_securities", "lost_table"):
+        accept(eve, rule)
+    with pytest.raises(BatchFault, match="1 faults of whole deliveries"):  # what is not named still stops
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
+    accept(eve, "drift")
     execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
     execution.execute(settings_for(eve), AFTER, AFTER, source=silent_about(tables, 4, AFTER))  # the same four
     with pytest.raises(BatchFault, match="lost_securities: securities: 3 of"):

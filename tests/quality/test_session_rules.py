@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
+from pipeline.quality.deliveries import lost_tables
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
 from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings, shifted_codes
 from tests.returns.hand_made import ORIGIN, RULES, Market, day
@@ -58,13 +61,52 @@ def shifted(market: Market) -> None:
             row["date"] = row["date"] - np.timedelta64(1, "D")
 
 
-def test_an_ordinary_market_passes():
-    check(ordinary_market())
+def unchanged(market: Market) -> None:
+    before = {row["vendor_code"]: row for row in rows_of(market, 6)}
+    for row in rows_of(market, 7):
+        row.update(close=before[row["vendor_code"]]["close"])
+
+
+def another_unit(factor: float, names: int = 40) -> Callable[[Market], None]:
+    def spoil(market: Market) -> None:
+        for row in rows_of(market, 7)[:names]:
+            row["close"] = round(row["close"] * factor, 4)
+
+    return spoil
+
+
+def crash(market: Market) -> None:
+    """As on 2020-03-16: the median falls by 12 %, and the names differ by half as much."""
+    rng = np.random.default_rng(3)
+    for row in rows_of(market, 7):
+        row["close"] = round(row["close"] * float(np.exp(-0.13 + 0.06 * rng.standard_normal())), 2)
+
+
+def quiet(market: Market) -> None:
+    before = {row["vendor_code"]: row for row in rows_of(market, 6)}
+    for row in rows_of(market, 7)[:10]:
+        row.update(close=before[row["vendor_code"]]["close"])
+
+
+@pytest.mark.parametrize("legitimate", [None, crash, quiet, another_unit(1.2, 15)])
+def test_an_ordinary_market_a_crash_and_a_quiet_day_pass(legitimate):
+    market = ordinary_market()
+    if legitimate:
+        legitimate(market)
+    check(market, 1, 7)
 
 
 @pytest.mark.parametrize(
     ("spoil", "rule"),
-    [(stale, "stale_session"), (partial, "coverage"), (broken, "broken_session"), (shifted, "shifted_code")],
+    [
+        (partial, "coverage"),
+        (broken, "broken_session"),
+        (shifted, "shifted_code"),
+        (unchanged, "unchanged_closes"),
+        (another_unit(1.2), "moved_as_one"),
+        (another_unit(1.5), "moved_as_one"),
+        (another_unit(0.5), "moved_as_one"),
+    ],
 )
 def test_a_wrong_delivery_stops_the_session(spoil, rule):
     market = ordinary_market()
@@ -78,6 +120,14 @@ def test_a_wrong_delivery_stops_the_session(spoil, rule):
             check(market, 7, 7)
 
 
+def test_a_session_that_repeats_closes_and_volumes_says_both():
+    market = ordinary_market()
+    stale(market)
+    with pytest.raises(BatchFault) as fault:
+        check(market)
+    assert set(fault.value.findings["rule"]) == {"stale_session", "unchanged_closes"}
+
+
 def test_a_handful_of_names_is_no_crowd():
     check(Market().stock("X", [10.0, 10.0, 10.0]), 1, 2)
 
@@ -88,9 +138,8 @@ def test_each_range_is_looked_at_by_itself():
     facts = market.facts()
     ranges = [(ORIGIN + 1, ORIGIN + 6), (ORIGIN + 8, ORIGIN + 15)]
     assert delivery_faults(facts, ranges, RULES.sessions).empty
-    assert delivery_faults(facts, [*ranges, (ORIGIN + 7, ORIGIN + 7)], RULES.sessions)["session"].tolist() == [
-        ORIGIN + 7
-    ]
+    again = delivery_faults(facts, [*ranges, (ORIGIN + 7, ORIGIN + 7)], RULES.sessions)
+    assert set(again["session"]) == {ORIGIN + 7}
 
 
 def test_a_person_can_accept_a_delivery_or_withhold_it():
@@ -105,6 +154,26 @@ def test_a_person_can_accept_a_delivery_or_withhold_it():
     assert (withheld.flag[:, 7] == ReturnFlag.BATCH_FAULT).all()
     assert np.isnan(withheld.ret[:, 7]).all()
     assert np.isfinite(withheld.ret[:, 8]).all()
+
+
+def test_an_acceptance_names_its_rule_and_what_another_rule_says_still_stops():
+    market = ordinary_market()
+    stale(market)
+    one = {"sec_id": "*", "session": ORIGIN + 7, "decision": "release", "visible": 0}
+    decided = pd.DataFrame([{**one, "rule": "stale_session"}])
+    with pytest.raises(BatchFault) as fault:
+        check(market, decisions=decided)
+    assert fault.value.findings["rule"].tolist() == ["unchanged_closes"]
+    assert f"release '*' {str(day(7))[:10]} --rule unchanged_closes --reason" in str(fault.value)
+    check(market, decisions=pd.concat([decided, pd.DataFrame([{**one, "rule": "unchanged_closes"}])]))
+
+
+def test_withholding_the_prices_of_a_session_accepts_no_loss_of_a_table():
+    lost = lost_tables({"splits": {"rows": 9, "securities": 9, "last": ""}}, {}, "", ORIGIN + 7, RULES.deliveries)
+    one = {"sec_id": "*", "session": ORIGIN + 7, "decision": "confirm", "rule": "", "visible": 0}
+    with pytest.raises(BatchFault, match="lost_table"):
+        refuse_undecided(lost, pd.DataFrame([one]))
+    refuse_undecided(lost, pd.DataFrame([{**one, "decision": "release", "rule": "lost_table"}]))
 
 
 def test_a_decision_about_another_session_accepts_nothing():
