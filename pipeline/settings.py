@@ -155,8 +155,8 @@ class SessionRules(_Frozen):
     broken_factor: Factor = 8.0
     broken_share: Share = 0.05
     unchanged: Share = 0.3
-    as_one: Positive = 4.0
-    as_one_move: Positive = 0.02
+    as_one: Positive = 6.0
+    as_one_move: Positive = 0.05
     shifted_bars: int = Field(3, ge=1)
     shifted_sessions: Count = 25
     zero_returns: Share = 0.3
