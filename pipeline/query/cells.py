@@ -50,8 +50,8 @@ class Cells:
     the last one of this store there is no value.
     """
 
-    def __init__(self, store: PublishedStore, sessions: NDArray, cache: ChunkCache) -> None:
-        self.store, self.sessions, self._cache = store, sessions, cache
+    def __init__(self, store: PublishedStore, sessions: NDArray, cache: ChunkCache, publication: str = "") -> None:
+        self.store, self.sessions, self._cache, self._publication = store, sessions, cache, publication
         self._pinned: dict[tuple[str, str], NDArray] = {}
 
     @cached_property
@@ -142,5 +142,6 @@ class Cells:
             data = self.store.read(array.key(index))
             return None if data is None else array.decode(data)
 
-        where = (self.store.objects.url, self.store.prefix, self.store.name, array.name, index)
+        # In a bucket the next publication lies where this one did: the name of the object does not tell them apart.
+        where = (self.store.objects.url, self.store.prefix, self._publication, self.store.name, array.name, index)
         return self._cache.get(where, read)

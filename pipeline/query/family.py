@@ -77,7 +77,7 @@ class QueryFamily:
         """A store by the first part of its name, `ds_erm3_betas` for example."""
         if store not in self._opened:
             name = store if store in self.family.sizes else f"{store}_{self.factor_set_id}"
-            self._opened[store] = Cells(self.family.store(name), self.sessions, self._cache)
+            self._opened[store] = Cells(self.family.store(name), self.sessions, self._cache, self.publication)
         return self._opened[store]
 
     def attributes(self, store: str) -> dict[str, Any]:

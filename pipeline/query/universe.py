@@ -42,11 +42,10 @@ def members(family: QueryFamily, name: str, on: Any) -> dict[str, Any]:
     teo = family.sessions[asked.session]
     mask = family.cells(MASKS).day(name, asked.session).astype(bool)
     found = symbols(family, name, asked.session)
-    before = int(np.searchsorted(family.sessions, teo.astype("datetime64[M]").astype("datetime64[D]"))) - 1
     return {
         "universe": name,
         "teo": str(teo),
-        "mask_as_of": family.teo(before) if before >= 0 else None,
+        "mask_as_of": _last_month_end(family, teo),
         "members": [{"symbol": s, "ticker": family.names.ticker(s, asked.day)} for s in found],
         "counts": {
             "active": len(found),
@@ -54,6 +53,18 @@ def members(family: QueryFamily, name: str, on: Any) -> dict[str, Any]:
             "inactive_from_validity": int(mask.sum()) - len(found),
         },
     }
+
+
+def _last_month_end(family: QueryFamily, teo: np.datetime64) -> str:
+    """The last session of the month before, of which the mask is; the calendar knows it where it is not published."""
+    month = teo.astype("datetime64[M]").astype("datetime64[D]")
+    before = int(np.searchsorted(family.sessions, month)) - 1
+    if before >= 0:
+        return family.teo(before)
+    from pipeline.calendar import xnys  # takes a second, and is asked for in the first published month only
+
+    days = xnys().sessions.astype("datetime64[D]")
+    return str(days[int(np.searchsorted(days, month)) - 1])
 
 
 def tickers(family: QueryFamily, on: Any, metadata: bool = False) -> dict[str, Any]:

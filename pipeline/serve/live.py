@@ -30,6 +30,7 @@ class Live:
         self._publications = open_publications(root)
         self._patience = LOOK_EVERY if isinstance(self._publications.objects, CloudObjects) else 0.0
         self._looked, self._current = -1e9, ""
+        self._prefix: str | None = None
         self._live: QueryFamily | None = None
         self._opening, self._earlier_lock = Lock(), Lock()
         self._earlier: OrderedDict[str, QueryFamily] = OrderedDict()
@@ -40,23 +41,28 @@ class Live:
         if publication is not None and publication != current:
             return self._one(publication)
         live = self._live
-        if live is not None and live.publication == current:
+        if live is not None and self._is_still(live, current):
             return live
         if live is not None and self._opening.locked():
             return live  # another thread opens the new one; until it can be asked, the one before answers
         with self._opening:
-            if self._live is None or self._live.publication != current:
+            if self._live is None or not self._is_still(self._live, current):
                 opened = open_family(self.root, factor_set=self._factor_set, cache=self._cache)
                 opened.warm()
                 _ = opened.names
                 self._live = opened
             return self._live
 
+    def _is_still(self, live: QueryFamily, current: str) -> bool:
+        return live.publication == current and (self._prefix is None or live.family.prefix == self._prefix)
+
     def _now(self) -> str:
         if time.monotonic() - self._looked >= self._patience:
             found = self._publications.current()
             if found is None:
                 raise StoreError("nothing is published yet")
+            if self._patience:  # while a bucket is restated, the publication is read from the copy that was made of it
+                self._prefix = self._publications.prefix(found)
             self._current, self._looked = found, time.monotonic()
         return self._current
 

@@ -102,3 +102,9 @@ def test_a_portfolio_that_cannot_be_read_names_the_line(text, said, whole, tmp_p
     assert done.exit_code == 1
     assert said in done.output
     assert "p.csv" in done.output
+
+
+def test_a_server_without_a_key_listens_at_the_loopback_only(whole):  # noqa: F811
+    done = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--root", str(whole)])
+    assert done.exit_code == 2
+    assert "ERM3_API_KEY" in done.output

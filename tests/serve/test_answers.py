@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -15,11 +18,14 @@ from pipeline.engine import execution
 from pipeline.query import open_family, screening
 from pipeline.query.fields import BY_WIRE, LEVELS
 from pipeline.query.universe import SLEEVES, WINDOWS
+from pipeline.read import history
 from pipeline.serve import questions
 from pipeline.serve.answers import BATCH
 from tests.engine.conftest import NIGHT
 from tests.engine.published_market import known_at, settings_for
 from tests.serve.conftest import serving
+
+CLIENTS = 64
 
 
 def same(given, value) -> bool:
@@ -146,6 +152,7 @@ def test_cross_sections_come_with_what_they_are_about(server, family, stocks):
     assert {row["cohort"] for row in grid} == {"universe"}
     members = server.ok("/universe/uni_mc_50/members", teo="2019-03-15")
     assert members["mask_as_of"] == "2019-02-28"
+    assert server.ok("/universe/uni_mc_50/members", teo="2018-12-04")["mask_as_of"] == "2018-11-30"  # not published
     assert members["counts"]["active"] == len(members["members"])
     etfs = server.ok("/etf/factor-returns", sleeve="sector")
     assert all(set(row["returns"]) == {"1d", "21d", "63d", "252d"} for row in etfs["rows"])
@@ -197,3 +204,35 @@ def test_the_choices_of_the_description_are_those_of_the_library():
     chosen = (questions.Metric, questions.Cohort, questions.Window, questions.Level, questions.Sleeve, questions.Batch)
     known = (screening.METRICS, screening.COHORTS, tuple(WINDOWS), LEVELS, SLEEVES, BATCH)
     assert tuple(tuple(map(str, choices)) for choices in chosen) == known
+
+
+@pytest.mark.slow
+def test_many_clients_never_see_half_of_a_publication(tables, published_eve, tmp_path, stocks):
+    root = shutil.copytree(published_eve, tmp_path / "root", symlinks=True)
+    paths = [
+        f"/metrics/{stocks[0]}",
+        f"/lstar?ticker={stocks[1]}",
+        "/industry-panel?min_peers=1",
+        "/rankings/top?metric=mkt_cap",
+    ]
+    seen: dict[tuple[str, str], set[str]] = {}
+    with serving(root) as server, ThreadPoolExecutor(CLIENTS) as pool:
+        done = threading.Event()
+
+        def client(number: int) -> int:
+            asked = 0
+            while not done.is_set():
+                path = paths[(number + asked) % len(paths)]
+                body = server.ok(path)
+                publication = body.pop("_metadata")["publication"]
+                seen.setdefault((path, publication), set()).add(json.dumps(body))
+                asked += 1
+            return asked
+
+        asking = [pool.submit(client, number) for number in range(CLIENTS)]
+        execution.execute(settings_for(root), NIGHT, NIGHT, source=known_at(tables, NIGHT))
+        time.sleep(2)
+        done.set()
+        assert sum(answer.result() for answer in asking) > 300
+    assert {publication for _, publication in seen} == set(history(root)["publication"])
+    assert all(len(answers) == 1 for answers in seen.values()), "one publication has one answer to one question"
