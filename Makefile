@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
 QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
-.PHONY: help install run lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve docs hooks clean
+.PHONY: help install run night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve docs hooks clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,9 @@ install: $(VENV)/.installed  ## create .venv and install the pinned packages
 
 run: install  ## the whole pipeline on the simulated market, then a look at the result (ROOT=data/simulated)
 	$(BIN)/erm3 demo --root $(ROOT)
+
+night: install  ## a fake vendor, a backfill and three nights (data/practice)
+	$(BIN)/erm3 practice
 
 lint: install  ## style, types, who imports whom, declared packages
 	$(BIN)/ruff check .
@@ -77,4 +80,4 @@ hooks: install  ## run `make lint` before each commit
 	$(BIN)/pre-commit install
 
 clean:  ## remove what `make run` and `make coverage` made
-	rm -rf data/simulated htmlcov .coverage .coverage.*
+	rm -rf data/simulated data/practice htmlcov .coverage .coverage.*

@@ -20,6 +20,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+VENDORS: dict[str, int] = {
+    "eodhd": 990,
+    "edgar": 990,
+}
+"""The vendors that are fetched, each a folder of `pipeline/vendors/`: minutes after a close by which it has delivered.
+
+16.5 hours: events come until 04:00 in New York on the next day, and after a half day (close 13:00) that is 15 hours.
+"""
+TABLE_SOURCES = ("simulated", "files")
+
 UNIVERSES = ("uni_mc_50", "uni_mc_500", "uni_mc_1000", "uni_mc_3000")
 
 
@@ -313,6 +323,32 @@ class SimulatedMarket(_Frozen):
     last_session: str = "2023-12-29"
 
 
+class Fetching(_Frozen):
+    """How vendors are asked, and when a delivery is whole (docs/vendors.md). Keys are no settings: ERM3_EODHD_TOKEN.
+
+    contact:          who asks, for the User-Agent: `Company contact@example.com`. The SEC wants it.
+    urls:             by vendor, another base URL than its own (the fake vendor's)
+    units:            by vendor, units of a day where they are other than the paid plan's
+    names:            codes to which a backfill is limited; all common stocks and the factor ETFs by default
+    coverage:         smallest share of the names priced the session before that a whole delivery prices
+    deadline_minutes: how long after its start a night waits for a delivery
+    poll_minutes:     how often it asks meanwhile
+    alert:            command that is run when a night fails, with the message as its last argument
+    wins:             by table, which vendor's rows count where several have the same security's, best first; the order
+                      of `sources` where a table is not named
+    """
+
+    contact: str | None = None
+    urls: dict[str, str] = Field(default_factory=dict)
+    units: dict[str, int] = Field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    coverage: Share = 0.95
+    deadline_minutes: float = Field(180.0, ge=0)
+    poll_minutes: Positive = 10.0
+    alert: tuple[str, ...] = ()
+    wins: dict[str, tuple[str, ...]] = {"shares": ("edgar", "eodhd")}
+
+
 class Settings(BaseSettings):
     """What a run needs to know. Frozen; no field is read from the clock."""
 
@@ -326,8 +362,11 @@ class Settings(BaseSettings):
     )
 
     root: str = "data/erm3"
-    source: Literal["simulated", "files"] = "simulated"
+    source: str = "simulated"
+    sources: tuple[str, ...] = Field((), description="layers of vendors, the one with the prices first")
     source_path: str | None = None
+    raw: str | None = Field(None, description="the landing zone of vendors' answers; `raw` under the root by default")
+    fetching: Fetching = Fetching()
     factor_sets: tuple[str, ...] = ("SPY_uni_mc_3000",)
     model: ModelParameters = ModelParameters()
     rules: DataRules = DataRules()
@@ -346,10 +385,39 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _files_need_a_path(self) -> Settings:
+    def _sources_are_known(self) -> Settings:
+        known = (*TABLE_SOURCES, *VENDORS)
+        for name in self.layers:
+            if name not in known:
+                raise ValueError(f"source {name!r} is not known; expected one of {', '.join(known)}")
+            if name in TABLE_SOURCES and len(self.layers) > 1:
+                raise ValueError(f"source {name!r} stands alone; layers are of {', '.join(VENDORS)}")
         if self.source == "files" and not self.source_path:
             raise ValueError("source 'files' needs source_path: the directory with the tables")
         return self
+
+    @model_validator(mode="after")
+    def _delay_covers_the_delivery(self) -> Settings:
+        """Who did not choose a delay gets the one by which the vendors have delivered."""
+        delays = [VENDORS[name] for name in self.layers if name in VENDORS]
+        if delays and "vendor_delay_minutes" not in self.rules.model_fields_set:
+            rules = self.rules.model_copy(update={"vendor_delay_minutes": max(delays)})
+            object.__setattr__(self, "rules", rules)
+        return self
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The sources, the one with the prices first."""
+        return self.sources or (self.source,)
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the tables come from vendors that are fetched."""
+        return all(name in VENDORS for name in self.layers)
+
+    @property
+    def raw_root(self) -> str:
+        return self.raw or f"{self.root.rstrip('/')}/raw"
 
     @property
     def market(self) -> str:

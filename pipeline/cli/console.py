@@ -32,7 +32,8 @@ INSTANT = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 Root = Annotated[str | None, typer.Option(help="Directory or gs:// address of the published stores.")]
 SourceName = Annotated[
-    str | None, typer.Option("--source", help="Where prices and events come from: simulated, files.")
+    str | None,
+    typer.Option("--source", help="Where prices and events come from: simulated, files, or a vendor, eodhd."),
 ]
 SourcePath = Annotated[
     str | None, typer.Option("--source-path", help="Directory of the `files` source (docs/sources.md).")

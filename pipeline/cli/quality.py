@@ -170,7 +170,7 @@ def late(
     from pipeline.reports.dry_run import dry_run
     from pipeline.reports.late_changes import late_changes
     from pipeline.reports.quality_report import named
-    from pipeline.sources import open_source
+    from pipeline.vendors.layers import open_source
 
     settings = settings_of(root=root, source=source, source_path=source_path)
     instant = np.datetime64(known_as_of, "us")
@@ -192,8 +192,8 @@ def score(
     """Plant vendor errors of every kind into a simulated market and count what the rules find."""
     from pipeline.reports.quality_score import score_faults
     from pipeline.settings import SimulatedMarket
-    from pipeline.sources import open_source
     from pipeline.sources.planted_faults.plant import plant_faults, scaled_counts
+    from pipeline.vendors.layers import open_source
 
     settings = settings_of(source="simulated", simulated=SimulatedMarket(stocks=stocks))
     clean = open_source(settings).load()

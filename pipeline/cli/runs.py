@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import quality, reading, security
+from pipeline.cli import quality, raw, reading, security
 from pipeline.cli.console import (
     DAY,
     INSTANT,
@@ -29,7 +29,9 @@ from pipeline.cli.console import (
     print_json,
     settings_of,
 )
+from pipeline.cli.nightly import nightly
 from pipeline.cli.plots import plot
+from pipeline.cli.practice import practice
 from pipeline.cli.repair import repair
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ app = commands(
 )
 app.add_typer(quality.app, name="quality")
 app.add_typer(security.app, name="security")
+app.add_typer(raw.app, name="raw")
+app.command()(raw.fetch)
+app.command()(raw.fake_vendor)
+app.command()(nightly)
+app.command()(practice)
 app.command()(repair)
 app.command()(plot)
 for answer in reading.app.registered_commands:
@@ -86,13 +93,15 @@ def run(
     --start is the first published session; inputs before it are read as warm-up of the 252-session windows. Sessions
     that are published already are computed again and must come out the same. If any check fails, no store changes.
     """
-    from pipeline.engine import execution
+    from pipeline.engine import execution, operations
 
     settings = settings_of(source=source, source_path=source_path, root=root)
-    began = time.perf_counter()
-    with bars(quiet) as progress:
-        outcome = execution.execute(settings, start.date(), end.date(), until, progress)
-    _report(settings, outcome, time.perf_counter() - began)
+    asked = (start.date(), end.date())
+    for first, last, late in operations.spans(settings, [asked]) or [(*asked, None)]:
+        began = time.perf_counter()
+        with bars(quiet) as progress:
+            outcome = execution.execute(settings, first, last, until, progress, known_as_of=late)
+        _report(settings, outcome, time.perf_counter() - began)
 
 
 @app.command()
@@ -116,18 +125,18 @@ def backfill(
     began = time.perf_counter()
     delivery = Delivery.of(settings)
     until = end.date() if end else delivery.tables.prices["date"].max().date()
-    todo = operations.years(settings, start.date(), until)
+    todo = operations.spans(settings, operations.years(settings, start.date(), until))
     if not todo:
         out.print(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
         return
     if note := operations.warm_up_note(settings, todo[0][0], delivery.tables):
         out.print(note)
-    sessions = [len(xnys().between(*span)) for span in todo]
+    sessions = [len(xnys().between(first, last)) for first, last, _ in todo]
     out.print(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
     done, seconds = 0, Counter({"read the source": time.perf_counter() - began})
-    for (first, last), size in zip(todo, sessions, strict=True):
+    for (first, last, late), size in zip(todo, sessions, strict=True):
         with bars(quiet) as progress:
-            outcome = execution.execute(settings, first, last, progress=progress, source=delivery)
+            outcome = execution.execute(settings, first, last, progress=progress, source=delivery, known_as_of=late)
         done += size
         seconds.update(outcome.seconds)
         spent = time.perf_counter() - began

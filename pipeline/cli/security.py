@@ -66,7 +66,7 @@ def build(
     from pipeline.engine.master import batch_of, master_alone
     from pipeline.market_data.cleaning import clean_events
     from pipeline.market_data.delivery import first_bars, master_tables
-    from pipeline.sources import open_source
+    from pipeline.vendors.layers import open_source
     from security_master import build_master
 
     settings = settings_of(source=source, source_path=source_path, root=root)

@@ -85,8 +85,13 @@ def execute(
     until: str | None = None,
     progress: Progress = silent,
     source: Source | None = None,
+    known_as_of: np.datetime64 | None = None,
 ) -> Outcome:
-    """Compute, audit and publish every session in [start, end]; the family is published whole, or not at all."""
+    """Compute, audit and publish every session in [start, end]; the family is published whole, or not at all.
+
+    known_as_of: UTC instant of a delivery that came after the knowledge instants of these sessions; theirs moves to
+    it, and the publication says so.
+    """
     names, seconds = stores_until(settings, until), {}
 
     @contextmanager
@@ -96,7 +101,7 @@ def execute(
         seconds[phase] = time.perf_counter() - began
 
     checks = {}
-    with begin(settings, start, end, names, progress=progress) as run:
+    with begin(settings, start, end, names, restated_as_of=known_as_of, progress=progress) as run:
         with timed("inputs"):
             delivery = Delivery.of(settings, source)
             stage_inputs(run, delivery)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.store.filesystem import open_publications
 from pipeline.store.manifest import Publication
+from pipeline.vendors.layers import late_deliveries
 from security_master.errors import ExplainedError
 
 INPUT_STORES = ("ds_daily", "ds_etf")
@@ -63,12 +64,33 @@ def backfill(
 
     Interrupted at any moment, the same call goes on after the last published year.
     """
-    todo = years(settings, start, end)
+    todo = spans(settings, years(settings, start, end))
     if not todo:
         return
     source = Delivery.of(settings, source)
+    for first, last, known_as_of in todo:
+        yield execution.execute(settings, first, last, progress=progress, source=source, known_as_of=known_as_of)
+
+
+def spans(settings: Settings, todo: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any, np.datetime64 | None]]:
+    """The same runs, with each session by itself whose delivery was late: its knowledge instant is that of the receipt.
+
+    (first, last, instant or None for the sessions' own ones).
+    """
+    found: list[tuple[Any, Any, np.datetime64 | None]] = []
     for first, last in todo:
-        yield execution.execute(settings, first, last, progress=progress, source=source)
+        days = xnys().between(first, last)
+        late = late_deliveries(settings, days)
+        begins = 0
+        for k, day in enumerate(days):
+            if day in late:
+                if begins < k:
+                    found.append((days[begins], days[k - 1], None))
+                found.append((day, day, late[day]))
+                begins = k + 1
+        if begins < len(days):
+            found.append((days[begins], days[-1], None))
+    return found
 
 
 def warm_up_note(settings: Settings, start: object, tables: SourceTables) -> str | None:

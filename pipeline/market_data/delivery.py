@@ -20,7 +20,8 @@ from pipeline.calendar import Calendar
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.settings import DataRules, Settings
-from pipeline.sources import Source, SourceTables, open_source
+from pipeline.sources import Source, SourceTables
+from pipeline.vendors.layers import open_source
 from security_master import (
     BuildReport,
     SecurityMaster,

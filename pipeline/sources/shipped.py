@@ -25,5 +25,13 @@ def taxonomy() -> pd.DataFrame:
     return _read("taxonomy.csv")
 
 
+@cache
+def shipped_factor_etfs() -> tuple[str, ...]:
+    """Tickers of the ETFs that stocks are regressed on, and of their proxies."""
+    table, industries = _read("factor_etfs.csv"), taxonomy()
+    names = [*table["etf"], *table["proxy"], *industries["sector_etf"], *industries["subsector_etf"]]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(_DATA / name, dtype=str, keep_default_na=False)

@@ -8,6 +8,7 @@ ds_daily.zarr  manifest.json  publish_log/  ...     what readers open
 .spare/                                             second copies of what a publication cannot do without
 .staging/RUN_ID/                                    what a run is about to publish
 .lease                                              who is publishing
+raw/                                                what vendors answered (`pipeline.landing`)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PUBLISHED = f"{PUBLICATIONS}/published"
 BUILDING = f"{PUBLICATIONS}/building"
 STAGING = ".staging"
 LEASE = ".lease"
+RAW = "raw"
 METADATA = ".zmetadata"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.datasets.metadata import to_json
 from pipeline.store.cloud_objects import CloudObjects
-from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, PUBLICATIONS, PUBLISH_LOG, join, store_key
+from pipeline.store.layout import DIGESTS, MANIFEST, METADATA, PUBLICATIONS, PUBLISH_LOG, RAW, join, store_key
 from pipeline.store.objects import StoreError
 from pipeline.store.publications import Plan, Publications
 from pipeline.store.seal import Damaged, read_manifest
@@ -136,7 +136,7 @@ class CloudPublications(Publications):
         target = f"{PUBLICATIONS}/{publication}"
         if self.prefix(publication) == target:
             return
-        names = [name for name in self.objects.children("") if not name.startswith(".")]
+        names = [name for name in self.objects.children("") if not name.startswith(".") and name != RAW]
         keys = [
             key
             for name in names

@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from assets import schedules
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.schedules import due_at, tonight
-from pipeline.engine import family
+from pipeline.engine import due, family
 from pipeline.settings import DataRules, Settings
 from pipeline.store.objects import StoreError
 from tests.engine.conftest import NIGHT
@@ -32,7 +31,7 @@ def published(monkeypatch):
 
     def publish(through: str, settings: Settings = SETTINGS) -> None:
         stores = {name: {"first": "2018-12-03", "last": through} for name in family.stores(settings)}
-        monkeypatch.setattr(schedules, "read_manifest", lambda root: {"stores": stores, "complete_through": through})
+        monkeypatch.setattr(due, "read_manifest", lambda root: {"stores": stores, "complete_through": through})
 
     return publish
 
@@ -128,7 +127,7 @@ def test_an_empty_root_is_not_filled_by_the_nightly_run(instance, monkeypatch):
     def nothing(root):
         raise StoreError("nothing")
 
-    monkeypatch.setattr(schedules, "read_manifest", nothing)
+    monkeypatch.setattr(due, "read_manifest", nothing)
     assert "backfill the first range" in reason(instance, "2019-01-15 00:30")
 
 

@@ -17,8 +17,9 @@ from pipeline.quality.decisions import recorded_decisions
 from pipeline.quality.findings import RULES
 from pipeline.read import published_master
 from pipeline.settings import Settings, SimulatedMarket
-from pipeline.sources import SourceTables, open_source
+from pipeline.sources import SourceTables
 from pipeline.sources.planted_faults.plant import plant_faults
+from pipeline.vendors.layers import open_source
 from tests.engine.published_market import Delivered
 
 FIRST, LAST = "2018-06-01", "2018-08-31"
@@ -142,7 +143,7 @@ def test_returns_that_late_facts_would_change_are_listed(planted, tmp_path, monk
     dividends = planted.dividends.copy()
     dividends.loc[at, "known_from"] = dividends.loc[at, "ex_date"] + pd.Timedelta(days=20)
     late = Delivered(type(planted)(**planted.frames | {"dividends": dividends}, origins=planted.origins))
-    monkeypatch.setattr("pipeline.sources.open_source", lambda settings: late)
+    monkeypatch.setattr("pipeline.vendors.layers.open_source", lambda settings: late)
     result = erm3("late", "--known-as-of", "2026-01-01", "--root", tmp_path)
     assert result.exit_code == 0, result.output
     assert "with_events" in result.output

@@ -14,7 +14,8 @@ import numpy as np
 from pipeline.calendar import xnys
 from pipeline.read import open_dataset, read_manifest
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
-from pipeline.sources import SourceTables, open_source
+from pipeline.sources import SourceTables
+from pipeline.vendors.layers import open_source
 
 FIRST, LAST = "2018-12-03", "2019-04-30"
 """Published sessions. Everything in front of them is warm-up of the real 252-session window."""

@@ -19,7 +19,8 @@ from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.session_rules import BatchFault
 from pipeline.read import published_master
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
-from pipeline.sources import SourceTables, open_source
+from pipeline.sources import SourceTables
+from pipeline.vendors.layers import open_source
 from tests.engine.published_market import Delivered
 
 FIRST, EVENING, NEXT = "2018-06-15", "2018-07-12", "2018-07-13"

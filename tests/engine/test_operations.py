@@ -17,7 +17,8 @@ from pipeline.engine import execution, family, operations
 from pipeline.market_data.delivery import Delivery
 from pipeline.read import history, open_dataset
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
-from pipeline.sources import SourceTables, open_source
+from pipeline.sources import SourceTables
+from pipeline.vendors.layers import open_source
 from tests.engine.published_market import Delivered
 
 START, END = "2018-09-04", "2019-03-29"

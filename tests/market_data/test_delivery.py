@@ -81,7 +81,7 @@ def test_a_run_a_build_alone_and_a_dry_run_make_one_master_of_one_delivery(with_
         of_run = rows(run.scratch / MASTER_FILE)
     assert len(of_run["splits_row"]) == len(with_spin_off.tables.splits) - 1
 
-    monkeypatch.setattr("pipeline.sources.open_source", lambda settings: with_spin_off)
+    monkeypatch.setattr("pipeline.vendors.layers.open_source", lambda settings: with_spin_off)
     built = CliRunner().invoke(security.app, ["build", "--root", str(tmp_path / "alone")])
     assert built.exit_code == 0, built.output
     assert rows(tmp_path / "alone" / MASTER_FILE) == of_run

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.reports.quality_score import CAUGHT_BY, Score, score_faults
 from pipeline.settings import DataRules, Settings, SimulatedMarket
-from pipeline.sources import open_source
 from pipeline.sources.planted_faults.plant import FULL_COUNTS, plant_faults, scaled_counts
+from pipeline.vendors.layers import open_source
 
 
 def score(stocks: int, scale: float, seed: int, market_seed: int = 20060103) -> Score:

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.settings import Settings
-from pipeline.sources import FilesSource, SimulatedSource, open_source
+from pipeline.sources import FilesSource, SimulatedSource
 from pipeline.sources.specs import TABLES
+from pipeline.vendors.layers import open_source
 from tests.sources.conftest import lines
 
 

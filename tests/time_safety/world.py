@@ -19,7 +19,8 @@ from pipeline.calendar import xnys
 from pipeline.engine import execution
 from pipeline.quality.findings import FINDINGS_FILE
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
-from pipeline.sources import SourceTables, open_source
+from pipeline.sources import SourceTables
+from pipeline.vendors.layers import open_source
 from security_master import MASTER_FILE, SecurityMaster
 from tests.engine.published_market import Arrays, Delivered, published, same_bits
 

@@ -1,0 +1,121 @@
+"""What a vendor is to the pipeline: it plans requests, says whether a delivery is whole, and makes tables of answers.
+
+All three are pure: they read what was landed (`Landed`) and ask neither the network nor the clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import pandas as pd
+
+from pipeline.landing.fetcher import Access, Bundle
+from pipeline.landing.requests import PROMOTED, Line
+from pipeline.landing.zone import LandingZone
+from pipeline.settings import Settings
+
+Parsed = TypeVar("Parsed")
+
+Below = Mapping[str, pd.DataFrame] | None
+"""Tables of the layers before, by name."""
+
+BACKFILL, NIGHT = "backfill", "night"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a fetch is for: the sessions [start, end], for a first history or as the delivery of a night.
+
+    since: stamp of the fetch's beginning: what was asked from then on was asked for it, and is not asked again by it.
+    """
+
+    kind: str
+    start: dt.date
+    end: dt.date
+    since: str = "9999"
+
+    @property
+    def batch_id(self) -> str:
+        """Names the batch. The same need has the same one, so that an interrupted batch goes on."""
+        begins = f"{self.start:%Y%m%d}-" if self.kind == BACKFILL else ""
+        return f"{self.kind}-{begins}{self.end:%Y%m%d}"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row, or an answer, that became no fact, and why."""
+
+    request: str
+    row: int
+    why: str
+
+
+@dataclass
+class Landed:
+    """The answers of one vendor that had been received at an instant. Parsed documents are kept by content."""
+
+    zone: LandingZone
+    lines: Sequence[Line]
+    documents: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+
+    @cached_property
+    def facts(self) -> list[Line]:
+        """Lines whose answers may become facts, in the order of receipt."""
+        return [line for line in self.lines if line.answer in PROMOTED]
+
+    @cached_property
+    def first_night(self) -> str | None:
+        """When the first delivery of a night was received: what came later is known from its receipt."""
+        return next((line.received_at for line in self.lines if line.batch_id.startswith(NIGHT)), None)
+
+    def of(self, endpoint: str) -> list[Line]:
+        return [line for line in self.facts if line.endpoint == endpoint]
+
+    def parsed(self, line: Line, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """The document of a line; one content is parsed once by one parser."""
+        key = (parse.__qualname__, line.endpoint, line.sha256)
+        if key not in self.documents:
+            self.documents[key] = parse(self.zone.body(line))
+        found: Parsed = self.documents[key]
+        return found
+
+    def known_from(self, line: Line) -> pd.Timestamp:
+        """Receipt, or NaT for a first history: then the table's default holds, and is marked as assumed."""
+        if self.first_night is None or line.received_at < self.first_night:
+            return pd.NaT  # type: ignore[return-value]
+        return pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
+
+
+@dataclass
+class VendorTables:
+    """Columns by table, as `made_table` takes them; rejects; and what a person should know."""
+
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+class Vendor(Protocol):
+    """A folder of `pipeline/vendors/` has a module-level `VENDOR` of this kind."""
+
+    name: str
+
+    def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
+        """How it is reached. Raises FetchError, which says what to set, without a key or a contact."""
+        ...
+
+    def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
+        """The next requests, cheapest first; [] when nothing is left to ask. Asked again after each round."""
+        ...
+
+    def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
+        """Why the delivery of a session is not whole, in sentences; [] when it is."""
+        ...
+
+    def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
+        """The tables of everything landed. below: the tables of the layers before, None for the first."""
+        ...

@@ -1,0 +1,176 @@
+"""EDGAR as a vendor: it says more about the securities of the layers below, and lists none itself."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pipeline.landing.fetcher import Access, Bundle
+from pipeline.landing.ledger import Quota
+from pipeline.landing.requests import Class, FetchError, Request
+from pipeline.settings import Settings
+from pipeline.vendors.contract import BACKFILL, Below, Landed, Need, VendorTables
+from pipeline.vendors.edgar import endpoints as ask
+from pipeline.vendors.edgar.issuers import Issuers
+from pipeline.vendors.edgar.parse import parse_index
+
+COUNTED = frozenset({"10-K", "10-K/A", "10-Q", "10-Q/A", "20-F", "20-F/A", "40-F", "40-F/A", "10-KT"})
+REMOVED = frozenset({"25-NSE", "25-NSE/A"})
+EARLIER = dt.timedelta(days=400)
+"""Filings so long before the first session still say how many shares there were on it."""
+MOST_DAYS = 60
+"""Calendar days off after which the indexes between are not read one by one any more."""
+REQUESTS_A_MINUTE = 540.0
+"""The SEC allows ten a second over all machines of one contact."""
+ENOUGH = 10_000_000
+"""Units of a day: the SEC has no quota."""
+
+
+class Edgar:
+    """The source of dated share counts, delistings, and industries by SIC."""
+
+    name = "edgar"
+
+    def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
+        contact = (settings.fetching.contact or "").strip()
+        if "@" not in contact:
+            raise FetchError(
+                "source 'edgar' needs who asks, for the User-Agent that the SEC wants: set fetching.contact in "
+                "erm3.toml, or ERM3_FETCHING__CONTACT, to `Company contact@example.com`"
+            )
+        given = settings.fetching.urls.get(self.name, "").rstrip("/")
+        www = given or "https://www.sec.gov"
+        return Access(
+            self.name,
+            given or "https://data.sec.gov",
+            Quota(settings.fetching.units.get(self.name, ENOUGH), kept=0.0, per_minute=REQUESTS_A_MINUTE),
+            headers={"User-Agent": contact, "Accept-Encoding": "gzip"},
+            secrets=(contact,),
+            hosts={"/Archives": www, "/files": www},
+        )
+
+    def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
+        if below is None:
+            return []
+        return _Plan(need, landed, Issuers(landed, below)).next()
+
+    def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
+        """Filings have no hour by which a day is whole."""
+        return []
+
+    def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
+        """shares, delistings, classification, for the codes of `below` whose issuer is known."""
+        result = VendorTables()
+        if below is None:
+            return result
+        issuers = Issuers(landed, below)
+        frames = {
+            "shares": issuers.share_rows(),
+            "delistings": issuers.delisting_rows(),
+            "classification": issuers.classification_rows(industries()),
+        }
+        result.columns = {
+            name: {str(column): frame[column].to_numpy() for column in frame}
+            for name, frame in frames.items()
+            if len(frame)
+        }
+        result.rejects = issuers.rejects
+        return result
+
+
+class _Plan:
+    """The requests of one need."""
+
+    def __init__(self, need: Need, landed: Landed, issuers: Issuers) -> None:
+        self.need, self.landed, self.issuers = need, landed, issuers
+        self.asked = {line.request_key: line for line in landed.lines if line.batch_id == need.batch_id}
+
+    def next(self) -> list[Bundle]:
+        rounds = (
+            [self.everybody, self.older_pages, self.removals, self.covers]
+            if self.need.kind == BACKFILL
+            else [self.day, self.who_filed, self.older_pages, self.removals, self.covers]
+        )
+        for part in rounds:
+            todo = [bundle for bundle in part() if any(not self.settled(request) for request in bundle)]
+            if todo:
+                return todo
+        return []
+
+    def settled(self, request: Request) -> bool:
+        line = self.asked.get(request.key)
+        final = (Class.OK, Class.EMPTY, Class.NOT_FOUND, Class.PLAN)
+        return line is not None and (line.answer in final or line.requested_at >= self.need.since)
+
+    def everybody(self) -> list[Bundle]:
+        return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(self.issuers.codes)]
+
+    def day(self) -> list[Bundle]:
+        """The indexes of the weekdays since the last night, or since the first history was read."""
+        lines = [line for line in self.landed.lines if line.batch_id != self.need.batch_id]
+        read = [ask.day_of(line) for line in lines if line.endpoint == ask.INDEX]
+        read += [dt.date.fromisoformat(line.received_at[:10]) for line in lines if line.endpoint == ask.SUBMISSIONS][:1]
+        since = max(read, default=self.need.end)
+        days = [self.need.end - dt.timedelta(days=back) for back in range(MOST_DAYS)]
+        return [[ask.index(day)] for day in days if day.weekday() < 5 and (day == self.need.end or day >= since)]
+
+    def who_filed(self) -> list[Bundle]:
+        """Issuers that filed a report or were removed on the day, and those that were never asked about."""
+        known = {ask.cik_of(line) for line in self.landed.of(ask.SUBMISSIONS)}
+        wanted = set(self.issuers.codes) - {cik for cik in known if not self._own(cik)}
+        for line in self.landed.of(ask.INDEX):
+            if line.batch_id == self.need.batch_id:
+                filed = self.landed.parsed(line, parse_index)
+                wanted |= {row.cik for row in filed if row.form in COUNTED | REMOVED}
+        return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(wanted & set(self.issuers.codes))]
+
+    def older_pages(self) -> list[Bundle]:
+        """Further pages of issuers whose latest one does not reach back far enough."""
+        since = self.need.start - EARLIER
+        pages = [
+            page
+            for cik, said in sorted(self.issuers.latest.items())
+            if said.filings and min(f.filed for f in said.filings) > since
+            for page in said.older
+        ]
+        had = {line.request_key for line in self.landed.of(ask.OLDER)}
+        return [[request] for page in pages if (request := ask.older(page)).key not in had]
+
+    def removals(self) -> list[Bundle]:
+        return self._documents(REMOVED, ask.FILING)
+
+    def covers(self) -> list[Bundle]:
+        """Covers of issuers with several listed classes: nothing else says how many of each there are."""
+        return self._documents(COUNTED, ask.COVER)
+
+    def _documents(self, forms: frozenset[str], endpoint: str) -> list[Bundle]:
+        had = {ask.accession_of(line) for line in self.landed.of(endpoint)}
+        found: list[Bundle] = []
+        for cik in sorted(self.issuers.latest):
+            if endpoint == ask.COVER and not self.issuers.has_classes(cik):
+                continue
+            for filing in self.issuers.filings(cik):
+                if filing.form in forms and filing.accession not in had and filing.filed >= self.need.start - EARLIER:
+                    if endpoint == ask.COVER and filing.document.endswith((".htm", ".html")):
+                        found.append([ask.cover(cik, filing.accession, filing.document)])
+                    elif endpoint == ask.FILING:
+                        found.append([ask.filing(cik, filing.accession)])
+        return found
+
+    def _own(self, cik: str) -> bool:
+        """Whether the issuer was asked about first in this batch, so that the same plan comes out again."""
+        lines = [line for line in self.landed.of(ask.SUBMISSIONS) if ask.cik_of(line) == cik]
+        return bool(lines) and lines[0].batch_id == self.need.batch_id
+
+
+@cache
+def industries() -> dict[int, str]:
+    """SIC to our industry code."""
+    with open(Path(__file__).with_name("sic_to_industry.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        sic: row["fs_industry_code"] for row in rows for sic in range(int(row["sic_first"]), int(row["sic_last"]) + 1)
+    }

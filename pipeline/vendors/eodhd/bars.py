@@ -1,0 +1,266 @@
+"""Bars and events with the instants at which they became known: what was said first, and each correction of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.sources.currencies import CURRENCIES
+from pipeline.vendors.contract import Reject
+from pipeline.vendors.eodhd import endpoints as ask
+from pipeline.vendors.eodhd.delivered import Delivered
+from pipeline.vendors.eodhd.parse import Dividend, Split
+from pipeline.vendors.eodhd.whose import Whose
+
+OHLC = ("open", "high", "low", "close")
+VOLUME_SHARE = 1e-4
+"""Two volumes are one, said twice, when they differ by no more than this: the vendor rounds what splits divided."""
+NEVER = pd.Timestamp("1900-01-01")
+"""Stands for "known by default" while rows are put in order."""
+
+
+def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.DataFrame:
+    """Columns `vendor_code date open high low close volume known_from`: one row for each version of a bar.
+
+    Volumes are in shares of their day: the vendor's are divided by the splits that it had applied by the receipt.
+    splits: as `split_rows` gives them.
+    """
+    parts, order = [], 0
+    for history in delivered.histories:
+        frame = history.bars[["date", *OHLC, "volume"]].copy()
+        frame["vendor_code"] = whose.codes(history.code, frame["date"].to_numpy())
+        received = dt.date.fromisoformat(history.line.received_at[:10])
+        frame["volume"] = _in_units_of_day(frame, [s for s in history.splits if s.ex_date <= received])
+        parts.append(frame.assign(known_from=history.known, order=order))
+        order += 1
+    later = _later_splits(splits)
+    closed = {line.batch_id: pd.Timestamp(line.received_at[:-1]) for line in delivered.landed.lines}
+    for day_ in delivered.days:
+        if day_.why:
+            continue
+        frame = day_.bars[["code", "date", *OHLC, "volume"]].copy()
+        twins = frame["code"].map(lambda code: whose.twin_of.get(code, code))
+        frame = frame[(twins == frame["code"]) | ~twins.isin(set(frame["code"]))]
+        frame["vendor_code"] = [whose.code_on(code, day_.session) for code in frame["code"]]
+        received = closed[day_.line.batch_id]
+        factor = [later(code, day_.session, received) for code in frame["vendor_code"]]
+        frame["volume"] = frame["volume"].to_numpy() / np.array(factor, dtype=float) if factor else frame["volume"]
+        parts.append(frame.drop(columns="code").assign(known_from=day_.known, order=order))
+        order += 1
+    if not parts:
+        return pd.DataFrame(columns=["vendor_code", "date", *OHLC, "volume", "known_from"])
+    rows = pd.concat(parts, ignore_index=True)
+    rows["volume"] = rows["volume"].round()
+    return _versions(rows)
+
+
+def rate_rows(delivered: Delivered) -> pd.DataFrame:
+    """Columns `currency date usd_rate known_from`: the closes of the currencies, first said and corrected."""
+    parts = [
+        bars[["date", *OHLC, "volume"]].assign(
+            vendor_code=currency, known_from=delivered.landed.known_from(line), order=order
+        )
+        for order, (line, currency, bars) in enumerate(delivered.rates)
+    ]
+    if not parts:
+        return pd.DataFrame(columns=["currency", "date", "usd_rate", "known_from"])
+    rows = pd.concat(parts, ignore_index=True)
+    rows[[*OHLC[:3], "volume"]] = 0.0
+    rows = _versions(rows[rows["close"] > 0])
+    return rows.rename(columns={"vendor_code": "currency", "close": "usd_rate"})[
+        ["currency", "date", "usd_rate", "known_from"]
+    ]
+
+
+def _versions(rows: pd.DataFrame) -> pd.DataFrame:
+    """What was said first of each bar, and every later row that says something else."""
+    codes = pd.Categorical(rows["vendor_code"])
+    known = rows["known_from"].fillna(NEVER)
+    at = np.lexsort((rows["order"].to_numpy(), known.to_numpy(), rows["date"].to_numpy(), codes.codes))
+    rows, known = rows.iloc[at].reset_index(drop=True), known.iloc[at].reset_index(drop=True)
+    same_key = _repeats(rows["vendor_code"].to_numpy()) & _repeats(rows["date"].to_numpy())
+    superseded = np.append(same_key[1:] & _repeats(known.to_numpy())[1:], False)  # of one instant the last one counts
+    rows = rows[~superseded].reset_index(drop=True)
+    same_key = _repeats(rows["vendor_code"].to_numpy()) & _repeats(rows["date"].to_numpy())
+    said = same_key
+    for name in OHLC:
+        values = rows[name].to_numpy()
+        said[1:] &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    volume = rows["volume"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        near = np.abs(volume[1:] - volume[:-1]) <= np.maximum(1.0, VOLUME_SHARE * np.abs(volume[:-1]))
+    said[1:] &= near | (np.isnan(volume[1:]) & np.isnan(volume[:-1]))
+    return rows[~said].drop(columns="order").reset_index(drop=True)
+
+
+def _repeats(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where an element equals the one before it."""
+    found = np.zeros(len(values), bool)
+    found[1:] = values[1:] == values[:-1]
+    return found
+
+
+def _in_units_of_day(frame: pd.DataFrame, splits: list[Split]) -> NDArray[np.float64]:
+    volume, dates = frame["volume"].to_numpy(dtype=np.float64, copy=True), frame["date"].to_numpy()
+    for split in splits:
+        volume[dates < np.datetime64(split.ex_date, "s")] /= float(split.ratio)
+    return volume
+
+
+def _later_splits(splits: pd.DataFrame) -> Any:
+    """Function of (code, session, received): product of the ratios that went ex after the session and were told by the
+    end of the night that received the bars."""
+    by_code = {str(code): own for code, own in splits.groupby("vendor_code")} if len(splits) else {}
+
+    def product(code: str, session: dt.date, received: pd.Timestamp) -> float:
+        own = by_code.get(code)
+        if own is None:
+            return 1.0
+        told = own["known_from"].isna() | (own["known_from"] <= received)
+        inside = own[told & (own["ex_date"] > pd.Timestamp(session)) & (own["ex_date"] <= received)]
+        inside = inside.drop_duplicates("ex_date", keep="last")
+        return float(np.prod((inside["ratio_new"] / inside["ratio_old"]).to_numpy(dtype=float)))
+
+    return product
+
+
+def split_rows(delivered: Delivered, whose: Whose) -> pd.DataFrame:
+    """Columns `vendor_code ex_date ratio_new ratio_old known_from`: first said, corrected, or withdrawn (1 for 1)."""
+    book = _Book()
+    for known, code, span, splits in _tellings(delivered, ask.DAY_SPLITS):
+        told: dict[tuple[str, dt.date], Any] = {}
+        for split in splits:
+            assert isinstance(split, Split)
+            told[whose.code_on(code or split.code, split.ex_date), split.ex_date] = split.ratio
+        book.tell(known, told, whose, code, span, none=Fraction(1))
+    rows = [
+        (code, day, ratio.numerator, ratio.denominator, known)
+        for (code, day), versions in book.of.items()
+        for known, ratio in versions
+    ]
+    return _frame(rows, ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"])
+
+
+def dividend_rows(delivered: Delivered, whose: Whose, rated: frozenset[str], native: dict[str, str]) -> pd.DataFrame:
+    """Columns `vendor_code ex_date amount currency record_date known_from`, amounts as paid then.
+
+    The vendor's amount is `unadjustedValue`, rounded back from the adjusted one; an amount of an earlier telling that
+    lies within that rounding is kept, since it was the exact one. A currency without a rate is rejected.
+    rated: currencies with exchange rates; native: by code, the currency of its prices.
+    """
+    book = _Book()
+    strange: dict[str, int] = {}
+    for known, code, span, dividends in _tellings(delivered, ask.DAY_DIVIDENDS):
+        told: dict[tuple[str, dt.date], Any] = {}
+        for paid in dividends:
+            assert isinstance(paid, Dividend)
+            key = (whose.code_on(code or paid.code, paid.ex_date), paid.ex_date)
+            if paid.currency not in CURRENCIES or paid.currency not in (native.get(key[0], "USD"), *rated):
+                strange[paid.currency] = strange.get(paid.currency, 0) + 1
+                continue
+            told[key] = (*told.get(key, ()), paid)
+        book.tell(known, told, whose, code, span, none=(), same=_same_payments)
+    for currency, count in sorted(strange.items()):
+        delivered.rejects.append(Reject(f"dividends in {currency}", -1, f"{count} without an exchange rate"))
+    rows = []
+    for (code, day), versions in book.of.items():
+        for known, payments in versions:
+            for amount, currency, record in _distinct(payments):
+                rows.append((code, day, amount, currency, record, known))
+            if not payments:
+                rows.append((code, day, 0.0, "USD", None, known))
+    return _frame(rows, ["vendor_code", "ex_date", "amount", "currency", "record_date", "known_from"])
+
+
+def _distinct(payments: tuple[Dividend, ...]) -> list[tuple[float, str, dt.date | None]]:
+    """Amounts of one day: equal ones are one payment said twice."""
+    found = {(float(amount_of(paid)), paid.currency): paid.record_date for paid in payments}
+    return [(amount, currency, found[amount, currency]) for amount, currency in sorted(found)]
+
+
+def amount_of(paid: Dividend) -> Decimal:
+    return paid.value if paid.unadjusted is None else paid.unadjusted
+
+
+def _same_payments(before: tuple[Dividend, ...], now: tuple[Dividend, ...]) -> bool:
+    """Whether two tellings of a day's payments say the same, within the rounding of the adjusted amount."""
+    if len(before) != len(now):
+        return False
+    pairs = zip(sorted(before, key=amount_of), sorted(now, key=amount_of), strict=True)
+    return all(a.currency == b.currency and abs(amount_of(a) - amount_of(b)) <= _rounding(b) for a, b in pairs)
+
+
+def _rounding(paid: Dividend) -> Decimal:
+    """Half a unit of the last digit of the adjusted amount, in units of the unadjusted one."""
+    exponent = paid.value.as_tuple().exponent
+    assert isinstance(exponent, int)
+    unit = Decimal(1).scaleb(min(exponent, -4)) / 2
+    return unit * (amount_of(paid) / paid.value if paid.value else Decimal(1)) + Decimal("1e-9")
+
+
+class _Book:
+    """Versions of facts by (code, day), in the order of their tellings."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[str, dt.date], list[tuple[pd.Timestamp, Any]]] = {}
+
+    def tell(
+        self,
+        known: pd.Timestamp,
+        told: dict[tuple[str, dt.date], Any],
+        whose: Whose,
+        code: str,
+        span: tuple[dt.date, dt.date],
+        *,
+        none: Any,
+        same: Any = None,
+    ) -> None:
+        """A telling of all facts of a code ("" for all codes) in a span of days; what it omits is withdrawn.
+
+        The telling of a day withdraws nothing: it comes early, and others follow.
+        """
+        if code:
+            for key in list(self.of):
+                if key not in told and span[0] <= key[1] <= span[1] and key[0] == whose.code_on(code, key[1]):
+                    told[key] = none
+        for key, value in told.items():
+            versions = self.of.setdefault(key, [])
+            if not versions and value == none:
+                continue
+            last = versions[-1][1] if versions else None
+            if versions and (last == value or (same is not None and last != none and same(last, value))):
+                continue
+            if versions and pd.isna(known) and pd.isna(versions[-1][0]):
+                versions[-1] = (known, value)  # two first tellings: the later one counts
+            else:
+                versions.append((known, value))
+        self.of = {key: versions for key, versions in self.of.items() if versions}
+
+
+Telling = tuple[pd.Timestamp, str, tuple[dt.date, dt.date], list[Any]]
+
+
+def _tellings(delivered: Delivered, endpoint: str) -> list[Telling]:
+    """(known, code or "", span, rows) of histories and of days, in the order of receipt."""
+    found = []
+    for history in delivered.histories:
+        rows: Any = history.splits if endpoint == ask.DAY_SPLITS else history.dividends
+        found.append((history.line.received_at, history.known, history.code, ask.span_of(history.line), list(rows)))
+    for line, day, events in delivered.day_events(endpoint):
+        found.append((line.received_at, delivered.landed.known_from(line), "", (day, day), list(events)))
+    return [entry[1:] for entry in sorted(found, key=lambda entry: entry[0])]
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=columns)
+    for name in ("ex_date", "record_date"):
+        if name in frame:
+            frame[name] = frame[name].to_numpy().astype("datetime64[s]")
+    frame["known_from"] = frame["known_from"].to_numpy().astype("datetime64[us]")
+    return frame

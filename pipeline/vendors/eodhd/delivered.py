@@ -1,0 +1,295 @@
+"""What of the landed answers counts: histories that hang together, nights that are whole, lists, changes.
+
+A history counts when the splits asked before and after it are the same bytes: otherwise its volumes and amounts may be
+in units of either side of a split. The bars of a day count when they cover the names that had one the session before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import xnys
+from pipeline.landing.requests import Class, Line
+from pipeline.settings import Settings
+from pipeline.sources.currencies import CURRENCIES
+from pipeline.sources.shipped import shipped_factor_etfs
+from pipeline.vendors.contract import NIGHT, Landed, Reject
+from pipeline.vendors.eodhd import endpoints as ask
+from pipeline.vendors.eodhd.parse import (
+    Change,
+    Dividend,
+    Fundamentals,
+    Listed,
+    Rows,
+    Split,
+    WrongAnswer,
+    parse_bars,
+    parse_bulk_bars,
+    parse_changes,
+    parse_dividends,
+    parse_fundamentals,
+    parse_list,
+    parse_splits,
+)
+
+VENUES = {
+    "NYSE": "NYSE",
+    "NASDAQ": "NASDAQ",
+    "NYSE ARCA": "ARCA",
+    "NYSE MKT": "AMEX",
+    "AMEX": "AMEX",
+    "BATS": "BATS",
+}
+"""The venues of the model's universe, as the vendor and as we call them."""
+STOCK, ETF = "Common Stock", "ETF"
+LOOK_BACK = 10
+"""Sessions back to which a delivery is held against an earlier one."""
+
+
+@dataclass(frozen=True)
+class History:
+    """One symbol's bars, splits and dividends, asked together. known: receipt of the bars, NaT for a first history."""
+
+    code: str
+    line: Line
+    bars: pd.DataFrame
+    splits: tuple[Split, ...]
+    dividends: tuple[Dividend, ...]
+    known: pd.Timestamp
+
+
+@dataclass(frozen=True)
+class Day:
+    """The bars of one day as delivered. whole: whether they count; why: what is missing when they do not."""
+
+    session: dt.date
+    line: Line
+    bars: pd.DataFrame
+    known: pd.Timestamp
+    why: str
+
+
+class Delivered:
+    """The landed answers of the vendor, read once."""
+
+    def __init__(self, landed: Landed, settings: Settings) -> None:
+        self.landed, self.settings = landed, settings
+        self.rejects: list[Reject] = []
+        self.factor_etfs = frozenset(shipped_factor_etfs())
+
+    @cached_property
+    def lists(self) -> list[tuple[Line, bool, dict[str, Listed]]]:
+        """(line, whether of the active symbols, rows by code), in the order of receipt."""
+        found = []
+        for line in self.landed.facts:
+            if line.endpoint in (ask.ACTIVE, ask.DELISTED):
+                rows = self._rows(line, parse_list)
+                found.append((line, line.endpoint == ask.ACTIVE, {row.code: row for row in rows}))
+        return found
+
+    @cached_property
+    def changes(self) -> list[tuple[Line, Change]]:
+        """Each symbol change with the line that told it first, in the order of their dates."""
+        told: dict[tuple[str, str, dt.date], tuple[Line, Change]] = {}
+        for line in self.landed.of(ask.CHANGES):
+            for change in self._rows(line, parse_changes):
+                told.setdefault((change.old, change.new, change.effective), (line, change))
+        return sorted(told.values(), key=lambda pair: (pair[1].effective, pair[1].old, pair[1].new))
+
+    @cached_property
+    def fundamentals(self) -> list[tuple[Line, Fundamentals]]:
+        found = []
+        for line in self.landed.of(ask.FUNDAMENTALS):
+            try:
+                said = self.landed.parsed(line, parse_fundamentals)
+            except (WrongAnswer, ValueError) as error:
+                self.rejects.append(Reject(line.request_key, -1, str(error)))
+                continue
+            if said.code == ask.code_of(line):
+                found.append((line, said))
+            else:
+                self.rejects.append(Reject(line.request_key, -1, f"the answer is about {said.code}"))
+        return found
+
+    @cached_property
+    def histories(self) -> list[History]:
+        return [history for line, history in self.asked_histories if history is not None]
+
+    @cached_property
+    def asked_histories(self) -> list[tuple[Line, History | None]]:
+        """Every landed history, None for one whose parts do not hang together (yet)."""
+        parts = {(line.batch_id, line.endpoint, ask.code_of(line), line.nth): line for line in self.landed.facts
+                 if line.endpoint in (ask.SPLITS, ask.DIVIDENDS)}  # fmt: skip
+        found: list[tuple[Line, History | None]] = []
+        for line in self.landed.of(ask.EOD):
+            batch, code, nth = line.batch_id, ask.code_of(line), line.nth
+            before = parts.get((batch, ask.SPLITS, code, 2 * nth - 1))
+            after = parts.get((batch, ask.SPLITS, code, 2 * nth))
+            paid = parts.get((batch, ask.DIVIDENDS, code, nth))
+            if before is None or after is None or paid is None or before.sha256 != after.sha256:
+                found.append((line, None))
+                continue
+            try:
+                bars, rejects = self.landed.parsed(line, parse_bars)
+            except (WrongAnswer, ValueError) as error:
+                self.rejects.append(Reject(line.request_key, -1, str(error)))
+                found.append((line, None))
+                continue
+            self.rejects += [Reject(line.request_key, row, why) for row, why in rejects]
+            splits, dividends = self._rows(before, parse_splits), self._rows(paid, parse_dividends)
+            known = self.landed.known_from(line)
+            found.append((line, History(code, line, bars, tuple(splits), tuple(dividends), known)))
+        return found
+
+    @cached_property
+    def days(self) -> list[Day]:
+        """The bars of nights, in the order of receipt, each judged by the names that counted before it."""
+        found: list[Day] = []
+        counted = _Names(self)
+        for line in self.landed.of(ask.DAY_BARS):
+            if not line.batch_id.startswith(NIGHT):
+                continue  # a census: it says who was alive
+            session = ask.day_of(line)
+            frame, rejects = self.day_bars(line)
+            own = (frame["date"] == np.datetime64(session, "s")).to_numpy()
+            rejects = rejects + [(-1, f"{int((~own).sum())} rows of other days")] * bool((~own).any())
+            self.rejects += [Reject(line.request_key, row, why) for row, why in rejects]
+            frame = frame[own & frame["code"].isin(self.codes).to_numpy()]
+            twice = frame["code"].duplicated(keep=False)
+            if twice.any():
+                self.rejects.append(Reject(line.request_key, -1, f"{int(twice.sum())} rows of codes that stand twice"))
+                frame = frame[~twice]
+            why = counted.lacking(line, session, set(frame["code"]))
+            day = Day(session, line, frame.reset_index(drop=True), self.landed.known_from(line), why)
+            found.append(day)
+            if not why:
+                counted.add(session, set(frame["code"]))
+        return found
+
+    def day_bars(self, line: Line) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+        """The bars of a day as they came, and the rows that are none."""
+        try:
+            return self.landed.parsed(line, parse_bulk_bars)
+        except (WrongAnswer, ValueError) as error:
+            return _no_bars(), [(-1, str(error))]
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The codes with a history: those whose rows can be anybody's."""
+        return frozenset(history.code for history in self.histories)
+
+    def day_events(self, endpoint: str) -> Iterator[tuple[Line, dt.date, list[Split] | list[Dividend]]]:
+        """The splits or dividends of days: rows of that day and of known codes."""
+        parse = parse_splits if endpoint == ask.DAY_SPLITS else parse_dividends
+        for line in self.landed.of(endpoint):
+            day = ask.day_of(line)
+            rows = [row for row in self._rows(line, parse) if row.code in self.codes]
+            strange = [row for row in rows if row.ex_date != day]
+            if strange:
+                self.rejects.append(Reject(line.request_key, -1, f"{len(strange)} rows of other days"))
+            yield line, day, [row for row in rows if row.ex_date == day]
+
+    @cached_property
+    def foreign(self) -> frozenset[str]:
+        """Currencies other than the dollar that dividends of known codes were paid in."""
+        paid = {d.currency for history in self.histories for d in history.dividends}
+        for _, _, rows in self.day_events(ask.DAY_DIVIDENDS):
+            paid |= {row.currency for row in rows if isinstance(row, Dividend)}
+        return frozenset((paid & CURRENCIES) - {"USD"})
+
+    @cached_property
+    def rates(self) -> list[tuple[Line, str, pd.DataFrame]]:
+        """(line, currency, bars) of exchange rates, in the order of receipt."""
+        found = []
+        for line in self.landed.of(ask.RATES):
+            try:
+                found.append((line, ask.code_of(line).removesuffix("USD"), self.landed.parsed(line, parse_bars)[0]))
+            except (WrongAnswer, ValueError) as error:
+                self.rejects.append(Reject(line.request_key, -1, str(error)))
+        return found
+
+    def in_scope(self, row: Listed) -> bool:
+        """Whether a listed symbol is one of the model's: a stock of our venues, a factor ETF, or asked for by name."""
+        names = self.settings.fetching.names
+        etf = row.type == ETF and row.code in self.factor_etfs
+        if row.exchange not in VENUES or not (row.type == STOCK or etf):
+            return False
+        return etf or not names or row.code in names
+
+    def active(self) -> dict[str, Listed]:
+        """The active symbols of the latest list."""
+        return next((rows for _, active, rows in reversed(self.lists) if active), {})
+
+    def delisted(self) -> dict[str, Listed]:
+        return next((rows for _, active, rows in reversed(self.lists) if not active), {})
+
+    def _rows(self, line: Line, parse: Callable[[bytes], Rows]) -> list[Any]:
+        try:
+            rows = self.landed.parsed(line, parse)
+        except (WrongAnswer, ValueError) as error:
+            self.rejects.append(Reject(line.request_key, -1, str(error)))
+            return []
+        self.rejects += [Reject(line.request_key, row, why) for row, why in rows.rejects]
+        return rows.found
+
+
+class _Names:
+    """Who had a bar on which session, among what counted so far. A day is judged by what was known at its receipt."""
+
+    def __init__(self, delivered: Delivered) -> None:
+        self._delivered = delivered
+        self._of: dict[dt.date, set[str]] = {}
+
+    def add(self, session: dt.date, names: set[str]) -> None:
+        self._of[session] = names
+
+    def lacking(self, line: Line, session: dt.date, names: set[str]) -> str:
+        """Why these names are not a whole delivery of the session; "" when they are."""
+        if not bool(xnys().is_session(np.datetime64(session, "D"))):
+            return f"{session} is no session"
+        earlier = [h for h in self._delivered.histories if h.line.received_at <= line.received_at]
+        before = self._before(session, earlier) & {history.code for history in earlier}
+        for told, change in self._delivered.changes:
+            if change.effective <= session and told.received_at <= line.received_at:
+                before.discard(change.old)
+        if not before:
+            return "" if names else "no bars"
+        bound = self._delivered.settings.fetching.coverage
+        share = len(before & names) / len(before)
+        if share < bound:
+            return f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
+        etfs = sorted((before & self._delivered.factor_etfs) - names)
+        return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else ""
+
+    def _before(self, session: dt.date, earlier: list[History]) -> set[str]:
+        """Names of the session before, from its delivery or from histories; of an earlier one where there are none."""
+        calendar = xnys()
+        at = calendar.ordinal(session)
+        for before in calendar.sessions[max(at - LOOK_BACK, 0) : at][::-1]:
+            found = set(self._of.get(before.item(), ()))
+            day = before.astype("datetime64[s]")
+            for history in earlier if not found else ():
+                dates = history.bars["date"].to_numpy()
+                k = int(np.searchsorted(dates, day))
+                if k < len(dates) and dates[k] == day:
+                    found.add(history.code)
+            if found:
+                return found
+        return set()
+
+
+def _no_bars() -> pd.DataFrame:
+    columns = {name: np.zeros(0) for name in ("open", "high", "low", "close", "volume", "adjusted_close")}
+    return pd.DataFrame({"code": [], "date": np.zeros(0, "datetime64[s]"), **columns})
+
+
+def settled(line: Line) -> bool:
+    """Whether an answer, used or not, needs no second question."""
+    return line.answer in (Class.OK, Class.EMPTY, Class.NOT_FOUND, Class.PLAN, Class.PARTIAL)

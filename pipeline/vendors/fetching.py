@@ -1,0 +1,78 @@
+"""A fetch: rounds of plan and answers until nothing is left to ask. The only user of the network below the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.landing.clock import Clock, stamp
+from pipeline.landing.fetcher import Access, Fetcher, FetchReport
+from pipeline.landing.ledger import Ledger, Quota
+from pipeline.landing.requests import FetchError
+from pipeline.landing.zone import LandingZone
+from pipeline.settings import Settings
+from pipeline.vendors.contract import NIGHT, Below, Need
+from pipeline.vendors.layers import frames_of, landed, open_vendor
+
+LEDGER_FILE = "ledger.sqlite"
+ROUNDS = 12
+"""A plan that still asks after so many rounds asks in a circle."""
+
+
+def ledger_of(settings: Settings) -> Ledger:
+    """The ledger of this machine: beside a local landing zone, else in the home directory."""
+    raw = settings.raw_root
+    place = Path.home() / ".local/state/erm3" if "://" in raw else Path(raw)
+    return Ledger(place / LEDGER_FILE)
+
+
+def fetch(
+    settings: Settings,
+    need: Need,
+    clock: Clock,
+    environment: Mapping[str, str],
+    *,
+    offline: bool = False,
+    zone: LandingZone | None = None,
+    only: str | None = None,
+) -> dict[str, FetchReport]:
+    """Ask every layer for what the need lacks. By vendor, what was done.
+
+    Raises FetchError before anything is asked when a key or a contact is missing, and NotLanded offline.
+    """
+    zone = zone or LandingZone(settings.raw_root)
+    access = {
+        name: Access(name, "", Quota(0)) if offline else open_vendor(name).access(settings, environment)
+        for name in settings.layers
+        if only in (None, name)
+    }
+    ledger = ledger_of(settings)
+    need = replace(need, since=stamp(clock.now()))
+    reports: dict[str, FetchReport] = {}
+    below: Below = None
+    for name, way in access.items():
+        vendor, report = open_vendor(name), FetchReport()
+        fetcher = Fetcher(zone, ledger, way, clock, need.batch_id, night=need.kind == NIGHT, offline=offline)
+        reports[name] = report
+        if name != settings.layers[0]:
+            below = _below(settings, zone)
+        for _ in range(ROUNDS):
+            bundles = vendor.plan(need, landed(settings, name, zone), settings, below)
+            bundles = [bundle for bundle in bundles if any(fetcher.unasked(request) for request in bundle)]
+            if not bundles:
+                break
+            report.add(fetcher.fetch(bundles))
+            if report.stopped:
+                break
+        else:
+            raise FetchError(f"the plan of {name} for {need.batch_id} does not end; report it, with `erm3 raw stat`")
+        if report.stopped:
+            break
+    return reports
+
+
+def _below(settings: Settings, zone: LandingZone) -> Below:
+    """The tables of the layer with the prices."""
+    first = settings.layers[0]
+    return frames_of(open_vendor(first).tables(landed(settings, first, zone), settings, None))

@@ -1,0 +1,182 @@
+"""Sources as layers: several vendors' tables as one, with a declared winner for each table.
+
+The first layer has the prices, and so the listings; those after it say more about the same securities. Rows of one
+security in one table come from one layer: the first of `fetching.wins[table]` that has any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import xnys
+from pipeline.landing.requests import PROMOTED
+from pipeline.landing.zone import LandingZone
+from pipeline.settings import VENDORS, Settings
+from pipeline.sources import FilesSource, SimulatedSource, Source, SourceError, SourceTables
+from pipeline.sources.specs import TABLES
+from pipeline.sources.tables import RawTable, check_tables, made_table
+from pipeline.vendors.contract import NIGHT, Below, Landed, Reject, Vendor, VendorTables
+
+DOCUMENTS: dict[tuple[str, str], dict[tuple[str, str, str], Any]] = {}
+"""Parsed documents by landing zone and vendor, for as long as the process lives: contents never change."""
+
+
+def open_source(settings: Settings) -> Source:
+    """The source that is configured."""
+    if settings.fetched:
+        return LandedSource(settings)
+    if settings.source == "files":
+        assert settings.source_path is not None  # Settings has checked it
+        return FilesSource(settings.source_path)
+    return SimulatedSource(settings.simulated)
+
+
+def open_vendor(name: str) -> Vendor:
+    """The vendor of a name in `pipeline.settings.VENDORS`."""
+    if name not in VENDORS:
+        raise SourceError(f"vendor {name!r} is not known; expected one of {', '.join(VENDORS)}", "settings")
+    found: Vendor = import_module(f"pipeline.vendors.{name}").VENDOR
+    return found
+
+
+def landed(settings: Settings, name: str, zone: LandingZone, known_as_of: datetime | None = None) -> Landed:
+    """One vendor's answers as they had been received at an instant."""
+    documents = DOCUMENTS.setdefault((zone.objects.url, name), {})
+    return Landed(zone, zone.lines(known_as_of, name), documents)
+
+
+@dataclass
+class LandedSource:
+    """The tables of everything that was landed by an instant. Reads the landing zone, and asks nobody.
+
+    provenance: after `load`, by table, how many rows each layer gave; rejects: what became no fact, by layer.
+    """
+
+    settings: Settings
+    known_as_of: datetime | None = None
+    zone: LandingZone | None = None
+    provenance: dict[str, Counter[str]] = field(default_factory=dict)
+    rejects: dict[str, list[Reject]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.settings.layers)
+
+    def load(self) -> SourceTables:
+        """Raises SourceError when nothing was landed, or when the layers' tables are at odds."""
+        zone = self.zone or LandingZone(self.settings.raw_root)
+        made: dict[str, VendorTables] = {}
+        below: Below = None
+        for name in self.settings.layers:
+            answers = landed(self.settings, name, zone, self.known_as_of)
+            made[name] = open_vendor(name).tables(answers, self.settings, below)
+            self.rejects[name], self.notices = made[name].rejects, self.notices + made[name].notices
+            if below is None:
+                if "prices" not in made[name].columns:
+                    raise SourceError(
+                        f"no prices of {name} are landed in {zone.objects.url}; fetch a history first "
+                        f"(`erm3 fetch --start ... --end ...`, docs/vendors.md)",
+                        name,
+                    )
+                below = frames_of(made[name])
+        merged, self.provenance = merge(made, self.settings)
+        tables = check_tables(_raw(merged), self.name)
+        origins = {
+            table: replace(origin, file=", ".join(f"{layer} {n:,}" for layer, n in self.provenance[table].items()))
+            for table, origin in tables.origins.items()
+        }
+        return replace(tables, origins=origins)
+
+
+def frames_of(made: VendorTables) -> dict[str, pd.DataFrame]:
+    """The small tables of a layer, for those above it."""
+    return {name: pd.DataFrame(columns) for name, columns in made.columns.items() if name != "prices"}
+
+
+def merge(
+    made: Mapping[str, VendorTables], settings: Settings
+) -> tuple[dict[str, dict[str, Any]], dict[str, Counter[str]]]:
+    """One set of columns by table, and how many rows each layer gave to it."""
+    merged: dict[str, dict[str, Any]] = {}
+    provenance: dict[str, Counter[str]] = {}
+    for table in TABLES:
+        order = [name for name in settings.fetching.wins.get(table, ()) if name in made]
+        order += [name for name in made if name not in order]
+        having = [name for name in order if table in made[name].columns]
+        if len(having) == 1:
+            merged[table] = made[having[0]].columns[table]
+            provenance[table] = Counter({having[0]: len(next(iter(merged[table].values())))})
+        elif having:
+            merged[table], provenance[table] = _by_security(table, {name: made[name].columns[table] for name in having})
+    return merged, provenance
+
+
+def _by_security(table: str, layers: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], Counter[str]]:
+    """Rows of each security from the first layer that has any. layers: best first."""
+    taken: set[str] = set()
+    parts, counts = [], Counter[str]()
+    for name, columns in layers.items():
+        frame = pd.DataFrame(columns)
+        codes = frame["vendor_code"].astype(str)
+        own = frame[~codes.isin(taken)]
+        taken |= set(codes)
+        counts[name] = len(own)
+        parts.append(own)
+    rows = pd.concat(parts, ignore_index=True)
+    spec = TABLES[table]
+    columns = {}
+    for column in rows:
+        kind = "instant" if column == "known_from" else spec[str(column)].kind
+        values = rows[column]
+        if kind in ("date", "instant", "date_or_instant"):
+            columns[str(column)] = values.to_numpy().astype("datetime64[us]" if kind != "date" else "datetime64[s]")
+        elif kind == "text":
+            columns[str(column)] = values.where(values.notna(), None).to_numpy(object)
+        else:
+            columns[str(column)] = values.to_numpy(np.float64)
+    return columns, counts
+
+
+def _raw(merged: Mapping[str, dict[str, Any]]) -> Iterator[RawTable]:
+    for table, columns in merged.items():
+        yield made_table(table, {name: _told(table, name, values) for name, values in columns.items()})
+
+
+def _told(table: str, column: str, values: Any) -> Any:
+    """Texts without pandas' ways to say nothing."""
+    if column == "known_from" or TABLES[table][column].kind != "text" or isinstance(values, pd.Categorical):
+        return values
+    return [value if isinstance(value, str) else None for value in values]
+
+
+def late_deliveries(
+    settings: Settings, days: Iterable[Any], zone: LandingZone | None = None
+) -> dict[Any, np.datetime64]:
+    """Sessions whose delivery was complete only after their knowledge instant, with the receipt that replaces it.
+
+    From the manifest alone, so that a replay moves the same instants. Empty for sources that are not fetched.
+    """
+    if not settings.fetched:
+        return {}
+    zone = zone or LandingZone(settings.raw_root)
+    received: dict[str, str] = {}
+    for line in zone.lines():
+        if line.batch_id.startswith(NIGHT) and line.answer in PROMOTED:
+            received[line.batch_id] = max(line.received_at, received.get(line.batch_id, ""))
+    calendar = xnys()
+    found: dict[Any, np.datetime64] = {}
+    for day in days:
+        got = received.get(f"{NIGHT}-{str(day)[:10].replace('-', '')}")
+        own = calendar.knowledge_instants([calendar.ordinal(day)], settings.rules.vendor_delay_minutes)[0]
+        if got is not None and (instant := np.datetime64(got.rstrip("Z"), "us")) > own:
+            found[day] = instant
+    return found
