@@ -29,6 +29,7 @@ from pipeline.cli.console import (
     print_json,
     settings_of,
 )
+from pipeline.cli.delivery import check
 from pipeline.cli.nightly import nightly
 from pipeline.cli.plots import plot
 from pipeline.cli.practice import practice
@@ -54,6 +55,7 @@ app.command()(raw.fetch)
 app.command()(raw.fake_vendor)
 app.command()(nightly)
 app.command()(practice)
+app.command()(check)
 app.command()(repair)
 app.command()(plot)
 for answer in reading.app.registered_commands:

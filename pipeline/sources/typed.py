@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,22 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.calendar import LAST_SESSION
-from pipeline.sources.cells import Codes, Place, read_dates, read_instants, read_numbers, read_text
+from pipeline.sources.cells import Codes, Place, SourceError, read_dates, read_instants, read_numbers, read_text
 from pipeline.sources.specs import KNOWN_FROM, TABLES, Column, TableSpec
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """One table as delivered. sha256: of the delivered bytes; place: the file, and the number of its first data row."""
+    """One table as delivered. sha256: of the delivered bytes; place: the file, and the number of its first data row.
+
+    others: names of the delivered columns that no table of this name has, which are not read.
+    """
 
     name: str
     cells: pa.Table
     place: Place
     sha256: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,35 +48,65 @@ def type_table(raw: RawTable) -> TypedTable:
     Raises SourceError for a missing or repeated column, a wrong type, and a cell that cannot be read or is not allowed.
     """
     spec, place = TABLES[raw.name], raw.place
-    names = raw.cells.column_names
-    columns = (*spec.columns, KNOWN_FROM) if spec.dated else spec.columns
-    for column in columns:
-        if names.count(column.name) > 1:
-            place.fail("the column stands there twice; keep one", column.name)
-        if column.required and column.name not in names:
-            place.fail(f"the column is missing; found {', '.join(names) or 'no columns'}", column.name)
-    if raw.name == "classification" and not {"fs_industry_code", "gics_sub_industry"} & set(names):
-        place.fail("the column is missing, and gics_sub_industry too; give one of them", "fs_industry_code")
+    for fault in _header_faults(raw):
+        raise fault
     arrays: dict[str, Any] = {}
     codes: dict[str, Codes] = {}
-    for column in columns:
-        nothing = pa.chunked_array([pa.nulls(raw.cells.num_rows)])
-        cells = raw.cells.column(column.name) if column.name in names else nothing
-        if column.kind == "text":
-            coded = read_text(column, cells, place)
+    for column in _columns(spec):
+        read = _read(raw, column)
+        if isinstance(read, Codes):
             if column.code or column.name == "vendor_code":
-                codes[column.name] = coded
-            arrays[column.name] = coded.category() if raw.name == "prices" else coded.text()
-        elif column.kind == "date":
-            arrays[column.name] = _within_calendar(column, read_dates(column, cells, place), place)
-        elif column.kind in ("instant", "date_or_instant"):
-            arrays[column.name] = read_instants(column, cells, place)
-        else:
-            arrays[column.name] = read_numbers(column, cells, place)
+                codes[column.name] = read
+            read = read.category() if raw.name == "prices" else read.text()
+        arrays[column.name] = read
     frame = pd.DataFrame(arrays, copy=False)
     if spec.dated:
         frame["known_assumed"] = frame["known_from"].isna()
     return TypedTable(spec, frame, codes, place, raw.sha256)
+
+
+def all_faults(raw: RawTable) -> list[SourceError]:
+    """What `type_table` would fail with, of the header and of each column: the first cell of each that is wrong."""
+    found = list(_header_faults(raw))
+    for column in _columns(TABLES[raw.name]):
+        if raw.cells.column_names.count(column.name) == 1:
+            try:
+                _read(raw, column)
+            except SourceError as fault:
+                found.append(fault)
+    return found
+
+
+def _columns(spec: TableSpec) -> tuple[Column, ...]:
+    return (*spec.columns, KNOWN_FROM) if spec.dated else spec.columns
+
+
+def _header_faults(raw: RawTable) -> Iterator[SourceError]:
+    names, file = raw.cells.column_names, raw.place.file
+    for column in _columns(TABLES[raw.name]):
+        if names.count(column.name) > 1:
+            yield SourceError("the column stands there twice; keep one", file, column=column.name)
+        if column.required and column.name not in names:
+            found = ", ".join((*names, *raw.others)) or "no columns"
+            near = get_close_matches(column.name, raw.others, n=1)
+            meant = f"; rename {near[0]!r}, if that is meant" if near else ""
+            yield SourceError(f"the column is missing; found {found}{meant}", file, column=column.name)
+    if raw.name == "classification" and not {"fs_industry_code", "gics_sub_industry"} & set(names):
+        problem = "the column is missing, and gics_sub_industry too; give one of them"
+        yield SourceError(problem, file, column="fs_industry_code")
+
+
+def _read(raw: RawTable, column: Column) -> Any:
+    """The cells of one column, typed; text as `Codes`. An absent column is one of empty cells."""
+    place, absent = raw.place, pa.chunked_array([pa.nulls(raw.cells.num_rows)])
+    cells = raw.cells.column(column.name) if column.name in raw.cells.column_names else absent
+    if column.kind == "text":
+        return read_text(column, cells, place)
+    if column.kind == "date":
+        return _within_calendar(column, read_dates(column, cells, place), place)
+    if column.kind in ("instant", "date_or_instant"):
+        return read_instants(column, cells, place)
+    return read_numbers(column, cells, place)
 
 
 def made_table(name: str, columns: Mapping[str, Any]) -> RawTable:
