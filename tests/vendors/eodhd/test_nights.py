@@ -20,7 +20,8 @@ from tests.vendors.practice import Practice, morning_after, practice, session
 LAST, NEXT = session(277), session(278)  # 2022-08-08 and -09
 NAMES = ("BIDE", "IBED", "CEFI", "TEXA", "DOPE", "KUPI", "TADA")
 BULK = f"/eod-bulk-last-day/US?date={NEXT}&fmt=json$"
-BADLY_WRITTEN = ("duplicate_rows", "shuffled_rows", "string_numbers", "wrong_exchange_rows", "float_volume")
+SLOWLY = [pytest.param(fault, marks=pytest.mark.slow) for fault in ("duplicate_rows", "shuffled_rows", "float_volume")]
+BADLY_WRITTEN = ["string_numbers", "wrong_exchange_rows", *SLOWLY]
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,11 @@ def test_a_night_asks_for_the_day_in_three_calls_and_its_bars_are_known_from_the
     ("fault", "argument", "why"),
     [
         ("partial_bulk", 0.6, "expected 95%"),
-        ("stale_day", None, "bars of 0.0%"),
-        ("empty_200", None, "no bars of"),
-        ("error_200", None, "no bars of"),
         ("late_etfs", ["XLE", "SPY"], "no bars of the factor ETFs SPY, XLE"),
-        ("wrong_symbol_body", '{"General":{"Code":"ZZZZ"}}', "0.0%"),
+        pytest.param("stale_day", None, "bars of 0.0%", marks=pytest.mark.slow),
+        pytest.param("empty_200", None, "no bars of", marks=pytest.mark.slow),
+        pytest.param("error_200", None, "no bars of", marks=pytest.mark.slow),
+        pytest.param("wrong_symbol_body", '{"General":{"Code":"ZZZZ"}}', "0.0%", marks=pytest.mark.slow),
     ],
 )
 def test_half_a_delivery_is_no_fact_and_says_what_is_missing_and_the_next_ask_mends_it(
@@ -136,6 +137,7 @@ def test_a_renamed_company_goes_on_and_its_old_bars_stay_under_its_old_code(vend
     assert listed.loc["BIDE", "isin"] == listed.loc["IBED", "isin"]
 
 
+@pytest.mark.slow
 def test_a_late_split_is_known_from_its_receipt_and_volumes_stay_in_the_shares_of_their_day(vendor: Practice) -> None:
     days = [session(number) for number in range(278, 286)]  # TEXA splits 1:8 on session 283
     ex = session(283)
