@@ -48,7 +48,7 @@ def shares_add_to_one(store: str, scope: Scope) -> list[Check]:
     return checks
 
 
-def _etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last: int) -> list[Floats]:
+def etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last: int) -> list[Floats]:
     """Raw ETF returns of each stock's three facts, (rows, cols) each, NaN for none. From the stored codes alone."""
     etf = scope.family.view("ds_etf")
     values = etf.read("return", scope.rows(etf, first, last), slice(0, len(etf.symbol))).astype(np.float64)
@@ -165,7 +165,7 @@ def replication(store: str, scope: Scope) -> list[Check]:
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
         fact = adjusted.read("fact", scope.rows(adjusted, first, last), columns)
-        legs = _etf_returns(scope, adjusted, fact, first, last)
+        legs = etf_returns(scope, adjusted, fact, first, last)
         daily_rows = scope.rows(daily, first, last)
         r = daily.read("return", daily_rows, slice(0, len(daily.symbol)))[:, at].astype(np.float64)
         residual = view.read("residual_return", rows, columns).astype(np.float64)

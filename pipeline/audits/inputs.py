@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audits.effectiveness import empty_so_far
 from pipeline.audits.scope import RATIOS, SHARES, WORST_CELLS, Check, Scope, Worst, axis_of, means
 from pipeline.settings import UNIVERSES
 from pipeline.store.windows import positions
@@ -76,6 +77,8 @@ def _may_be_empty(store: str, scope: Scope) -> set[str]:
     fact = betas.read("fact", scope.rows(betas), slice(0, len(betas.symbol)))
     if not fact.any():
         return set(scope.family.view(store).variables)
+    if store == scope.name("ds_erm3_effectiveness"):
+        return empty_so_far(store, scope)
     deep = {*SHARES[3], *RATIOS[3]} if not fact[..., 2].any() else set()
     return deep | ({*SHARES[2], *RATIOS[2]} if not fact[..., 1].any() else set())
 

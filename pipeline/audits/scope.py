@@ -219,7 +219,7 @@ def sample(finite: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:
     cells = np.argwhere(finite)
     if not len(cells) or not count:
         return []
-    picked = np.unique(np.linspace(0, len(cells) - 1, min(count, len(cells))).round().astype(int))
+    picked = np.unique(np.linspace(len(cells) - 1, 0, min(count, len(cells))).round().astype(int))
     return [(int(a), int(b)) for a, b in cells[picked]]
 
 

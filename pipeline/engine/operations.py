@@ -12,6 +12,7 @@ import pandas as pd
 from pipeline.calendar import xnys
 from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
+from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import Delivery
@@ -110,9 +111,10 @@ def warm_up_note(settings: Settings, start: object, tables: SourceTables) -> str
 
 
 def touched(settings: Settings, changed_first: object, changed_last: object) -> tuple[Any, Any]:
-    """Published sessions that a change of inputs in [changed_first, changed_last] can touch: their windows hold it.
+    """Published sessions that a change of inputs in [changed_first, changed_last] can touch.
 
-    Universes of past month ends are never taken again, so nothing reaches further than a window.
+    Their windows hold it, or their figures of the hedges that were made with it. Universes of past month ends are never
+    taken again, so nothing reaches further.
     """
     published = published_range(settings)
     if published is None:
@@ -121,9 +123,15 @@ def touched(settings: Settings, changed_first: object, changed_last: object) -> 
     changed = calendar.between(max(np.datetime64(str(changed_first)[:10], "D"), published[0]), changed_last)
     if not len(changed) or changed[0] > published[1]:
         raise RangeError(f"no published session lies in {changed_first} to {changed_last}")
-    reach = calendar.ordinal(changed[-1]) + settings.model.window - 1
+    furthest = max(_reaches(settings).values())
+    reach = calendar.ordinal(changed[-1]) + settings.model.window - 1 + furthest
     last = min(reach, calendar.ordinal(published[1]))
     return changed[0], calendar.sessions[last]
+
+
+def _reaches(settings: Settings) -> dict[str, int]:
+    """Store of the family -> sessions after the last changed beta that it still depends on."""
+    return {name: product_of(spec).reaches for name, spec in family.specs(settings).items()}
 
 
 @dataclass(frozen=True)
@@ -166,14 +174,17 @@ def restate(
             return Restatement(None, first, until, changes)
         begins = calendar.ordinal(changes["first"].min())
         ends = min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last)
-        model_run = replace(run, first=begins, last=ends)
-        names = [name for name in family.stores(settings) if name not in INPUT_STORES]
-        for name in names:
+        runs = {
+            name: replace(run, first=begins, last=min(ends + reaches, last))
+            for name, reaches in _reaches(settings).items()
+            if name not in INPUT_STORES
+        }
+        for name, model_run in runs.items():
             execution.stage_store(model_run, name)
-        changes = pd.concat([changes, *(changed_cells(model_run, name) for name in names)], ignore_index=True)
+        changes = pd.concat([changes, *(changed_cells(r, name) for name, r in runs.items())], ignore_index=True)
         run.stage.note("restatement", {"changes": changes.astype(str).to_dict("records")})
-        days = calendar.sessions
-        return Restatement(execution.publish(run), days[begins], days[ends], changes)
+        days, furthest = calendar.sessions, max(model_run.last for model_run in runs.values())
+        return Restatement(execution.publish(run), days[begins], days[furthest], changes)
 
 
 def _published_from(settings: Settings, start: object) -> tuple[Any, Any]:

@@ -77,6 +77,7 @@ class Product:
     audits:   the checks of its own, beside those of every store. Each blocks the publication.
     figures:  `figures(run, store, rows)`: numbers that a person follows, (rows,) each.
     pictures: `pictures(run, name)`: what is drawn of it at the last session of a run.
+    reaches:  sessions after the last one with another beta or hedge ratio that its values still depend on.
     """
 
     shape: StoreShape
@@ -84,3 +85,4 @@ class Product:
     audits: tuple[Audit, ...] = ()
     figures: Callable[[Run, StagedStore, slice], Series] = no_figures
     pictures: Callable[[Run, str], list[Picture]] = no_pictures
+    reaches: int = 0

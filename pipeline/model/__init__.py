@@ -9,6 +9,7 @@ Definitions: docs/methodology.md.
 from pipeline.model.compiled import one_build
 
 with one_build():
+    from pipeline.model.effectiveness import effectiveness, hedged_return
     from pipeline.model.explained_risk import SHARES
     from pipeline.model.hedge import (
         HEDGE_RATIOS,
@@ -36,9 +37,11 @@ __all__ = [
     "Shrunk",
     "cascade",
     "decompose",
+    "effectiveness",
     "explained_risk",
     "hedge_ratios",
     "hedge_ratios_of_stocks",
+    "hedged_return",
     "industry_aggregates",
     "link_betas",
     "links_of_stocks",

@@ -165,7 +165,8 @@ def test_lineage_leads_from_the_source_to_the_publication():
     betas = "ds_erm3_betas_SPY_uni_mc_3000"
     assert parents[betas] == {"ds_daily", "ds_etf", "ds_masks", "ds_erm3_link_betas_SPY"}
     assert parents["ds_erm3_industry_SPY_uni_mc_3000"] == {"ds_daily", "ds_masks", betas}
-    assert parents["publication"] == {"ds_erm3_industry_SPY_uni_mc_3000", "ds_erm3_returns_SPY_uni_mc_3000"}
+    last = {f"ds_erm3_{kind}_SPY_uni_mc_3000" for kind in ("industry", "returns", "effectiveness")}
+    assert parents["publication"] == last
     read = set().union(*(parents[name] for name in ASSETS[:-1]))
     assert read | parents["publication"] == set(ASSETS[:-1]), "every store leads to the publication"
 
@@ -193,7 +194,7 @@ def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its
     done = launch(both, known_at(tables, NIGHT), NIGHT)
     assert done.success
     second = [name for name in family.stores(both) if name.endswith("_uni_mc_1000")]
-    assert len(second) == 5
+    assert len(second) == 6
     recorded = {asset for asset, _ in done.checks()}
     for name in second:
         assert list(done.materialized(name)) == [NIGHT]

@@ -337,7 +337,7 @@ hold. Memory bandwidth, measured: {speed:.1f} GB/s.
 
 ## The whole model
 
-{size}, `huber`, nine stores computed or filled, audited and published, two
+{size}, `huber`, all stores computed or filled, audited and published, two
 threads: **{whole.total:.0f} s** (asked: 180 s), peak memory of the whole program {peak:.1f} GB (asked: 6 GB).
 
 | step | seconds |

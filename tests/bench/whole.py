@@ -1,6 +1,6 @@
 """The whole model, from returns to published stores, on a synthetic panel of any size.
 
-All nine stores are staged, audited and published by the engine. Only the first two steps are replaced: `ds_daily` and
+All stores are staged, audited and published by the engine. Only the first two steps are replaced: `ds_daily` and
 `ds_etf` get synthetic values instead of those of a source.
 """
 

@@ -36,6 +36,11 @@ CONTRACT = {
     ],
     "ds_erm3_hedge_weights_SPY_uni_mc_3000": HEDGE,
     "ds_erm3_returns_SPY_uni_mc_3000": ["combined_factor_return", "factor_return", "residual_return", "lstar_level"],
+    "ds_erm3_effectiveness_SPY_uni_mc_3000": [
+        "hedged_return",
+        "variance_share_63", "promised_share_63", "market_beta_left_63",
+        "variance_share_252", "promised_share_252", "market_beta_left_252",
+    ],
 }  # fmt: skip
 ALL = [pytest.param(spec, array, id=f"{key}-{array.name}") for key, spec in catalog().items() for array in spec.arrays]
 SIZES = {"teo": 600, "symbol": 300, "link": 20, "fs_industry_code": 60}
@@ -45,7 +50,7 @@ def sizes(spec: DatasetSpec) -> dict[str, int]:
     return {**SIZES, "level": len(spec.levels)}
 
 
-def test_the_nine_stores_have_the_variables_of_the_contract() -> None:
+def test_the_stores_have_the_variables_of_the_contract() -> None:
     assert {spec.name: [v.name for v in spec.variables] for spec in catalog().values()} == CONTRACT
 
 

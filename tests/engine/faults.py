@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import model
 from pipeline.engine import execution, model_inputs
+from pipeline.engine.products import effectiveness
 from pipeline.engine.run import Run
 from pipeline.store import staged_store
 from pipeline.store.layout import METADATA
@@ -107,6 +108,47 @@ def no_cross_term(monkeypatch: pytest.MonkeyPatch) -> None:
         return ratios
 
     monkeypatch.setattr(model, "hedge_ratios_of_stocks", wrong)
+
+
+def realised(change: Callable[..., np.ndarray]) -> Plant:
+    """The realised hedged return is `change(right, r, legs, ratios)`."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        right = model.hedged_return
+        monkeypatch.setattr(model, "hedged_return", lambda *given: change(right, *given))
+
+    return plant
+
+
+def long_the_hedge(right: Callable, r: np.ndarray, legs: Any, ratios: Any) -> np.ndarray:
+    """The ETFs are bought where they should be sold."""
+    return right(r, legs, [-ratio for ratio in ratios])
+
+
+def yesterdays_etf(right: Callable, r: np.ndarray, legs: Any, ratios: Any) -> np.ndarray:
+    """The ETFs' returns are those of the session before."""
+    return right(r, [np.roll(leg, 1, axis=0) for leg in legs], ratios)
+
+
+def hedged_without_the_cross_term(right: Callable, r: np.ndarray, legs: Any, ratios: Any) -> np.ndarray:
+    """At L3 the market is hedged without beta_u lambda_us lambda_sm, with links of one half and one."""
+    lost = ratios[2] * 0.5 * 1.0 if len(ratios) == 3 else 0.0
+    return right(r, legs, [ratios[0] - lost, *ratios[1:]])
+
+
+def ratios_of_another_session(later: int) -> Plant:
+    """Hedged with the ratios that are published `later` sessions after those of the session before."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        right = effectiveness._earlier
+
+        def wrong(run: Run, store: StagedStore, var: str, first: int, last: int, *rest: Any) -> np.ndarray:
+            shift = later if var.endswith("_HR") else 0
+            return right(run, store, var, first + shift, last + shift, *rest)
+
+        monkeypatch.setattr(effectiveness, "_earlier", wrong)
+
+    return plant
 
 
 def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -191,7 +192,8 @@ def test_a_restatement_touches_exactly_the_windows_that_hold_the_change(
     assert (returns["cells"], str(returns["first"])[:10], str(returns["last"])[:10]) == (2, "2018-10-17", "2018-10-18")
     betas = done.changes[done.changes["store"].str.startswith("ds_erm3_betas_SPY")]
     assert betas["first"].min() >= done.first
-    assert betas["last"].max() <= done.last
+    held = xnys().ordinal("2018-10-18") + WINDOW - 1
+    assert xnys().ordinal(str(betas["last"].max())[:10]) <= held, "windows of the model end before those of hedges"
 
 
 def test_what_a_restatement_replaced_stays_openable(restated: tuple[Settings, operations.Restatement]) -> None:
@@ -234,8 +236,12 @@ def test_a_restatement_needs_a_reason_and_published_sessions(tmp_path: Path) -> 
         operations.restate(settings, START, "because")
 
 
-def test_touched_reaches_one_window(restated: tuple[Settings, operations.Restatement]) -> None:
+def test_touched_reaches_a_window_of_the_model_and_one_of_what_its_hedges_left(
+    restated: tuple[Settings, operations.Restatement], monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, _ = restated
-    first, last = operations.touched(settings, "2018-10-17", "2018-10-17")
     calendar = xnys()
-    assert calendar.ordinal(last) - calendar.ordinal(first) == WINDOW - 1
+    assert str(operations.touched(settings, "2018-10-17", "2018-10-17")[1]) == END, "252 sessions after the window"
+    monkeypatch.setattr(operations, "product_of", lambda spec: SimpleNamespace(reaches=5))
+    first, last = operations.touched(settings, "2018-10-17", "2018-10-17")
+    assert calendar.ordinal(last) - calendar.ordinal(first) == WINDOW - 1 + 5

@@ -33,8 +33,9 @@ class Fault:
 
 
 LINKS = "ds_erm3_link_betas_SPY"
-BETAS, ADJUSTED, INDUSTRY, HEDGE, RETURNS = (
-    f"ds_erm3_{kind}_{FACTOR_SET}" for kind in ("betas", "betas_adjusted", "industry", "hedge_weights", "returns")
+BETAS, ADJUSTED, INDUSTRY, HEDGE, RETURNS, EFFECTIVENESS = (
+    f"ds_erm3_{kind}_{FACTOR_SET}"
+    for kind in ("betas", "betas_adjusted", "industry", "hedge_weights", "returns", "effectiveness")
 )
 NOT_SAMPLED = 3
 """A session of the staged run that is none of the 12 at which shrinkage and aggregates are recomputed."""
@@ -206,6 +207,34 @@ FAULTS = [
         tampered("ds_erm3_returns", "residual_return", lambda r: r * 0.9, 3),
         RETURNS,
         ("lstar_is_as_defined",),
+    ),
+    *(
+        Fault(what, plant, EFFECTIVENESS, ("realised_from_published_ratios",))
+        for what, plant in (
+            ("the hedge is bought where it should be sold", faults.realised(faults.long_the_hedge)),
+            ("the hedge earns yesterday's ETF returns", faults.realised(faults.yesterdays_etf)),
+            ("the realised hedge lacks its cross term", faults.realised(faults.hedged_without_the_cross_term)),
+            ("the hedge is that of the same evening", faults.ratios_of_another_session(1)),
+            ("the hedge is a day older than it need be", faults.ratios_of_another_session(-1)),
+        )
+    ),
+    Fault(
+        "the variance left is that of another window",
+        tampered("ds_erm3_effectiveness", "variance_share_63", lambda share: np.roll(share, 1, axis=0)),
+        EFFECTIVENESS,
+        ("effectiveness_recomputed",),
+    ),
+    Fault(
+        "the market beta left has the other sign",
+        tampered("ds_erm3_effectiveness", "market_beta_left_63", np.negative, 2),
+        EFFECTIVENESS,
+        ("effectiveness_recomputed",),
+    ),
+    Fault(
+        "a share is promised that nobody had published",
+        tampered("ds_erm3_effectiveness", "promised_share_63", lambda share: np.nan_to_num(share, nan=0.5)),
+        EFFECTIVENESS,
+        ("promises_are_as_published",),
     ),
 ]
 

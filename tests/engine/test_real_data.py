@@ -205,3 +205,45 @@ def test_the_return_of_every_cell_is_replicated(table: pd.DataFrame):
     have = hedged.notna() & table["return"].notna()
     assert have.sum() > 80_000
     assert np.abs(table["return"] - hedged - table["residual_subsector"])[have].max() < 1e-6
+
+
+def test_realised_effectiveness_is_that_of_plain_numpy_on_published_returns_and_ratios(published: Published):
+    found = published.open("ds_erm3_effectiveness_SPY_uni_mc_3000")
+    hedge, adjusted = published.hedge, published.adjusted
+    assert (found.symbol.values == hedge.symbol.values).all()
+    r = published.daily["return"].sel(symbol=found.symbol).values.astype(float)
+    etf = published.etf["return"].to_pandas()
+    etf.columns = published.etf.ticker.values
+    by_code = np.full((len(found.teo), max(published.ticker) + 1), np.nan)
+    for code, ticker in published.ticker.items():
+        if code and ticker in etf.columns:
+            by_code[:, code] = etf[ticker].to_numpy(float)
+    fact = adjusted["fact"].values[:-1]
+    legs = [np.take_along_axis(by_code[1:], fact[..., k], axis=1) for k in range(3)]
+    market = etf["SPY"].to_numpy(float)
+    worst, compared = 0.0, 0
+    for depth in (1, 2, 3):
+        hedged = np.full_like(r, np.nan)
+        names = [f"L{depth}_{level}_HR" for level in LEVELS[:depth]]
+        hedged[1:] = r[1:] + sum(hedge[n].values[:-1].astype(float) * leg for n, leg in zip(names, legs, strict=False))
+        stored = found["hedged_return"].values[..., depth - 1]
+        np.testing.assert_array_equal(np.isnan(stored), np.isnan(hedged))
+        assert np.nanmax(np.abs(stored - hedged)) < 1e-6
+        for window in (63, 252):
+            part = slice(len(r) - window, None)
+            have = np.isfinite(hedged[part]) & np.isfinite(market[part])[:, None]
+            h, own = np.where(have, hedged[part], np.nan), np.where(have, r[part], np.nan)
+            enough = (have.sum(axis=0) * 2 >= window) & have[-1]
+            m = np.where(have, market[part][:, None], 0.0)[:, enough]
+            share = np.nanvar(h[:, enough], axis=0) / np.nanvar(own[:, enough], axis=0)
+            left = (np.nan_to_num(h[:, enough]) * m).sum(axis=0) / (m * m).sum(axis=0)
+            for var, wanted in ((f"variance_share_{window}", share), (f"market_beta_left_{window}", left)):
+                have_now = found[var].values[-1, :, depth - 1]
+                np.testing.assert_array_equal(np.isfinite(have_now), enough)
+                worst = max(worst, float(np.abs(have_now[enough] - wanted).max()))
+                compared += len(wanted)
+            promised = hedge[f"L{depth}_residual_ER"].values[-1 - window]
+            stored = found[f"promised_share_{window}"].values[-1, :, depth - 1]
+            assert (stored == promised)[np.isfinite(stored)].all()
+    assert compared > 4000
+    assert worst < 1e-6

@@ -1,4 +1,4 @@
-"""A tenth store, in one file: what a newcomer writes to add one."""
+"""One store more, in one file: what a newcomer writes to add one."""
 
 from __future__ import annotations
 

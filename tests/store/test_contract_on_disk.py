@@ -1,4 +1,4 @@
-"""The nine stores as published, read as other people's readers do: raw JSON, and xarray in a new process."""
+"""All stores as published, read as other people's readers do: raw JSON, and xarray in a new process."""
 
 from __future__ import annotations
 

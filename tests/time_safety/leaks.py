@@ -268,6 +268,17 @@ def centred_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_inputs, "stock_window", wrong)
 
 
+def tomorrows_hedged_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session carries what its hedges earned at the next one, where there is one."""
+    right = model.hedged_return
+
+    def wrong(*given: Any) -> np.ndarray:
+        earned = right(*given)
+        return np.concatenate([earned[1:], earned[-1:]])
+
+    monkeypatch.setattr(model, "hedged_return", wrong)
+
+
 LEAKS = [
     Leak("share counts from the period's end", in_shares(from_period_end), "ds_daily", ("2018-07-19",)),
     Leak("share counts on the filing day", in_shares(on_the_filing_day), "ds_daily", ("2018-07-30",)),
@@ -291,4 +302,5 @@ LEAKS = [
     Leak("ranks by today's market cap", rank_on_todays_market_cap, "ds_masks", ("2018-07-03",)),
     Leak("betas filled from later ones", backfilled_betas, "ds_erm3_betas", ("2018-07-19", "2018-05-25")),
     Leak("centred windows", centred_windows, "ds_erm3_betas", ("2018-07-03",)),
+    Leak("what hedges earn tomorrow", tomorrows_hedged_return, "ds_erm3_effectiveness", ("2018-07-03",)),
 ]

@@ -12,6 +12,7 @@ from pipeline.engine.products import (
     betas,
     betas_adjusted,
     daily,
+    effectiveness,
     etf,
     hedge_weights,
     industry,
@@ -31,6 +32,7 @@ PRODUCTS: tuple[Product, ...] = (
     betas_adjusted.PRODUCT,
     hedge_weights.PRODUCT,
     returns.PRODUCT,
+    effectiveness.PRODUCT,
 )
 """Every product, each after those that it is made from."""
 

@@ -1,0 +1,133 @@
+"""Checks of the realised effectiveness of hedges: again from raw returns and from the ratios that readers had."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.audits.hedges import etf_returns
+from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample
+from pipeline.datasets import LEVELS
+from pipeline.store.windows import positions
+
+WINDOWS = (63, 252)
+"""Sessions of the windows of `ds_erm3_effectiveness`."""
+RECOMPUTED = 1e-5
+
+
+def empty_so_far(store: str, scope: Scope) -> set[str]:
+    """Variables that cannot have a value yet: nobody had a hedge ratio as many sessions ago as they look back."""
+    hedge = scope.family.view(scope.name("ds_erm3_hedge_weights"))
+    start, columns = scope.calendar.ordinal(scope.family.view(store).teo[0]), slice(0, len(hedge.symbol))
+
+    def hedged_before(sessions: int) -> bool:
+        at = scope.last - sessions
+        if at < start or at < scope.calendar.ordinal(hedge.teo[0]):
+            return False
+        return bool(np.isfinite(hedge.read("L1_market_HR", scope.rows(hedge, at, at), columns)).any())
+
+    back = {"hedged_return": 1} | {
+        f"{var}_{w}": w for w in WINDOWS for var in ("variance_share", "promised_share", "market_beta_left")
+    }
+    return {var for var, sessions in back.items() if not hedged_before(sessions)}
+
+
+def _before(scope: Scope, view: StoreView, var: str, back: int, first: int, last: int) -> Floats:
+    """(rows, columns[, levels]) of a store `back` sessions before [first, last], NaN where it did not reach so far."""
+    columns, begins = slice(0, len(view.symbol)), scope.calendar.ordinal(view.teo[0])
+    skipped = min(max(begins + back - first, 0), last - first + 1)
+    if skipped == last - first + 1:
+        return np.full((skipped, *view.read(var, slice(0, 1), columns).shape[1:]), np.nan)
+    values = view.read(var, scope.rows(view, first - back + skipped, last - back), columns).astype(np.float64)
+    return np.concatenate([np.full((skipped, *values.shape[1:]), np.nan), values])
+
+
+@means(
+    realised_from_published_ratios=(
+        "The hedged return is the return plus the ratios published the session before times today's raw ETF returns."
+    )
+)
+def realised_from_published_ratios(store: str, scope: Scope) -> Check:
+    """Every hedged return again, from `ds_daily`, `ds_etf` and the hedge ratios and ETFs of the session before."""
+    view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))
+    adjusted, daily = scope.family.view(scope.name("ds_erm3_betas_adjusted")), scope.family.view("ds_daily")
+    worst = Worst(
+        "realised_from_published_ratios", store, RECOMPUTED, "hedged return against published ratios and raw returns"
+    )
+    at, columns = positions(daily.symbol, view.symbol), slice(0, len(view.symbol))
+    for first, last in scope.blocks():
+        rows = scope.rows(view, first, last)
+        fact = np.nan_to_num(_before(scope, adjusted, "fact", 1, first, last)).astype(np.int16)
+        legs = etf_returns(scope, adjusted, fact, first, last)
+        r = daily.read("return", scope.rows(daily, first, last), slice(0, len(daily.symbol)))[:, at].astype(np.float64)
+        stored = view.read("hedged_return", rows, columns).astype(np.float64)
+        for depth, names in RATIOS.items():
+            terms = [_before(scope, hedge, var, 1, first, last) * leg for var, leg in zip(names, legs, strict=False)]
+            wanted, have = r + np.sum(terms, axis=0), stored[..., depth - 1]
+            error = np.abs(have - wanted) / (1 + np.abs(wanted))
+            error[np.isfinite(have) != np.isfinite(wanted)] = np.inf
+            worst.add(error, RECOMPUTED, view.teo[rows], view.symbol, level=LEVELS[depth - 1])
+    return worst.check()
+
+
+@means(effectiveness_recomputed="A sample of variance shares and market betas left, computed again from their windows.")
+def effectiveness_recomputed(store: str, scope: Scope) -> Check:
+    """A sample of cells against the variances and slopes of their windows, one window at a time."""
+    view, daily, etf = (scope.family.view(name) for name in (store, "ds_daily", "ds_etf"))
+    rows, columns = scope.rows(view), slice(0, len(view.symbol))
+    hedged = view.read("hedged_return", rows, columns)
+    worst = Worst("effectiveness_recomputed", store, RECOMPUTED, "stored figure against that of the window itself")
+    spy = int(positions(etf.symbol, [scope.etf_ids[scope.factor_set.market]])[0])
+    begins = scope.calendar.ordinal(view.teo[0])
+    kept = {var: view.read(var, rows, columns) for w in WINDOWS for var in _windowed(w)}
+    for row, col in sample(np.isfinite(hedged[..., 0]), scope.bounds.recomputed_cells):
+        at = int(positions(daily.symbol, [view.symbol[col]])[0])
+        for w in WINDOWS:
+            last = scope.first + row
+            first = max(last - w + 1, begins)
+            r = daily.read("return", scope.rows(daily, first, last), slice(at, at + 1))[:, 0].astype(np.float64)
+            m = etf.read("return", scope.rows(etf, first, last), slice(spy, spy + 1))[:, 0].astype(np.float64)
+            h = view.read("hedged_return", scope.rows(view, first, last), slice(col, col + 1))[:, 0].astype(np.float64)
+            for k, level in enumerate(LEVELS):
+                for var, wanted in zip(_windowed(w), _of_window(r, h[:, k], m, w), strict=True):
+                    have = float(kept[var][row, col, k])
+                    error = abs(have - wanted) / (1 + abs(wanted))
+                    if np.isnan(have) != np.isnan(wanted):
+                        error = np.inf
+                    where = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
+                    worst.add(np.array([[error]]), RECOMPUTED, *where, variable=var, level=level)
+    return worst.check()
+
+
+def _windowed(window: int) -> tuple[str, str]:
+    return f"variance_share_{window}", f"market_beta_left_{window}"
+
+
+def _of_window(r: Floats, hedged: Floats, market: Floats, window: int) -> tuple[float, float]:
+    """Share of the variance and beta on the market of one window, NaN where it has too few sessions or ends without."""
+    have = np.isfinite(r) & np.isfinite(hedged) & np.isfinite(market)
+    if 2 * have.sum() < window or not np.isfinite(hedged[-1]) or not r[have].any():
+        return np.nan, np.nan
+    r, hedged, market = r[have], hedged[have], market[have]
+    return float(hedged.var() / r.var()), float(hedged @ market / (market @ market))
+
+
+@means(promises_are_as_published="The promised share is the residual share that was published a window earlier.")
+def promises_are_as_published(store: str, scope: Scope) -> Check:
+    """Every promised share is the published residual share of so many sessions ago, bit for bit."""
+    view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))
+    worst, columns = (
+        Worst("promises_are_as_published", store, 0.0, "promised share - that published"),
+        slice(0, len(view.symbol)),
+    )
+    for first, last in scope.blocks():
+        rows = scope.rows(view, first, last)
+        today = np.isfinite(view.read("hedged_return", rows, columns))
+        for w in WINDOWS:
+            stored = view.read(f"promised_share_{w}", rows, columns).astype(np.float64)
+            for k, level in enumerate(LEVELS):
+                wanted = np.where(today[..., k], _before(scope, hedge, f"L{k + 1}_residual_ER", w, first, last), np.nan)
+                error = np.abs(stored[..., k] - wanted)
+                error[np.isfinite(stored[..., k]) != np.isfinite(wanted)] = np.inf
+                where = view.teo[rows], view.symbol
+                worst.add(error, 0.0, *where, variable=f"promised_share_{w}", level=level)
+    return worst.check()

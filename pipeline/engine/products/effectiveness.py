@@ -1,0 +1,194 @@
+"""`ds_erm3_effectiveness`: what the hedges of the session before left of today, and what they leave over windows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import model
+from pipeline.audits import effectiveness as checks
+from pipeline.audits.scope import RATIOS
+from pipeline.datasets import LEVELS
+from pipeline.datasets.shared import LEVEL, STOCKS
+from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.engine.figures import Series, mean
+from pipeline.engine.product import Lines, Picture, Product
+from pipeline.engine.run import Run
+from pipeline.engine.tiles import map_tiles, tiles
+from pipeline.store.staged_store import StagedStore
+from pipeline.store.windows import positions
+
+WINDOWS = checks.WINDOWS
+
+
+def _variables() -> tuple[VariableSpec, ...]:
+    cell = ("teo", "symbol", "level")
+    without = "NaN where the session before published no hedge ratio, or the stock has no return"
+    realised = VariableSpec(
+        "hedged_return",
+        cell,
+        "float32",
+        "return of a dollar long, hedged with the ratios published the session before",
+        "1",
+        f"return + sum of hedge ratio x raw ETF return; a last return counts too; {without}",
+    )
+    thin = "NaN where fewer than half of the sessions have a hedged return"
+    return (
+        realised,
+        *(
+            variable
+            for w in WINDOWS
+            for variable in (
+                VariableSpec(
+                    f"variance_share_{w}",
+                    cell,
+                    "float32",
+                    f"variance of hedged_return over that of the return, last {w} sessions",
+                    "1",
+                    f"equal weights, means removed; {thin}",
+                ),
+                VariableSpec(
+                    f"promised_share_{w}",
+                    cell,
+                    "float32",
+                    f"residual share of explained risk that was published {w} sessions earlier",
+                    "1",
+                    f"to be held against variance_share_{w}; NaN where none was published, or today has no "
+                    "hedged_return",
+                ),
+                VariableSpec(
+                    f"market_beta_left_{w}",
+                    cell,
+                    "float32",
+                    f"beta of hedged_return on the market ETF, last {w} sessions",
+                    "1",
+                    f"equal weights, no intercept; {thin}",
+                ),
+            )
+        ),
+    )
+
+
+SHAPE = StoreShape(
+    "ds_erm3_effectiveness",
+    "factor set",
+    "Effectiveness of the hedges",
+    "What hedges left of the next session's return, and of its variance and market beta over windows.",
+    coordinates=(*STOCKS, LEVEL),
+    levels=LEVELS,
+    variables=_variables(),
+    lineage=("ds_daily", "ds_etf", "ds_erm3_betas_adjusted", "ds_erm3_hedge_weights"),
+)
+
+
+def stage(run: Run, name: str) -> None:
+    """`ds_erm3_effectiveness_{FS}`: a function of what was published through the session before, and of today's
+    returns. Windows are read back from this store, in stored precision: they are those that readers see."""
+    adjusted, hedge = (run.input_of(name, made) for made in ("ds_erm3_betas_adjusted", "ds_erm3_hedge_weights"))
+    store = run.create(name)
+    symbols = run.extend(store, adjusted.symbol)
+    everything, longest = slice(0, len(symbols)), max(WINDOWS)
+    for first, last in run.blocks(store):
+        hedged = _hedged(run, adjusted, hedge, symbols, first, last)
+        rows = run.rows(store, first, last)
+        store.write("hedged_return", rows, everything, hedged)
+        back = first - longest + 1
+        r = _earlier(run, run.open("ds_daily"), "return", back, last, symbols)
+        etf = run.open("ds_etf")
+        market = _earlier(run, etf, "return", back, last, run.etf_ids[[run.etfs.market]])[:, 0]
+        left = _earlier(run, store, "hedged_return", back, last, symbols)
+        done = map_tiles(
+            _windows_of_tile, [(r[:, k], left[:, k], market, first) for k in tiles(len(symbols))], run.settings
+        )
+        for k, found in zip(tiles(len(symbols)), done, strict=True):
+            for var, values in found.items():
+                store.write(var, rows, k, values)
+        for w in WINDOWS:
+            promised = np.stack(
+                [_earlier(run, hedge, f"L{k}_residual_ER", first - w, last - w, symbols) for k in RATIOS], axis=2
+            )
+            store.write(f"promised_share_{w}", rows, everything, np.where(np.isfinite(hedged), promised, np.nan))
+        run.done(store, last)
+    run.label(store)
+    store.close()
+
+
+def _hedged(
+    run: Run, adjusted: StagedStore, hedge: StagedStore, symbols: NDArray, first: int, last: int
+) -> NDArray[np.float32]:
+    """(T, n, level) hedged returns of the sessions [first, last], in stored precision."""
+    etf = run.open("ds_etf")
+    today = np.full((last - first + 1, len(run.etf_ids) + 1), np.nan)  # the last column is no ETF
+    today[:, :-1] = _earlier(run, etf, "return", first, last, run.etf_ids)
+    fact = np.nan_to_num(_earlier(run, adjusted, "fact", first - 1, last - 1, symbols)).astype(np.int64)
+    legs = tuple(np.take_along_axis(today, fact[..., k] - 1, axis=1) for k in range(len(LEVELS)))
+    r = _earlier(run, run.open("ds_daily"), "return", first, last, symbols)
+    found = []
+    for depth, names in RATIOS.items():
+        ratios = tuple(_earlier(run, hedge, var, first - 1, last - 1, symbols) for var in names)
+        found.append(model.hedged_return(r, legs[:depth], ratios))
+    with np.errstate(over="ignore"):
+        return np.stack(found, axis=2).astype(np.float32)
+
+
+def _earlier(run: Run, store: StagedStore, var: str, first: int, last: int, symbols: NDArray) -> NDArray[np.float64]:
+    """(T, n[, level]) of the sessions [first, last], NaN before the store's first one, and for who is not in it."""
+    begins = max(run.calendar.ordinal(store.teo[0]), first)
+    levels = (len(LEVELS),) if "level" in store.spec.array(var).dims else ()
+    out = np.full((last - first + 1, len(symbols), *levels), np.nan)
+    if begins <= last:
+        cols = positions(store.symbol, symbols)
+        values = store.read(var, run.rows(store, begins, last))
+        out[begins - first :, cols >= 0] = values[:, cols[cols >= 0]]
+    return out
+
+
+def _windows_of_tile(
+    r: NDArray[np.float64], hedged: NDArray[np.float64], market: NDArray[np.float64], first: int
+) -> dict[str, NDArray[np.float32]]:
+    """Shares of variance and market betas of a tile, (T, n, level), as they are stored."""
+    out: dict[str, NDArray[np.float32]] = {}
+    longest = max(WINDOWS)
+    for w in WINDOWS:
+        skip = longest - w
+        found = [
+            model.effectiveness(r[skip:], np.ascontiguousarray(hedged[skip:, :, k]), market[skip:], w, first)
+            for k in range(len(LEVELS))
+        ]
+        today = np.isfinite(hedged[longest - 1 :])
+        for var, values in zip((f"variance_share_{w}", f"market_beta_left_{w}"), zip(*found, strict=True), strict=True):
+            out[var] = np.where(today, np.stack(values, axis=2), np.nan).astype(np.float32)
+    return out
+
+
+def figures(run: Run, store: StagedStore, rows: slice) -> Series:
+    share, promised = store.read("variance_share_63", rows), store.read("promised_share_63", rows)
+    left = store.read("market_beta_left_63", rows)
+    found = {f"mean share of variance left by {level}": mean(share[..., k]) for k, level in enumerate(LEVELS)}
+    gap = {
+        f"mean share above the promise at {level}": mean((share - promised)[..., k]) for k, level in enumerate(LEVELS)
+    }
+    return {**found, **gap, "mean market beta left at L3": mean(left[..., 2])}
+
+
+def pictures(run: Run, name: str) -> list[Picture]:
+    left = {f"mean share of variance left by {level}": f"through {level}" for level in LEVELS}
+    gap = {f"mean share above the promise at {level}": f"through {level}" for level in LEVELS}
+    return [
+        Lines("variance left by the hedges, over the 63 sessions before", left, "% of the stock's own", percent=True),
+        Lines("variance left above what was promised", gap, "% of the stock's own", percent=True),
+    ]
+
+
+PRODUCT = Product(
+    SHAPE,
+    stage,
+    audits=(
+        checks.realised_from_published_ratios,
+        checks.effectiveness_recomputed,
+        checks.promises_are_as_published,
+    ),
+    figures=figures,
+    pictures=pictures,
+    reaches=max(WINDOWS),
+)
