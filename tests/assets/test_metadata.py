@@ -108,6 +108,8 @@ def test_plots_are_small_pictures(nights):
         "shrinkage before and after, at the last session",
         "mean shares of the variance over the last year",
         "residuals over the last year",
+        "variance left by the hedges, over the 63 sessions before",
+        "variance left above what was promised",
     ]
 
 
