@@ -40,8 +40,8 @@ def silent_about(tables: SourceTables, count: int, night: str = NIGHT) -> Delive
     """The delivery of a night that does not mention the last `count` stocks of the list that still trade."""
     delivered = known_at(tables, night).load()
     trading = delivered.prices.loc[delivered.prices["date"] == night, "vendor_code"].astype(str)
-    stocks = delivered.securities[(delivered.securities["type"] == "common")]
-    codes = stocks.loc[stocks["vendor_code"].astype(str).isin(trading), "vendor_code"].iloc[-count:]
+    stocks = delivered.securities[delivered.securities["type"] == "common"]
+    codes = stocks.loc[stocks["vendor_code"].astype(str).isin(trading), "vendor_code"].drop_duplicates().iloc[-count:]
     frames = {
         name: frame[~frame["vendor_code"].isin(codes)].reset_index(drop=True)
         for name, frame in delivered.frames.items()
