@@ -29,7 +29,7 @@ import numpy as np
 from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
-from pipeline.engine import step_findings
+from pipeline.engine import left_out, step_findings
 from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
@@ -252,8 +252,10 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     missing = not_delivered(tables, run.specs.values())
-    run.remember_inputs({"origins": origins, "build_id": report.build_id, "not_delivered": missing})
-    return {"origins": origins, "report": report, "notices": tables.notices}
+    unused = left_out.of_inputs(run, tables, report, missing)
+    made_from = {"origins": origins, "build_id": report.build_id, "not_delivered": missing, "left_out": unused}
+    run.remember_inputs(made_from)
+    return {"origins": origins, "report": report, "notices": tables.notices, "left_out": unused}
 
 
 def not_delivered(tables: SourceTables, shapes: Iterable[DatasetSpec]) -> list[str]:

@@ -99,7 +99,8 @@ class Run:
     @property
     def inputs(self) -> dict[str, Any]:
         """What the run was made from: `build_id` of the security master; `origins`, file and hash by table;
-        `not_delivered`, what the declared variables need and the source does not have."""
+        `not_delivered`, what the declared variables need and the source does not have; `left_out`, sentences
+        about what of the delivery is not used."""
         path = self.scratch / "inputs.json"
         with at_file(path):
             return document(path.read_bytes(), str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.engine.left_out import of_stores
 from pipeline.engine.run import Run
 from pipeline.market_data.delivery import cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
@@ -37,10 +38,12 @@ class Told:
     """What the rules of a run found, for whoever ran it.
 
     counts: findings by rule. loud: a sentence each about what was published wrong, or looks so, and what mends it.
+    left_out: a sentence each about what has no values for want of an input, and what would help.
     """
 
     counts: dict[str, int]
     loud: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def told(run: Run) -> Told:
@@ -55,7 +58,8 @@ def told(run: Run) -> Told:
         f"{days[row['session']]}: {row['evidence']} ({row['rule']})"
         for row in sessions.head(MOST_TOLD).to_dict("records")
     ]
-    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])))
+    left_out = (*run.inputs["left_out"], *of_stores(run))
+    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])), left_out)
 
 
 def _published_wrong(run: Run, rows: pd.DataFrame) -> list[str]:

@@ -16,6 +16,7 @@ from pipeline.engine.verify import verify
 from pipeline.read import open_dataset
 from pipeline.settings import Settings, SimulatedMarket
 from pipeline.sources import SourceTables
+from pipeline.sources.tables import Notice
 from tests.engine.faults import tampered
 from tests.engine.published_market import AUDIT, FACTOR_SET, MODEL, Delivered, settings_for, tables_of
 
@@ -91,6 +92,28 @@ def test_a_start_before_any_window_is_long_enough_gives_returns_and_no_betas(tmp
     assert count(tmp_path, "ds_daily", "market_cap") > 4
     assert count(tmp_path, f"ds_erm3_hedge_weights_{FACTOR_SET}", "L1_market_HR") == 0
     assert not failed(settings)
+
+
+def test_a_run_ends_with_what_it_left_out_and_what_would_help(tmp_path):
+    tables = tables_of(SMALL)
+    factor_etfs = set(tables.factor_etfs.loc[tables.factor_etfs["role"] == "subsector", "etf"])
+    codes = tables.securities.loc[tables.securities["ticker"].isin(factor_etfs), "vendor_code"].astype(str)
+    kept = {
+        name: frame[~frame["vendor_code"].isin(codes)].reset_index(drop=True)
+        for name, frame in tables.frames.items()
+        if "vendor_code" in frame
+    }
+    unclassified = kept["classification"]["vendor_code"] == kept["classification"]["vendor_code"].iloc[0]
+    kept["classification"] = kept["classification"][~unclassified].reset_index(drop=True)
+    notices = (Notice("prices.csv", "exact duplicates, counted once", 3, 7),)
+    source = Delivered(replace(tables, **kept, notices=notices))
+    settings = settings_for(tmp_path, simulated=SMALL)
+    outcome = execution.execute(settings, "2018-07-31", "2018-07-31", until="ds_daily", source=source)
+    said = "\n".join(outcome.findings.left_out)
+    assert "prices.csv: exact duplicates, counted once: 3 rows, the first is row 7" in said
+    assert re.search(r"1 of \d stocks are not classified, so without L2 and L3: give them an industry", said)
+    assert re.search(r"\d of \d stocks have no L3: \w+.* (is|are) not delivered \(for example", said)
+    assert "market cap" not in said
 
 
 def test_a_variable_that_had_values_must_not_become_empty_when_its_table_is_gone(tmp_path, monkeypatch):
