@@ -192,6 +192,9 @@ def of_inputs(run: Run, landed: Mapping[str, Any], phases: Phases) -> dict[str, 
         ),
         "rows read": sum(o["rows"] for o in landed["origins"].values()),
         "bytes landed": sum(path.stat().st_size for path in run.scratch.rglob("*") if path.is_file()),
+        "left out": dg.MetadataValue.md(
+            "\n".join(f"* {in_markdown(text)}" for text in landed["left_out"]) or "nothing"
+        ),
         "notices": dg.MetadataValue.md("\n".join(_notice(one) for one in landed["notices"][:20]) or "none"),
         "security master build": report.build_id,
         "security master": location(run.settings.root, MASTER_FILE),

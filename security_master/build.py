@@ -45,6 +45,7 @@ def build_master(
     batch_id: str,
     previous: Path | None = None,
     first_bars: Mapping[str, Any] | pd.Series | pd.DataFrame | None = None,
+    copies: Mapping[frozenset[str], str] | None = None,
     decisions: Sequence[IdentityDecision] = (),
     max_lost_share: float = MAX_LOST_SHARE,
     keep_ids: bool = False,
@@ -53,9 +54,10 @@ def build_master(
 
     tables: the frames of docs/sources.md by name; any may be absent. A table that is present is taken as a full
     delivery when ids are checked for loss. previous may be `path` itself. first_bars: date of the first price by vendor
-    code (or a frame with vendor_code and first_session), used where a listing states no first session. decisions: new
-    answers to questions. keep_ids: go on where delivered identifiers point to other ids than the registry; the registry
-    stands and the contradictions become questions.
+    code (or a frame with vendor_code and first_session), used where a listing states no first session. copies: pairs of
+    vendor codes with the same closes, and the instant (text) since when that is known. decisions: new answers to
+    questions. keep_ids: go on where delivered identifiers point to other ids than the registry; the registry stands
+    and the contradictions become questions.
 
     Raises IdentityGuard, before anything is written, when the delivery would change a known id or speaks of fewer than
     1 - max_lost_share of the known ones; ConflictingRows and TaxonomyError for input that contradicts itself.
@@ -77,7 +79,8 @@ def build_master(
     all_decisions = _all_decisions(before.decisions if before else [], decisions, batch_id)
     counted = counted_rows(evidence)
     listings = Listings(counted["securities"], counted["ticker_changes"], counted["delistings"])
-    identities = resolve_identities(listings, all_decisions, before.registry if before else None)
+    codes = set(delivered["securities"]["vendor_code"]) if "securities" in tables else None
+    identities = resolve_identities(listings, all_decisions, before.registry if before else None, copies, codes)
     configuration = configuration_of(tables, before.taxonomy if before else [])
     derived = derive(counted, listings, identities, all_decisions, configuration)
     questions = [answered(q, all_decisions) for q in (*identities.questions, *derived.questions, *identities.moved)]
@@ -85,7 +88,7 @@ def build_master(
 
     name = build_id(derived.facts, identities.registry, all_decisions, configuration)
     securities = delivered["securities"] if "securities" in tables else None
-    report = build_report(name, batch_id, before, securities, evidence, identities, derived, questions)
+    report = build_report(name, batch_id, before, securities, evidence, listings, identities, derived, questions)
     check_ids(report, before, max_lost_share, keep_ids)
     contents = assemble(
         batch_id, before, evidence, identities, all_decisions, configuration, derived.facts, questions, name

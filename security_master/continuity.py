@@ -6,8 +6,8 @@ the evidence is ambiguous it is a question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 
 from security_master.dates import BEGINNING, days_between
 from security_master.listings import Episode, Listings, TickerChange, Version
@@ -27,6 +27,7 @@ class Assigned:
 
     sec_id: str
     known_from: str
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,25 @@ class Open:
 
 Outcome = Same | New | Open
 
+TWIN, MOVED = "figi_and_closes", "figi_moved"
+"""Rules by which a code goes on a security that is listed under another code at the same time: both have one FIGI, and
+either the same closes, or the other code is not delivered any more."""
+
 
 @dataclass(frozen=True)
 class Continuity:
-    """The rules over what has been settled so far. They read `registry`, `assigned` and `of_security`, which grow."""
+    """The rules over what has been settled so far. They read `registry`, `assigned` and `of_security`, which grow.
+
+    copies: pairs of vendor codes with the same closes, and since when that is known. delivered: the vendor codes of
+    the delivery that is judged, None when it has no table of securities.
+    """
 
     listings: Listings
     registry: Registry
     assigned: Mapping[str, Assigned]
     of_security: Mapping[str, list[Episode]]
+    copies: Mapping[frozenset[str], str] = field(default_factory=dict)
+    delivered: Set[str] | None = None
 
     def by_evidence(self, episode: Episode, instant: str) -> Outcome:
         """What an episode is, as known at an instant; the strongest evidence first."""
@@ -96,15 +107,20 @@ class Continuity:
         """An identifier that one security has carried: the same one, unless it is listed elsewhere at the same time.
 
         Vendors repeat identifiers, so two codes at once are a question. It is a move, and no question, when a ticker
-        change says so, or when a FIGI's whole history is delivered anew under another code.
+        change says so, or when a FIGI's whole history is delivered anew under another code: later, in place of the
+        old one, or beside it with the same closes.
         """
         meeting = [
             other
             for other in self.of_security[sec_id]
-            if other.vendor_code != episode.vendor_code
-            and self._overlap(other, episode, instant)
-            and not (rule == "figi" and self._moved_with_history(other, episode, instant))
+            if other.vendor_code != episode.vendor_code and self._overlap(other, episode, instant)
         ]
+        if rule == "figi":
+            meeting = [other for other in meeting if not self._moved_with_history(other, episode, instant)]
+            if meeting and all(self._left_for(other, episode, instant) for other in meeting):
+                return Same(sec_id, MOVED)
+            if meeting and all(self._has_its_closes(other, episode, instant) for other in meeting):
+                return Same(sec_id, TWIN)
         if meeting and sec_id not in linked:
             detail = f"carries an identifier of {meeting[0].key}, which is listed at the same time"
             return Open("two_codes_one_identifier", (sec_id,), detail)
@@ -113,6 +129,16 @@ class Continuity:
     def _moved_with_history(self, before: Episode, after: Episode, instant: str) -> bool:
         """Whether a listing was delivered later than another with the same start."""
         return before.start(instant) == after.start(instant) and before.known_from < after.known_from
+
+    def _left_for(self, before: Episode, after: Episode, instant: str) -> bool:
+        """Whether the delivery has a code in place of another, with the history from its start on."""
+        gone = self.delivered is not None and before.vendor_code not in self.delivered
+        return gone and before.start(instant) == after.start(instant)
+
+    def _has_its_closes(self, one: Episode, other: Episode, instant: str) -> bool:
+        """Whether two codes are known to have the same closes."""
+        since = self.copies.get(frozenset((one.vendor_code, other.vendor_code)))
+        return since is not None and since <= instant
 
     def _linked_by_ticker_change(self, episode: Episode, instant: str) -> list[str]:
         """Securities that, by a ticker change, go on as this episode under another vendor code."""

@@ -12,6 +12,7 @@ from security_master.derive import FACT_TABLES, Derived
 from security_master.errors import ExplainedError
 from security_master.evidence import Evidence, Revision
 from security_master.identity import Identities
+from security_master.listings import Episode, Listings
 from security_master.previous import Previous, fact_hashes
 from security_master.questions import Question
 from security_master.registry import SCHEMES, Anchor
@@ -22,9 +23,10 @@ class BuildReport:
     """What a build did.
 
     minted: ids that the previous master did not have. lost: ids of it that no delivered row speaks of any more (they
-    stay in the master). changed: listings whose id would not be the one that they had. moved: delivered identifiers
-    that are known to be another security's. open_questions: what a person has to decide. revisions: rows delivered
-    again with the same known_from and other content. unclassified: classification rows whose industry is not known.
+    stay in the master), without `left`: those that had ended and that a vendor may leave out. changed: listings whose
+    id would not be the one that they had. moved: delivered identifiers that are known to be another security's.
+    open_questions: what a person has to decide. revisions: rows delivered again with the same known_from and other
+    content. unclassified: classification rows whose industry is not known.
     restated: facts of the previous master that the new rows contradict retroactively. new_rows: rows of each table that
     were not known before. counts: rows of each fact table.
     """
@@ -32,6 +34,7 @@ class BuildReport:
     build_id: str
     minted: tuple[str, ...]
     lost: tuple[str, ...]
+    left: tuple[str, ...]
     changed: tuple[str, ...]
     moved: tuple[Question, ...]
     open_questions: tuple[Question, ...]
@@ -77,7 +80,8 @@ def check_ids(report: BuildReport, before: Previous | None, max_lost_share: floa
         raise IdentityGuard(
             f"the delivery speaks of {known - len(report.lost)} of {known} known securities; at most "
             f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. "
-            "Is `securities` complete?",
+            "Is `securities` complete? Who has ended may be left out; of the others, deliver the row again, or build "
+            "with a larger --max-lost",
             report,
         )
 
@@ -88,16 +92,20 @@ def build_report(
     before: Previous | None,
     securities: pd.DataFrame | None,
     evidence: Evidence,
+    listings: Listings,
     identities: Identities,
     derived: Derived,
     questions: list[Question],
 ) -> BuildReport:
     """What the build did. securities: the delivered rows, None when the delivery has no such table."""
     minted = identities.registry.minted
+    silent = _silent(before, securities, identities) if before and securities is not None else []
+    ended = _ended(silent, listings, identities)
     return BuildReport(
         build_id=build_id,
         minted=tuple(sorted(set(minted) - set(before.registry.minted if before else ()))),
-        lost=tuple(_lost(before, securities, identities) if before and securities is not None else ()),
+        lost=tuple(sec_id for sec_id in silent if sec_id not in ended),
+        left=tuple(sec_id for sec_id in silent if sec_id in ended),
         changed=tuple(_changed(before, identities) if before else ()),
         moved=tuple(_newly_moved(identities, evidence, batch_id) if before else ()),
         open_questions=tuple(q for q in questions if q.known_to == NEVER),
@@ -109,7 +117,19 @@ def build_report(
     )
 
 
-def _lost(before: Previous, delivered: pd.DataFrame, identities: Identities) -> list[str]:
+def _ended(sec_ids: list[str], listings: Listings, identities: Identities) -> set[str]:
+    """Those whose last listing is over, as its row or a delisting says."""
+    wanted, last = set(sec_ids), dict[str, Episode]()
+    for episode in listings.episodes.values():
+        held = identities.assigned.get(episode.key)
+        if held is None or held.sec_id not in wanted:
+            continue
+        if held.sec_id not in last or last[held.sec_id].start(NEVER) < episode.start(NEVER):
+            last[held.sec_id] = episode
+    return {sec_id for sec_id, episode in last.items() if listings.last_session(episode, NEVER)}
+
+
+def _silent(before: Previous, delivered: pd.DataFrame, identities: Identities) -> list[str]:
     """Known ids of which the delivery shows neither a listing nor an identifier."""
     keys = zip(delivered["vendor_code"], delivered["first_session"], strict=True)
     anchors = {Anchor("listing", f"{code}|{first}") for code, first in keys}

@@ -10,7 +10,7 @@ leave it open it has none, and there is a question.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -43,10 +43,18 @@ class Identities:
 
 
 def resolve_identities(
-    listings: Listings, decisions: Sequence[IdentityDecision], prior: Registry | None = None
+    listings: Listings,
+    decisions: Sequence[IdentityDecision],
+    prior: Registry | None = None,
+    copies: Mapping[frozenset[str], str] | None = None,
+    delivered: Set[str] | None = None,
 ) -> Identities:
-    """Give every episode its id. `prior`: the registry of the previous master; what it says about an episode stands."""
-    return _Resolver(listings, decisions, prior or Registry()).run()
+    """Give every episode its id. `prior`: the registry of the previous master; what it says about an episode stands.
+
+    copies: pairs of vendor codes with the same closes, and since when that is known. delivered: the vendor codes of
+    the delivery, None when it has no table of securities.
+    """
+    return _Resolver(listings, decisions, prior or Registry(), copies or {}, delivered).run()
 
 
 @dataclass
@@ -54,6 +62,8 @@ class _Resolver:
     listings: Listings
     decisions: Sequence[IdentityDecision]
     prior: Registry
+    copies: Mapping[frozenset[str], str] = field(default_factory=dict)
+    delivered: Set[str] | None = None
     registry: Registry = field(default_factory=Registry)
     assigned: dict[str, Assigned] = field(default_factory=dict)
     of_security: dict[str, list[Episode]] = field(default_factory=lambda: defaultdict(list))
@@ -64,7 +74,7 @@ class _Resolver:
 
     @cached_property
     def rules(self) -> Continuity:
-        return Continuity(self.listings, self.registry, self.assigned, self.of_security)
+        return Continuity(self.listings, self.registry, self.assigned, self.of_security, self.copies, self.delivered)
 
     def run(self) -> Identities:
         for minted in self.prior.minted.values():
@@ -75,7 +85,7 @@ class _Resolver:
                 arrivals[version.known_from].append((episode, version))
         pending: list[Episode] = []
         for instant in sorted(set(arrivals) | self._other_instants()):
-            for episode, version in sorted(arrivals.get(instant, ()), key=lambda pair: _order(*pair)):
+            for episode, version in sorted(arrivals.get(instant, ()), key=lambda pair: self._turn(*pair)):
                 if version is episode.versions[0]:
                     pending.append(episode)
                 elif episode.key in self.assigned:
@@ -87,9 +97,13 @@ class _Resolver:
         self.questions += self._late_ticker_changes()
         return Identities(self.assigned, self.registry, self.questions, self.log, self.moved)
 
+    def _turn(self, episode: Episode, version: Version) -> tuple[bool, tuple[str, ...]]:
+        """Of what becomes known together, what had its id before comes first."""
+        return self.prior.listing(episode.key) is None, _order(episode, version)
+
     def _other_instants(self) -> set[str]:
         """Instants at which something becomes known that may settle an open question."""
-        instants = {d.known_from for d in self.decisions}
+        instants = {d.known_from for d in self.decisions} | set(self.copies.values())
         instants |= {c.known_from for changes in self.listings.changes_by_code.values() for c in changes}
         instants |= {d.known_from for rows in self.listings.delistings_by_code.values() for d in rows}
         instants |= {entry.known_from for entry in self.prior.entries.values()}
@@ -146,7 +160,7 @@ class _Resolver:
 
     def _assign(self, episode: Episode, sec_id: str, rule: str, detail: str, instant: str) -> None:
         self._answered(episode.key, instant)
-        self.assigned[episode.key] = Assigned(sec_id, instant)
+        self.assigned[episode.key] = Assigned(sec_id, instant, rule)
         self.of_security[sec_id].append(episode)
         self.log.append(Conclusion(episode.key, sec_id, rule, detail, instant))
         version = version_at(episode, instant)

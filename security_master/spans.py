@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from security_master.bitemporal import Source
+from security_master.continuity import MOVED, TWIN
 from security_master.dates import END, new_york_date
 from security_master.identity import Identities
 from security_master.listings import Episode, Listings, Version
@@ -75,7 +76,9 @@ class SecurityView:
         """Stretches of listing in order, none overlapping.
 
         One security may be delivered under two codes at once. A code without a stated end gives way to the one that
-        starts later (it has moved); one with a stated end keeps its sessions.
+        starts later (it has moved); one with a stated end keeps its sessions. Of two with one start, the one delivered
+        later, or in place of the other, has them all; one that repeats the other's closes goes on where that one ends,
+        or where its ticker changes into the other's.
         """
         if instant not in self._spans:
             self._spans[instant] = self._find_spans(instant)
@@ -85,11 +88,18 @@ class SecurityView:
         known = [e for e in self.episodes if self.identities.assigned[e.key].known_from <= instant]
         rank = {e.key: self.identities.assigned[e.key].known_from for e in known}
         whole: list[tuple[str, str, Episode]] = []
-        for episode in sorted(known, key=lambda e: (e.start(instant), rank[e.key], e.key)):
+        rule = {e.key: self.identities.assigned[e.key].rule for e in known}
+        for episode in sorted(
+            known, key=lambda e: (e.start(instant), rule[e.key] in (TWIN, MOVED), rank[e.key], e.key)
+        ):
             start, end = episode.start(instant), self.listed.end(episode, instant)
             if whole and start < whole[-1][1]:
                 before_start, before_end, before = whole[-1]
-                if before_start == start and rank[before.key] < rank[episode.key]:
+                if rule[episode.key] == TWIN:
+                    turn = self._turned_into(before, episode, before_start, before_end, instant)
+                    whole[-1] = (before_start, turn, before)
+                    start = turn
+                elif before_start == start and (rank[before.key] < rank[episode.key] or rule[episode.key] == MOVED):
                     whole.pop()
                 elif before_end == END and before_start < start:
                     whole[-1] = (before_start, start, before)
@@ -98,6 +108,12 @@ class SecurityView:
             if start < end:
                 whole.append((start, end, episode))
         return [span for start, end, episode in whole for span in _by_attributes(start, end, episode, instant)]
+
+    def _turned_into(self, before: Episode, after: Episode, start: str, end: str, instant: str) -> str:
+        """Where a ticker change of `after` from a ticker of `before` takes effect within [start, end), else `end`."""
+        had = {ticker for _, ticker in self.listed.tickers(before, instant)}
+        changes = self.listed.changes(after.vendor_code, instant)
+        return min((c.effective for c in changes if c.old in had and start < c.effective < end), default=end)
 
     def listings(self, instant: str) -> dict[Listing, Source]:
         return {

@@ -27,7 +27,7 @@ def _check() -> Check:
 
 
 def _report() -> BuildReport:
-    return BuildReport("", (), (), (), (), (), (), 0, 0, {}, {})
+    return BuildReport("", (), (), (), (), (), (), (), 0, 0, {}, {})
 
 
 STALE = {

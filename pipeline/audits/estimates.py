@@ -18,6 +18,7 @@ from pipeline.audits.scope import (
     first_recomputable,
     means,
     members_of,
+    returns_in_window,
     sample,
     some_sessions,
     windows,
@@ -49,7 +50,10 @@ def home_links_are_pairs(store: str, scope: Scope) -> Check:
     only_members_have_values="Betas stand only where a stock is a valid member of the universe.",
 )
 def coverage(store: str, scope: Scope) -> list[Check]:
-    """Share of the universe's valid members that have a beta: no sudden fall, and above the floor at L1."""
+    """Share of the universe's valid members that have a beta: no sudden fall, and above the floor at L1.
+
+    Members with fewer than `min_obs` returns beside the market's cannot have one and are not counted.
+    """
     view = scope.family.view(store)
     start = scope.calendar.ordinal(view.teo[0])
     first = max(scope.first - 1, start)
@@ -62,8 +66,10 @@ def coverage(store: str, scope: Scope) -> list[Check]:
         a = min(a, max(first, a - 1)) if a == scope.first else a
         beta = view.read("factor_beta", scope.rows(view, a, b), columns)
         member = members_of(scope, view.symbol, a, b)
-        members[a - first : b - first + 1] = member.sum(axis=1)
-        have[:, a - first : b - first + 1] = (np.isfinite(beta) & member[..., None]).sum(axis=1).T
+        long = returns_in_window(scope, view.symbol, a, b) >= scope.model.min_obs
+        grown = member & (long | np.isfinite(beta[..., 0]))
+        members[a - first : b - first + 1] = grown.sum(axis=1)
+        have[:, a - first : b - first + 1] = (np.isfinite(beta) & grown[..., None]).sum(axis=1).T
         written = (np.isfinite(beta) & ~member[..., None]).any(axis=2)
         outside.add(written.astype(np.float64), 0.0, view.teo[scope.rows(view, a, b)], view.symbol)
     share = np.divide(have, members, out=np.full_like(have, np.nan), where=members > 0)

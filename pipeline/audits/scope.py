@@ -97,6 +97,8 @@ class StoreView(Protocol):
     def symbol(self) -> NDArray[np.object_]: ...
     @property
     def variables(self) -> tuple[str, ...]: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
     def axis(self, dim: str) -> NDArray: ...
     def flags(self, var: str) -> dict[int, str]: ...
     def read(self, var: str, rows: slice, cols: slice | None) -> NDArray: ...
@@ -119,6 +121,7 @@ class Scope:
     """What an audit looks at: the sessions [first, last] (ordinals) of one factor set.
 
     master: the security master that the stores are made with.
+    needs: by variable of the store, what of a source it is made from (`VariableSpec.needs`).
     """
 
     family: Family
@@ -129,6 +132,7 @@ class Scope:
     first: int
     last: int
     master: SecurityMaster
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def etfs(self) -> FactorEtfs:
@@ -206,6 +210,17 @@ def members_of(scope: Scope, symbols: NDArray, first: int, last: int) -> NDArray
     if (at < 0).any():
         raise KeyError(f"symbols that ds_masks does not have: {list(symbols[at < 0][:5])}")
     return np.asarray(member[:, at])
+
+
+def returns_in_window(scope: Scope, symbols: NDArray, first: int, last: int) -> NDArray[np.int64]:
+    """(T, n): returns that a stock and the market ETF have together in the window of each session, as far as known."""
+    width, daily, etf = scope.model.window, scope.family.history("ds_daily"), scope.family.history("ds_etf")
+    begin = max(first - width + 1, daily.begins, etf.begins)
+    market = [scope.etf_ids[scope.etfs.tickers[scope.etfs.market]]]
+    known = np.isfinite(daily.window("return", symbols, begin, last))
+    known &= np.isfinite(etf.window("return", market, begin, last))
+    sums = np.cumsum(np.pad(known, ((0, 0), (1 + begin - (first - width + 1), 0))), axis=1)
+    return (sums[:, width:] - sums[:, :-width]).T
 
 
 def cell_parameters(model: ModelParameters) -> reference.CellParameters:

@@ -189,6 +189,8 @@ def print_findings(found: Told) -> None:
     out.print(f"Findings: {counts or 'none'} (erm3 quality list)")
     for sentence in found.loud:
         out.print(Text.assemble(("Look at this: ", "yellow"), sentence))
+    for sentence in found.left_out:
+        out.print(Text.assemble(("Left out: ", "yellow"), sentence))
 
 
 def print_checks(checks: list[Check], only_figures: bool = False) -> None:

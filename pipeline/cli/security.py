@@ -65,7 +65,7 @@ def build(
     """
     from pipeline.engine.master import batch_of, master_alone
     from pipeline.market_data.cleaning import clean_events
-    from pipeline.market_data.delivery import first_bars, master_tables
+    from pipeline.market_data.delivery import copies, first_bars, master_tables
     from pipeline.vendors.layers import open_source
     from security_master import build_master
 
@@ -78,6 +78,7 @@ def build(
         batch_id=batch_of(settings.source, tables),
         previous=path if path.exists() else None,
         first_bars=first_bars(tables),
+        copies=copies(tables),
         max_lost_share=max_lost,
         keep_ids=keep_ids,
     )

@@ -19,6 +19,7 @@ STORE_ATTRIBUTES = ("created_utc", "updated_utc", "run_id")
 RUN_ATTRIBUTES = (
     "institution",
     "source",
+    "not_delivered",
     "security_master_build",
     "code_version",
     *parameter_attributes(ModelParameters(), DataRules()),

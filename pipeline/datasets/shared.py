@@ -38,7 +38,15 @@ RETURN = VariableSpec(
     "return", ("teo", "symbol"), "float32", "simple gross total return since the last valid close", "1"
 )
 CLOSE = VariableSpec("close", ("teo", "symbol"), "float32", "closing price as traded", "USD")
-VOLUME = VariableSpec("volume", ("teo", "symbol"), "float32", "shares traded", "shares", "exact up to 2^24")
+VOLUME = VariableSpec(
+    "volume",
+    ("teo", "symbol"),
+    "float32",
+    "shares traded",
+    "shares",
+    "exact up to 2^24",
+    needs=("prices.volume",),
+)
 FACT = VariableSpec(
     "fact",
     ("teo", "symbol", "level"),

@@ -51,7 +51,13 @@ class ArraySpec:
 
 @dataclass(frozen=True)
 class VariableSpec(ArraySpec):
-    """A data variable, `(teo, columns)` or `(teo, columns, level)`, in chunks of (ROW_CHUNK, COLUMN_CHUNK[, 1])."""
+    """A data variable, `(teo, columns)` or `(teo, columns, level)`, in chunks of (ROW_CHUNK, COLUMN_CHUNK[, 1]).
+
+    needs: the tables of a source (or `table.column`) that it is made from beside closes. Where one of them was never
+    delivered, the variable may be empty, and the root attribute `not_delivered` says so.
+    """
+
+    needs: tuple[str, ...] = ()
 
     @property
     def chunks(self) -> tuple[int, ...]:

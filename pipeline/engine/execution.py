@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +28,8 @@ import numpy as np
 
 from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
-from pipeline.engine import step_findings
+from pipeline.datasets import DatasetSpec
+from pipeline.engine import left_out, step_findings
 from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
@@ -250,8 +251,23 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     save_facts(step_findings.pass_gate(run, facts, tables, report), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
-    run.remember_inputs({"origins": origins, "build_id": report.build_id})
-    return {"origins": origins, "report": report, "notices": tables.notices}
+    missing = not_delivered(tables, run.specs.values())
+    unused = left_out.of_inputs(run, tables, report, missing)
+    made_from = {"origins": origins, "build_id": report.build_id, "not_delivered": missing, "left_out": unused}
+    run.remember_inputs(made_from)
+    return {"origins": origins, "report": report, "notices": tables.notices, "left_out": unused}
+
+
+def not_delivered(tables: SourceTables, shapes: Iterable[DatasetSpec]) -> list[str]:
+    """The tables (or `table.column`) that declared variables need and of which the source has no value."""
+    needs = {need for spec in shapes for variable in spec.variables for need in variable.needs}
+    missing = []
+    for need in sorted(needs):
+        table, _, column = need.partition(".")
+        frame = tables.frames[table]
+        if frame[column].isna().all() if column else frame.empty:
+            missing.append(need)
+    return missing
 
 
 def _check_sessions(run: Run, tables: SourceTables) -> None:

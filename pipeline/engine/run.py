@@ -98,7 +98,9 @@ class Run:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the run was made from: `build_id` of the security master and `origins`, file and hash by table."""
+        """What the run was made from: `build_id` of the security master; `origins`, file and hash by table;
+        `not_delivered`, what the declared variables need and the source does not have; `left_out`, sentences
+        about what of the delivery is not used."""
         path = self.scratch / "inputs.json"
         with at_file(path):
             return document(path.read_bytes(), str(path))
@@ -236,7 +238,12 @@ class Run:
 
     def create(self, name: str, flags: Mapping[str, Any] | None = None, **attributes: Any) -> StagedStore:
         """A store of the run, for writing, with the run's attributes."""
-        made_with = {**self.attributes, "security_master_build": self.inputs["build_id"], **attributes}
+        made_with = {
+            **self.attributes,
+            "security_master_build": self.inputs["build_id"],
+            "not_delivered": ", ".join(self.inputs["not_delivered"]) or "none",
+            **attributes,
+        }
         return self.stage.create_or_open(self.specs[name], made_with, flags)
 
     def history(self, name: str) -> History:

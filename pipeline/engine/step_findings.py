@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.engine.left_out import of_stores
 from pipeline.engine.run import Run
 from pipeline.market_data.delivery import cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
@@ -37,10 +38,12 @@ class Told:
     """What the rules of a run found, for whoever ran it.
 
     counts: findings by rule. loud: a sentence each about what was published wrong, or looks so, and what mends it.
+    left_out: a sentence each about what has no values for want of an input, and what would help.
     """
 
     counts: dict[str, int]
     loud: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def told(run: Run) -> Told:
@@ -55,7 +58,8 @@ def told(run: Run) -> Told:
         f"{days[row['session']]}: {row['evidence']} ({row['rule']})"
         for row in sessions.head(MOST_TOLD).to_dict("records")
     ]
-    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])))
+    left_out = (*run.inputs["left_out"], *of_stores(run))
+    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])), left_out)
 
 
 def _published_wrong(run: Run, rows: pd.DataFrame) -> list[str]:
@@ -127,7 +131,7 @@ def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport)
     what is published, and nobody decided about it. What was decided is kept, to be published with the other findings.
     """
     rules = run.settings.rules
-    rewritten, lost = _compare_deliveries(run, facts.prices), _compare_tables(run, tables, report)
+    rewritten, lost = _compare_deliveries(run, facts.prices, report.left), _compare_tables(run, tables, report)
     facts = cut(facts, run.reads_from - lookback(rules), run.last)
     faults = delivery_faults(facts, run.computed, rules.sessions)
     about = (faults["sec_id"] != "").to_numpy()
@@ -151,7 +155,8 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
     through = max(before["through"], str(run.calendar.sessions[run.last]))
     at = run.calendar.ordinal(through)
     delivered = counted(tables.frames, run.instants(at, at)[0])
-    found.append(lost_tables(before["tables"], delivered, before["through"], run.first, rules))
+    codes = set(tables.securities["vendor_code"].astype(str))
+    found.append(lost_tables(before["tables"], delivered, codes, before["through"], run.first, rules))
     lost = sorted(set(report.lost) - set(before["unmentioned"]))
     found.append(lost_securities(_named(run, lost), report.counts["security"] - len(report.minted), run.first, rules))
     moved = [f"{q.detail} ({', '.join(_named(run, q.candidates))})" for q in report.moved]
@@ -177,7 +182,7 @@ def _named(run: Run, sec_ids: Sequence[str]) -> list[str]:
     ]
 
 
-def _compare_deliveries(run: Run, prices: pd.DataFrame) -> pd.DataFrame:
+def _compare_deliveries(run: Run, prices: pd.DataFrame, left: Sequence[str]) -> pd.DataFrame:
     """A finding for each bar that was published and that the vendor has rewritten since, and for too many of them.
 
     A declared restatement is the way to publish what was rewritten, so it compares nothing. Stages what is delivered
@@ -188,7 +193,7 @@ def _compare_deliveries(run: Run, prices: pd.DataFrame) -> pd.DataFrame:
     if (published := run.stage.published_file(DELIVERED_FILE, at)) is not None:
         before = pd.read_parquet(published)
         if run.restated_as_of is None:
-            found = drift_findings(drift(before[before["session"] < run.first], prices), run.first, rules)
+            found = drift_findings(drift(before[before["session"] < run.first], prices, left), run.first, rules)
         own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
         kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
         now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -53,6 +55,10 @@ class PublishedView:
     @property
     def variables(self) -> tuple[str, ...]:
         return tuple(str(name) for name in self.dataset.data_vars)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self.dataset.attrs)
 
     def axis(self, dim: str) -> NDArray:
         values = self.dataset[dim].values
@@ -110,4 +116,5 @@ def looked_at(
         first=first,
         last=last,
         master=master,
+        needs={variable.name: variable.needs for variable in spec.variables},
     )

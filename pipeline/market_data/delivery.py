@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass, field, fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from security_master import (
     SecurityMaster,
     build_master,
 )
+from security_master.dates import instant_texts
 from security_master.errors import at_file
 
 Instant = np.datetime64
@@ -57,6 +59,43 @@ def master_tables(tables: CleanTables) -> dict[str, pd.DataFrame]:
 def first_bars(tables: SourceTables) -> pd.Series:
     """By vendor code the date of the first bar, which begins a listing that has no date of its own."""
     return tables.prices.groupby("vendor_code", observed=True)["date"].min()
+
+
+COMMON_CLOSES = 5
+"""Sessions with equal closes that make two codes with one FIGI the same security."""
+
+
+def copies(tables: SourceTables) -> dict[frozenset[str], str]:
+    """Pairs of vendor codes with one FIGI and the same closes, and the instant (text) since when that is known.
+
+    The first COMMON_CLOSES sessions that both are known to have decide, so that nothing later does.
+    """
+    found: dict[frozenset[str], str] = {}
+    listed = tables.securities
+    for scheme in ("share_class_figi", "composite_figi"):
+        marked = listed.loc[listed[scheme] != "", ["vendor_code", scheme]].drop_duplicates()
+        shared = marked[marked.duplicated(scheme, keep=False)]
+        for _, group in shared.groupby(scheme, sort=True):
+            for one, other in combinations(sorted(group["vendor_code"].astype(str)), 2):
+                if (since := _same_closes_since(tables.prices, one, other)) is not None:
+                    found[frozenset((one, other))] = since
+    return found
+
+
+def _same_closes_since(prices: pd.DataFrame, one: str, other: str) -> str | None:
+    a, b = (
+        prices.loc[prices["vendor_code"] == code, ["date", "close", "known_from"]]
+        .dropna(subset="close")
+        .sort_values(["date", "known_from"])
+        .drop_duplicates("date")
+        for code in (one, other)
+    )
+    both = a.merge(b, on="date")
+    both["known"] = both[["known_from_x", "known_from_y"]].max(axis=1)
+    both = both.sort_values(["known", "date"]).head(COMMON_CLOSES)
+    if len(both) < COMMON_CLOSES or (both["close_x"] != both["close_y"]).any():
+        return None
+    return instant_texts(both["known"].to_numpy()[-1:])[0]
 
 
 @dataclass
@@ -96,6 +135,7 @@ class Delivery:
             batch_id=batch_id,
             previous=previous,
             first_bars=first_bars(self.tables),
+            copies=copies(self.tables),
             max_lost_share=1.0,
             keep_ids=True,
         )

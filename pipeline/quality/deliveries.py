@@ -3,11 +3,14 @@
 Beside the stores lies what the last delivery held (`TABLES_FILE`): of each table its rows, its securities and its last
 date. A table that is not there any more, or has lost rows, is no table that never was: it is a finding that stops the
 run until somebody accepts the delivery as it is. From then on the accepted delivery is what the next one is held to.
+
+Who has ended (a delisting, a stated last session) may leave the vendor's files, with all rows: that is no loss. What
+of a table is about them is counted beside the rest, so that a table whose every row spoke of the dead may go too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,36 +24,70 @@ SHOWN = 10
 """Names that a message shows at most."""
 
 Counts = Mapping[str, Any]
-"""Of a table: `rows`, `securities` (or currencies) that they speak of, `last` date, "" for none."""
+"""Of a table: `rows`, `securities` (or currencies) that they speak of, `last` date, "" for none; `ended`: rows by
+vendor code of those that had ended."""
 
 DATES = ("date", "ex_date", "last_session", "effective_date", "filed_at", "valid_from", "first_session")
 
 
 def counted(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> dict[str, Counts]:
     """`Counts` of every table of a source (by name), of the rows that were known at an instant (UTC)."""
-    return {name: _counts(frame, instant) for name, frame in frames.items()}
+    known = {name: _known(frame, instant) for name, frame in frames.items()}
+    ended = _ended(known, instant)
+    return {name: _counts(frame, ended) for name, frame in known.items()}
 
 
-def _counts(frame: pd.DataFrame, instant: np.datetime64) -> Counts:
-    if "known_from" in frame:
-        known = frame["known_from"].to_numpy() <= instant
-        frame = frame if known.all() else frame[known]
+def _known(frame: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
+    if "known_from" not in frame:
+        return frame
+    known = frame["known_from"].to_numpy() <= instant
+    return frame if known.all() else frame[known]
+
+
+def _ended(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> pd.Index:
+    """Vendor codes whose last listing was over before an instant, as its row or a delisting says."""
+    listings = frames["securities"][["vendor_code", "first_session", "last_session"]].astype({"vendor_code": "str"})
+    listings = listings.sort_values("first_session", na_position="first").drop_duplicates("vendor_code", keep="last")
+    listings = listings.set_index("vendor_code")
+    told = frames["delistings"].groupby("vendor_code")["last_session"].max()
+    told.index = told.index.astype("str")
+    last = listings["last_session"].fillna(told.reindex(listings.index))
+    over = (last <= instant) & ~(last < listings["first_session"])
+    return listings.index[over.to_numpy()]
+
+
+def _counts(frame: pd.DataFrame, ended: pd.Index) -> Counts:
     owner = next(name for name in ("vendor_code", "currency", *frame.columns) if name in frame)
     dates = [frame[name].max() for name in DATES if name in frame][:1]
     last = f"{dates[0]:%Y-%m-%d}" if dates and dates[0] is not pd.NaT and len(frame) else ""
-    return {"rows": len(frame), "securities": int(frame[owner].nunique()), "last": last}
+    by_code = frame.groupby("vendor_code", observed=True).size() if owner == "vendor_code" else pd.Series(dtype=int)
+    of_ended = by_code[by_code.index.astype("str").isin(ended)]
+    return {
+        "rows": len(frame),
+        "securities": int(frame[owner].nunique()),
+        "last": last,
+        "ended": {str(code): int(rows) for code, rows in of_ended.items()},
+    }
 
 
 def lost_tables(
-    before: Mapping[str, Counts], now: Mapping[str, Counts], through: str, at: int, rules: DeliveryRules
+    before: Mapping[str, Counts],
+    now: Mapping[str, Counts],
+    delivered: Collection[str],
+    through: str,
+    at: int,
+    rules: DeliveryRules,
 ) -> pd.DataFrame:
     """A finding at the session `at` for each table that is gone, or has lost rows or securities.
 
-    before: what was delivered when the session `through` was published; now: what is delivered today.
+    before: what was delivered when the session `through` was published; now: what is delivered today; delivered: the
+    vendor codes of today's `securities`. Rows of those that had ended and are not among them are not missed.
     """
     rows = []
     for name, then in before.items():
         found = now.get(name, {"rows": 0, "securities": 0, "last": ""})
+        left = [n for code, n in then.get("ended", {}).items() if code not in delivered]
+        then = {**then, "rows": then["rows"] - sum(left), "securities": then["securities"] - len(left)}
         if then["rows"] == 0 or not _lost(then, found, rules):
             continue
         had, has = (f"{one['rows']:,} rows of {one['securities']:,} names, last {one['last']}" for one in (then, found))

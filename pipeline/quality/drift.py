@@ -7,6 +7,7 @@ has looked. A row with a later `known_from` is a declared correction, which stan
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -41,8 +42,12 @@ def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules) -> pd.Dat
     return rows.drop_duplicates(_KEY, keep="first").sort_values(_KEY, ignore_index=True)
 
 
-def drift(before: pd.DataFrame, prices: pd.DataFrame) -> Drift:
-    """Bars of an earlier delivery (`delivered_bars`) that no row of `prices` says any more."""
+def drift(before: pd.DataFrame, prices: pd.DataFrame, left: Collection[str] = ()) -> Drift:
+    """Bars of an earlier delivery (`delivered_bars`) that no row of `prices` says any more.
+
+    left: securities that have ended and that the vendor left out of all tables; their bars were not rewritten.
+    """
+    before = before[~before["sec_id"].isin(list(left))]
     if before.empty:
         return Drift(before.iloc[:0], 0)
     now = prices.loc[prices["session"].between(before["session"].min(), before["session"].max()), _KEY + _VALUES]

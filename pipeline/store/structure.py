@@ -12,8 +12,10 @@ from pipeline.datasets.spec import Flags, flag_word
 from pipeline.store.checked import WrongShape
 from pipeline.store.chunks import ChunkedArray
 
-VOLATILE_ATTRIBUTES = frozenset({"created_utc", "updated_utc", "run_id", "code_version", "security_master_build"})
-"""Root attributes that say who wrote last. The others are part of what the numbers mean and stay as published."""
+VOLATILE_ATTRIBUTES = frozenset(
+    {"created_utc", "updated_utc", "run_id", "code_version", "security_master_build", "not_delivered"}
+)
+"""Root attributes that say who wrote last, and from what. The others say what numbers mean and stay as published."""
 
 _NEW_SCHEMA = "A published structure is not changed in place: publish the new one under another root"
 

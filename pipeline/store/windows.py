@@ -75,15 +75,19 @@ class History:
         self.first_row = calendar.ordinal(store.teo[0])
         self.calendar = calendar
 
+    @property
+    def begins(self) -> int:
+        """Ordinal of the first session that windows can read, the warm-up's where there is one."""
+        return self.first_row if self.warm_up is None else self.warm_up.first
+
     def window(self, var: str, symbols: Sequence[str] | NDArray, first: int, last: int) -> NDArray[np.float64]:
         """`var` for the ordinals [first, last] as (len(symbols), last-first+1) float64, C-contiguous, NaN for none.
 
         Raises MissingHistoryError when a session after the warm-up's start is neither published nor warm-up.
         """
         out = np.full((last - first + 1, len(symbols)), np.nan)
-        covered_from = self.first_row
+        covered_from = self.begins
         if self.warm_up is not None:
-            covered_from = self.warm_up.first
             self._fill(out, var, symbols, first, last)
         if first < covered_from or last >= self.first_row + len(self.store.teo):
             have = self.first_row + len(self.store.teo) - 1

@@ -126,7 +126,7 @@ def test_open_questions_of_identity_are_counted_and_listed(nights):
     question = Question("Q1", "shared_figi", {}, ("S1", "S2"), "two lines have one FIGI", "2019-01-14T21:00:00Z")
     report = SimpleNamespace(build_id="b", minted=["S9"], unclassified=3, open_questions=[question] * 25)
     with execution.begin(nights.settings, NIGHT, NEXT_NIGHT) as run:
-        shown = of_inputs(run, {"report": report, "origins": {}, "notices": []}, Phases())
+        shown = of_inputs(run, {"report": report, "origins": {}, "notices": [], "left_out": []}, Phases())
         run.stage.finish()
     assert shown["open questions of identity"] == 25
     listed = [dict(row.data) for row in shown["first open questions"].records]

@@ -11,11 +11,13 @@ import pytest
 
 from pipeline.engine import execution
 from pipeline.quality.decisions import QualityDecision, append_decision
+from pipeline.quality.deliveries import counted, lost_tables
 from pipeline.quality.session_rules import BatchFault
 from pipeline.read import read_manifest
+from pipeline.settings import DeliveryRules
 from pipeline.sources import SourceTables
 from tests.engine.conftest import NIGHT
-from tests.engine.published_market import Delivered, known_at, settings_for
+from tests.engine.published_market import Delivered, known_at, settings_for, tables_of
 
 TABLES = ("dividends", "shares", "classification", "splits", "fx_rates", "delistings", "ticker_changes", "spin_offs")
 AFTER = "2019-01-15"
@@ -35,9 +37,11 @@ def without(tables: SourceTables, name: str, share: float = 1.0, night: str = NI
 
 
 def silent_about(tables: SourceTables, count: int, night: str = NIGHT) -> Delivered:
-    """The delivery of a night that does not mention the last `count` stocks of the list."""
+    """The delivery of a night that does not mention the last `count` stocks of the list that still trade."""
     delivered = known_at(tables, night).load()
-    codes = delivered.securities.loc[delivered.securities["type"] == "common", "vendor_code"].iloc[-count:]
+    trading = delivered.prices.loc[delivered.prices["date"] == night, "vendor_code"].astype(str)
+    stocks = delivered.securities[delivered.securities["type"] == "common"]
+    codes = stocks.loc[stocks["vendor_code"].astype(str).isin(trading), "vendor_code"].drop_duplicates().iloc[-count:]
     frames = {
         name: frame[~frame["vendor_code"].isin(codes)].reset_index(drop=True)
         for name, frame in delivered.frames.items()
@@ -104,3 +108,47 @@ def test_a_delivery_that_is_silent_about_many_securities_names_them_and_goes_on_
     execution.execute(settings_for(eve), AFTER, AFTER, source=silent_about(tables, 4, AFTER))  # the same four
     with pytest.raises(BatchFault, match="lost_securities: securities: 3 of"):
         execution.execute(settings_for(eve), "2019-01-16", "2019-01-16", source=silent_about(tables, 7, "2019-01-16"))
+
+
+def merged(tables: SourceTables, code: str, last: str) -> SourceTables:
+    """The market in which a stock ended by a merger after the session `last`, the only delisting that there is."""
+    prices = tables.prices[(tables.prices["vendor_code"] != code) | (tables.prices["date"] <= last)]
+    row = {
+        "vendor_code": code,
+        "last_session": pd.Timestamp(last),
+        "reason": "merger",
+        "cash": 40.0,
+        "successor_code": "",
+        "successor_ratio": np.nan,
+        "known_from": pd.Timestamp(f"{last}T21:00:00"),
+        "known_assumed": True,
+    }
+    delistings = pd.DataFrame([row])[list(tables.delistings.columns)].astype(tables.delistings.dtypes)
+    return replace(tables, prices=prices.reset_index(drop=True), delistings=delistings)
+
+
+def silent(tables: SourceTables, code: str) -> SourceTables:
+    """The market as a vendor tells it that no longer lists a stock."""
+    frames = {
+        name: frame[frame["vendor_code"] != code].reset_index(drop=True)
+        for name, frame in tables.frames.items()
+        if "vendor_code" in frame
+    }
+    return replace(tables, **frames)
+
+
+def test_a_vendor_may_leave_out_who_has_ended_and_not_who_has_not():
+    """A table whose rows all spoke of the dead may go with them; the same rows of the living are missed."""
+    tables = tables_of()
+    codes = tables.securities.loc[tables.securities["type"] == "common", "vendor_code"].astype(str)
+    code = codes.iloc[5]
+    before = merged(tables, code, "2018-11-30")
+    now, instant = silent(before, code), np.datetime64("2018-12-03T21:15:00")
+    then, today = counted(before.frames, instant), counted(now.frames, instant)
+    rules = DeliveryRules(few=0, shrunk=0.0)
+    listed = set(now.securities["vendor_code"].astype(str))
+    assert lost_tables(then, today, listed, "2018-11-30", 0, rules).empty
+    missed = lost_tables(then, today, listed | {code}, "2018-11-30", 0, rules)
+    assert any(text.startswith("delistings: 1 rows") for text in missed["evidence"])
+    living = counted(tables.frames, instant)
+    assert not lost_tables(living, today, listed, "2018-11-30", 0, rules).empty

@@ -107,7 +107,7 @@ def build(path: Path, batch_id: str = "first", **tables: Any) -> tuple[SecurityM
     return SecurityMaster.open(path), report
 
 
-_KEYWORDS = ("previous", "decisions", "first_bars", "max_lost_share", "keep_ids")
+_KEYWORDS = ("previous", "decisions", "first_bars", "copies", "max_lost_share", "keep_ids")
 
 
 def world_tables() -> Any:

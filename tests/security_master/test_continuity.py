@@ -133,6 +133,75 @@ def test_a_vendor_that_moves_all_history_to_the_new_code_does_not_change_the_id(
     assert ids(after, ("META", "2015-01-02"), ("META", "2023-01-03")) == [old, old]
 
 
+FIGI = "BBG001SQCQC5"
+SINCE = "2012-05-24T21:15:00.000000Z"
+
+
+@pytest.mark.parametrize("ended", ["2022-06-08", None])
+@pytest.mark.parametrize(("old", "new"), [("FB", "META"), ("ZFB", "META")])
+def test_two_codes_with_one_figi_and_the_same_closes_are_one_security(tmp_path: Path, old, new, ended) -> None:
+    """The old code has its sessions until it ends or its ticker changes, the new one has those after it."""
+    rows = [
+        listing(old, "2012-05-18", ended, ticker="FB", share_class_figi=FIGI),
+        listing(new, "2012-05-18", ticker="META", share_class_figi=FIGI),
+    ]
+    changes = [change(new, "2022-06-09", "FB", "META")]
+    copies = {frozenset((old, new)): SINCE}
+    master, report = build(tmp_path / "m.sqlite", securities=rows, ticker_changes=changes, copies=copies)
+    assert report.counts["security"] == 1
+    assert not report.open_questions
+    held = master.listings()
+    assert set(held["sec_id"]) == set(report.minted)
+    for day in ("2013-01-02", "2022-06-08", "2022-06-09", "2023-01-03"):
+        owners = [code for code in (old, new) if ids(master, (code, day)) != [""]]
+        assert len(owners) == 1, day
+
+
+def test_two_codes_with_one_figi_and_other_closes_stay_a_question(tmp_path: Path) -> None:
+    rows = [listing(code, "2012-05-18", share_class_figi=FIGI) for code in ("FB", "META")]
+    _, report = build(tmp_path / "m.sqlite", securities=rows)
+    assert [question.kind for question in report.open_questions] == ["two_codes_one_identifier"]
+
+
+def test_two_codes_with_the_same_closes_and_other_figis_stay_two_securities(tmp_path: Path) -> None:
+    rows = [
+        listing("A", "2012-05-18", share_class_figi=FIGI),
+        listing("B", "2012-05-18", share_class_figi="BBG001S5N8V8"),
+    ]
+    _, report = build(tmp_path / "m.sqlite", securities=rows, copies={frozenset("AB"): SINCE})
+    assert report.counts["security"] == 2
+
+
+@pytest.mark.parametrize("new", ["META", "AMETA"])
+def test_all_history_moved_to_a_new_code_overnight_with_the_old_dates_keeps_the_id(tmp_path: Path, new) -> None:
+    """Rows without `known_from` have the old one by default, so that nothing but the delivery says what is new."""
+    path = tmp_path / "m.sqlite"
+    before, _ = build(path, securities=[listing("FB", "2012-05-18", share_class_figi=FIGI)])
+    [old] = ids(before, ("FB", "2020-01-02"))
+    moved = [listing(new, "2012-05-18", share_class_figi=FIGI)]
+    after, report = build(tmp_path / "n.sqlite", batch_id="second", previous=path, securities=moved)
+    assert (report.minted, report.lost, report.open_questions) == ((), (), ())
+    assert ids(after, (new, "2015-01-02"), (new, "2023-01-03")) == [old, old]
+    again, report = build(tmp_path / "o.sqlite", batch_id="third", previous=tmp_path / "n.sqlite", securities=moved)
+    assert report.minted == ()
+    assert ids(again, (new, "2015-01-02")) == [old]
+
+
+def test_a_code_that_goes_from_the_target_to_its_acquirer_keeps_both_lives_apart(tmp_path: Path) -> None:
+    """The acquirer takes over ticker and code of the target on the next session."""
+    rows = [
+        listing("T", "2006-01-03", "2010-03-31", share_class_figi="BBG001S5N8V8"),
+        listing("A", "2006-01-03", "2010-03-31", share_class_figi=FIGI),
+        listing("T", "2010-04-01", share_class_figi=FIGI),
+    ]
+    gone = [delisting("T", "2010-03-31", "merger", cash=10.0)]
+    changes = [change("T", "2010-04-01", "A", "T")]
+    master, report = build(tmp_path / "m.sqlite", securities=rows, delistings=gone, ticker_changes=changes)
+    target, acquirer, after = ids(master, ("T", "2010-03-31"), ("A", "2010-03-31"), ("T", "2010-04-01"))
+    assert target != acquirer == after
+    assert report.counts["security"] == 2
+
+
 def test_one_code_that_holds_two_companies_in_turn_becomes_two_securities(tmp_path: Path) -> None:
     rows = [listing("ABC", "2006-01-03", "2010-03-31", name="Abacus"), listing("ABC", "2010-04-01", name="Abbey Corp")]
     master, report = build(tmp_path / "m.sqlite", securities=rows)

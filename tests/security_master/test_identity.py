@@ -382,7 +382,7 @@ def test_a_build_that_forgets_the_registry_is_caught(tmp_path: Path, monkeypatch
     build(path, securities=[listing("A", "2006-01-03")])[0].close()
     monkeypatch.setattr(
         "security_master.build.resolve_identities",
-        lambda listings, decisions, prior: resolve_identities(listings, decisions, None),
+        lambda listings, decisions, *rest: resolve_identities(listings, decisions, None),
     )
     enriched = [listing("A", "2006-01-03", share_class_figi=FIGI)]
     with pytest.raises(IdentityGuard, match="would get another id") as caught:

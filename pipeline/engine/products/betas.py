@@ -70,7 +70,8 @@ def stage(run: Run, name: str) -> None:
         legs = np.stack([np.full_like(sector, market), sector, subsector])
         fact = np.where(wanted & (legs >= 0), legs + 1, 0).astype(np.int16)
         store.write("fact", rows, everything, model_inputs.time_first(fact))
-        counts += np.sum([counted for _, counted in done], axis=0)
+        for _, counted in done:
+            counts += counted
         run.done(store, last)
     unconverged = int(counts[:, model.DegenerateReason.UNCONVERGED].sum())
     run.stage.note(name, {"degenerate_cells": model.reason_counts(counts), "unconverged": unconverged})

@@ -38,6 +38,7 @@ def _variables() -> tuple[VariableSpec, ...]:
             "market capitalisation",
             "USD",
             "close times the shares known at the session; NaN where either is not known",
+            needs=("shares",),
         ),
         VariableSpec(
             "fs_sector_code",
@@ -47,6 +48,7 @@ def _variables() -> tuple[VariableSpec, ...]:
             comment="0 where unclassified",
             flags=((0, "unclassified"),),
             open_flags=True,
+            needs=("classification",),
         ),
         VariableSpec(
             "fs_industry_code",
@@ -56,6 +58,7 @@ def _variables() -> tuple[VariableSpec, ...]:
             comment="0 where unclassified",
             flags=((0, "unclassified"),),
             open_flags=True,
+            needs=("classification",),
         ),
         VariableSpec(
             "bw_sector_code",
@@ -65,6 +68,7 @@ def _variables() -> tuple[VariableSpec, ...]:
             comment=f"{SECOND_NUMBERING} + fs_sector_code; 0 where unclassified",
             flags=((0, "unclassified"),),
             open_flags=True,
+            needs=("classification",),
         ),
         VariableSpec(
             "return_flag",

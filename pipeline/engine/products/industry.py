@@ -24,16 +24,30 @@ _INDUSTRY = CoordinateSpec(
 
 def _variables() -> tuple[VariableSpec, ...]:
     cell = ("teo", "fs_industry_code", "level")
-    empty = "NaN where the industry has no estimated member"
+    empty, needs = "NaN where the industry has no estimated member", ("classification",)
     return (
-        VariableSpec("beta_mean", cell, "float32", "mean of the raw betas", "1", empty),
+        VariableSpec("beta_mean", cell, "float32", "mean of the raw betas", "1", empty, needs=needs),
         VariableSpec(
-            "beta_variance", cell, "float32", "variance of the raw betas within and between facts", "1", empty
+            "beta_variance",
+            cell,
+            "float32",
+            "variance of the raw betas within and between facts",
+            "1",
+            empty,
+            needs=needs,
         ),
         VariableSpec(
             "n_companies", cell, "int16", "stocks in the aggregate", "1", "written below min_peers too; 0 where none"
         ),
-        VariableSpec("total_log_mcap_weight", cell, "float32", "sum of ln(market_cap + 1) over the stocks", "1", empty),
+        VariableSpec(
+            "total_log_mcap_weight",
+            cell,
+            "float32",
+            "sum of ln(market_cap + 1) over the stocks",
+            "1",
+            empty,
+            needs=needs,
+        ),
         VariableSpec("n_facts", cell, "int16", "different factor ETFs among the stocks", "1", "0 where none"),
     )
 

@@ -26,6 +26,7 @@ def _variables() -> tuple[VariableSpec, ...]:
             "bool",
             f"among the {name.rsplit('_', 1)[1]} largest stocks by market capitalisation",
             comment="as of the last session of the month before; false before the stock was ever ranked",
+            needs=("shares",),
         )
         for name in UNIVERSES
     )
