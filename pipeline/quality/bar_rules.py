@@ -23,6 +23,19 @@ def rejected_closes(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     return impossible
 
 
+def without_placeholders(bars: pd.DataFrame) -> pd.DataFrame:
+    """Bars in which an open, high or low that is no price (0, -1, infinite) is not known: it says nothing of the
+    close. A high below its low is no range, and neither is known."""
+    known = {name: bars[name].to_numpy().astype(float, copy=True) for name in ("open", "high", "low")}
+    for values in known.values():
+        with np.errstate(invalid="ignore"):
+            values[~((values > 0) & np.isfinite(values))] = np.nan
+    with np.errstate(invalid="ignore"):
+        crossed = known["low"] > known["high"]
+    known["low"][crossed] = known["high"][crossed] = np.nan
+    return bars.assign(**known)
+
+
 def inconsistent_bars(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     """Bars that break `low <= open, close <= high`; a missing field breaks nothing."""
     slack = 1 + rules.ohlc_tolerance

@@ -69,6 +69,8 @@ _RULES = (
     Rule("misdated_event", "event", "flag", "an event that the close followed on a neighbouring session"),
     Rule("split_ratio_contradicted", "event", "quarantine", "an outlying return even with the session's split"),
     Rule("share_count_jump", "event", "quarantine", "a share count in another unit than the one before; left out"),
+    Rule("share_count_below_volume", "event", "quarantine", "fewer shares than are traded day after day; no cap"),
+    Rule("share_count_restated", "event", "flag", "a count in the units after a later split; read so"),
     Rule("no_share_count", "event", "flag", "no share count known half a year after the first price"),
     Rule("delisting_imputed", "event", "flag", "a delisting return imputed from the reason"),
     Rule("delisting_contradicted", "event", "flag", "a delisting withdrawn: the security was traded on after it"),
