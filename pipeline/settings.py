@@ -110,7 +110,7 @@ class BarRules(_Frozen):
     sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
                     `sentinel_sessions` before was above `sentinel_if_below`
     ohlc_tolerance: relative
-    stale_sessions: the repetition of a close without volume from which on it is no price
+    stale_sessions: the repetition of a close without volume, or with the same one, from which on it is no price
     """
 
     sentinel: Positive = 1e6

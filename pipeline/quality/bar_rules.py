@@ -64,9 +64,11 @@ def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def stale_closes(close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules) -> NDArray[np.bool_]:
-    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, sessions without gaps."""
+    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, or with one volume, in
+    sessions without gaps: a feed that fills itself repeats the last bar whole."""
     repeats = np.zeros(close.shape, bool)
-    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & (volume[:, 1:] == 0)
+    untraded = (volume[:, 1:] == 0) | (volume[:, 1:] == volume[:, :-1])
+    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & untraded
     stale = repeats.copy()
     for back in range(1, rules.stale_sessions):
         stale[:, back:] &= repeats[:, :-back]

@@ -46,7 +46,7 @@ _RULES = (
     Rule("impossible_price", "bar", "quarantine", "zero, negative, infinite, or a sentinel"),
     Rule("ohlc_inconsistent", "bar", "flag", "not low <= open, close <= high"),
     Rule("impossible_volume", "bar", "flag", "negative or infinite volume (a 32-bit overflow); published as missing"),
-    Rule("stale_price", "bar", "quarantine", "the same close again and again without volume"),
+    Rule("stale_price", "bar", "quarantine", "the same close again and again without volume, or with the same one"),
     Rule("bar_after_delisting", "bar", "quarantine", "a bar after the delisting return"),
     Rule("no_security", "bar", "flag", "rows of a vendor code that belong to no security on their date"),
     Rule("duplicate_split", "event", "flag", "a split delivered twice; counted once"),

@@ -151,7 +151,7 @@ def lay_out(bars: pd.DataFrame, roster: Roster, span: Span, rules: DataRules) ->
     delisted, after_removal, found = _after_delistings(close, volume, roster, span)
     close, vendor, volume = (np.where(delisted, np.nan, values) for values in (close, vendor, volume))
     stale = stale_closes(close, volume, rules.bars)
-    evidence = f"{rules.bars.stale_sessions} sessions or more without volume"
+    evidence = f"{rules.bars.stale_sessions} sessions or more without volume, or with the same one"
     found += [Found(i, t, "stale_price", close[i, t], np.nan, evidence) for i, t in np.argwhere(stale).tolist()]
     why = laid("why", np.zeros(shape, np.int16))
     why[delisted] = 0
