@@ -110,7 +110,7 @@ class BarRules(_Frozen):
     sentinel:       closes from here on are no prices (vendors write 1e6 for "none"), unless a close of the
                     `sentinel_sessions` before was above `sentinel_if_below`
     ohlc_tolerance: relative
-    stale_sessions: the repetition of a close without volume from which on it is no price
+    stale_sessions: the repetition of a close without volume, or with the same one, from which on it is no price
     """
 
     sentinel: Positive = 1e6
@@ -218,6 +218,10 @@ class OutlierRules(_Frozen):
     halving:             ratio up to which a genuine move is as likely as a split that is missing (a factor)
     volume_sessions:     the usual volume is the median of so many sessions
     within_session:      share of a move that the bar's own range must cover to show that it was traded
+    stray:               a high or low this factor beyond both closes of a move is no evidence that it was traded
+    ticks:               a move of up to so many of the smallest steps between the closes before is no missing split
+    traded_volume:       times the usual volume at which a move that the bar's range covers was traded, and stays when
+                         the price comes back
     reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
                          more than the second factor above the usual
     misdated:            sessions by which an event may be misdated
@@ -254,6 +258,9 @@ class OutlierRules(_Frozen):
     halving: Factor = 2.5
     volume_sessions: int = Field(20, ge=1)
     within_session: Share = 0.3
+    stray: Factor = 1.5
+    ticks: Count = 3
+    traded_volume: Factor = 3.0
     reverse: Factor = 4.0
     reverse_volume: Positive = 2.0
     misdated: Count = 2

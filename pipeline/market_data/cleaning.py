@@ -60,7 +60,7 @@ def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
     twice = told_as_dividend(odd_once.table, only_splits(read.table), tables.spin_offs, tables.prices, rules.paid_twice)
     paid_once = _drop_told_twice(odd_once.table, twice, "event_told_twice")
     shares, doubted = leave_out_jumps(tables.shares, only_splits(read.table), rules)
-    jumps = [_finding("share_count_jump", row, observed, expected, text) for row, observed, expected, text in doubted]
+    jumps = [_finding(rule, row, observed, expected, text) for row, observed, expected, text, rule in doubted]
     found = [
         *splits.findings,
         *read.findings,

@@ -1,7 +1,9 @@
 """Share counts in a wrong unit: left out before the security master reads them.
 
-A filed count that differs from the one known before it by more than a factor (after the splits between their period
-ends) is left out and reported, until a second filing says about the same: then it is the count, and was not wrong.
+A count may be in the units after a split that followed its period's end, when it was filed after the split: it is
+carried back by the ratio. A filed count that differs from the one known before it by more than a factor (after the
+splits between their period ends) is left out and reported, until a second filing says about the same: then it is the
+count, and was not wrong. Rows of one filing never confirm each other.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from pipeline.settings import CleaningRules
 
 Row = dict[str, Any]
 
+RESTATED = 1.5
+"""Splits smaller than this cannot be told from an issue of shares."""
+
 
 class Doubted(NamedTuple):
     """A filing whose count is not believed, next to the count before it."""
@@ -25,6 +30,7 @@ class Doubted(NamedTuple):
     observed: float
     expected: float
     evidence: str
+    rule: str = "share_count_jump"
 
 
 def leave_out_jumps(
@@ -36,7 +42,10 @@ def leave_out_jumps(
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.abs(np.log(count[1:] / count[:-1]))
     suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(rules.share_jump) / 2)])
+    ratio = (splits["ratio_new"] / splits["ratio_old"]).to_numpy(float)
+    suspicious |= set(splits["vendor_code"][(ratio >= RESTATED) | (ratio <= 1 / RESTATED)])
     dropped: list[int] = []
+    restated: dict[int, float] = {}
     doubts: list[Doubted] = []
     of_code = {str(name): _Splits.of(own) for name, own in splits.groupby("vendor_code", observed=True)}
     none = _Splits.of(splits.iloc[:0])
@@ -46,15 +55,39 @@ def leave_out_jumps(
         doubted: Row | None = None
         for index, row in zip(group.index, group.to_dict("records"), strict=True):
             filing: Row = {str(key): value for key, value in row.items()}
+            split = _split_after(believed, filing, own)
+            if believed is not None and split != 1.0:
+                restated[int(index)] = filing["shares"] / split
+                evidence = f"{filing['shares']:.0f} shares are in the units after the split {split:g} that followed"
+                doubts.append(Doubted(filing, filing["shares"], restated[int(index)], evidence, "share_count_restated"))
+                filing["shares"] = restated[int(index)]
             fits = believed is None or _factor(believed, filing, own) <= rules.share_jump
-            if fits or (doubted is not None and _factor(doubted, filing, own) <= rules.share_agrees):
+            if fits or (
+                doubted is not None
+                and doubted["filed_at"] != filing["filed_at"]  # rows of one filing share its unit
+                and _factor(doubted, filing, own) <= rules.share_agrees
+            ):
                 believed, doubted = filing, None
             elif believed is not None:
                 dropped.append(int(index))
                 doubted = filing
                 evidence = f"{filing['shares']:.0f} shares after {believed['shares']:.0f}; left out until confirmed"
                 doubts.append(Doubted(filing, filing["shares"], believed["shares"], evidence))
+    if restated:
+        shares = shares.assign(shares=shares["shares"].astype(float))
+        shares.loc[list(restated), "shares"] = list(restated.values())
     return (shares.drop(index=dropped).reset_index(drop=True) if dropped else shares), doubts
+
+
+def _split_after(believed: Row | None, filing: Row, splits: _Splits) -> float:
+    """Ratio of the splits between a count's period end and its filing where the count is in the units after them
+    already: it fits the one before it only so. 1 for all others."""
+    later = splits.between(filing["period_end"], filing["filed_at"].tz_localize(None).normalize(), filing["known_from"])
+    if believed is None or 1 / RESTATED < later < RESTATED:
+        return 1.0
+    as_told = _factor(believed, filing, splits)
+    restated = _factor(believed, filing | {"shares": filing["shares"] / later}, splits)
+    return later if restated**2 < as_told else 1.0
 
 
 class _Splits(NamedTuple):

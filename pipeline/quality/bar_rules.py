@@ -23,6 +23,19 @@ def rejected_closes(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     return impossible
 
 
+def without_placeholders(bars: pd.DataFrame) -> pd.DataFrame:
+    """Bars in which an open, high or low that is no price (0, -1, infinite) is not known: it says nothing of the
+    close. A high below its low is no range, and neither is known."""
+    known = {name: bars[name].to_numpy().astype(float, copy=True) for name in ("open", "high", "low")}
+    for values in known.values():
+        with np.errstate(invalid="ignore"):
+            values[~((values > 0) & np.isfinite(values))] = np.nan
+    with np.errstate(invalid="ignore"):
+        crossed = known["low"] > known["high"]
+    known["low"][crossed] = known["high"][crossed] = np.nan
+    return bars.assign(**known)
+
+
 def inconsistent_bars(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     """Bars that break `low <= open, close <= high`; a missing field breaks nothing."""
     slack = 1 + rules.ohlc_tolerance
@@ -51,9 +64,11 @@ def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def stale_closes(close: NDArray[np.float64], volume: NDArray[np.float64], rules: BarRules) -> NDArray[np.bool_]:
-    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, sessions without gaps."""
+    """(n, T) cells from the `stale_sessions`-th on of a run of one close without volume, or with one volume, in
+    sessions without gaps: a feed that fills itself repeats the last bar whole."""
     repeats = np.zeros(close.shape, bool)
-    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & (volume[:, 1:] == 0)
+    untraded = (volume[:, 1:] == 0) | (volume[:, 1:] == volume[:, :-1])
+    repeats[:, 1:] = (close[:, 1:] == close[:, :-1]) & untraded
     stale = repeats.copy()
     for back in range(1, rules.stale_sessions):
         stale[:, back:] &= repeats[:, :-back]

@@ -19,13 +19,14 @@ from pipeline.quality.bar_rules import (
     inconsistent_bars,
     rejected_closes,
     stale_closes,
+    without_placeholders,
 )
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.returns.cells import Cell, Found, Span
 from pipeline.returns.roster import Roster
 from pipeline.settings import DataRules
 
-FIELDS = ("close", "total_return_close", "volume", "spread")
+FIELDS = ("close", "total_return_close", "volume", "high", "low")
 """Columns of the bars that a return may be made from or judged by."""
 
 
@@ -36,8 +37,8 @@ def roster_bars(
 
     prices: those of `Facts`; withheld: sessions whose delivery is no price as a whole. Added columns: why, ReturnFlag
     of a bar whose close is no price, and then both closes are blank; delivered, the close as it came; doubtful, it lies
-    far outside the bar's own range; spread, log of high over low; and what the rules of `bar_findings` say. Within a
-    row the order is that of `prices`: by session, then `visible`.
+    far outside the bar's own range; and what the rules of `bar_findings` say. Open, high and low that are no price are
+    blank. Within a row the order is that of `prices`: by session, then `visible`.
     """
     session = prices["session"].to_numpy()
     categories = prices["sec_id"].cat.categories
@@ -58,13 +59,13 @@ def _with_what_the_rules_say(bars: pd.DataFrame, withheld: NDArray[np.int64], ru
     bars["delivered"] = bars["close"].to_numpy()
     bars["why"] = np.where(rejected_closes(bars, rules.bars), ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
     bars.loc[np.isin(bars["session"].to_numpy(), withheld), "why"] = int(ReturnFlag.BATCH_FAULT)
-    bars["doubtful"] = closes_outside_range(bars, rules.outliers.outside_range)
     bars["inconsistent"] = inconsistent_bars(bars, rules.bars)
+    bars = without_placeholders(bars)
+    bars["doubtful"] = closes_outside_range(bars, rules.outliers.outside_range)
     bars["impossible"] = bars["why"] == ReturnFlag.REJECTED_PRICE
     bars["impossible_volume"] = impossible_volumes(bars)
     vendor = bars["total_return_close"].to_numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        bars["spread"] = np.log(bars["high"].to_numpy() / bars["low"].to_numpy())
+    with np.errstate(invalid="ignore"):
         usable = (vendor > 0) & np.isfinite(vendor)
     rejected = bars["why"].to_numpy() != 0
     bars["close"] = np.where(rejected, np.nan, bars["close"].to_numpy())
@@ -106,7 +107,7 @@ def bar_findings(bars: pd.DataFrame, sec_ids: NDArray[np.object_], first: int) -
 class Grid:
     """First prints side by side, arrays (n, T): row i is `roster.sec_ids[i]`, column 0 the session `span.start`.
 
-    close, vendor_close, volume: NaN for none, and for what is no price; spread: log of high over low, NaN unknown
+    close, vendor_close, volume: NaN for none, and for what is no price; high, low: the range of the bar, NaN unknown
     why:       int16, ReturnFlag of a bar that is no price, 0 for a good one or none
     doubtful:  the close lies far outside the bar's own range
     delisted:  a delisting return was booked and trading has not resumed
@@ -119,7 +120,8 @@ class Grid:
     close: NDArray[np.float64]
     vendor_close: NDArray[np.float64]
     volume: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
     why: NDArray[np.int16]
     doubtful: NDArray[np.bool_]
     delisted: NDArray[np.bool_]
@@ -145,11 +147,11 @@ def lay_out(bars: pd.DataFrame, roster: Roster, span: Span, rules: DataRules) ->
         empty[at] = bars[name].to_numpy()[use]
         return empty
 
-    close, vendor, volume, spread = (laid(name, np.full(shape, np.nan)) for name in FIELDS)
+    close, vendor, volume, high, low = (laid(name, np.full(shape, np.nan)) for name in FIELDS)
     delisted, after_removal, found = _after_delistings(close, volume, roster, span)
     close, vendor, volume = (np.where(delisted, np.nan, values) for values in (close, vendor, volume))
     stale = stale_closes(close, volume, rules.bars)
-    evidence = f"{rules.bars.stale_sessions} sessions or more without volume"
+    evidence = f"{rules.bars.stale_sessions} sessions or more without volume, or with the same one"
     found += [Found(i, t, "stale_price", close[i, t], np.nan, evidence) for i, t in np.argwhere(stale).tolist()]
     why = laid("why", np.zeros(shape, np.int16))
     why[delisted] = 0
@@ -160,7 +162,8 @@ def lay_out(bars: pd.DataFrame, roster: Roster, span: Span, rules: DataRules) ->
         close=np.where(stale, np.nan, close),
         vendor_close=np.where(stale, np.nan, vendor),
         volume=volume,
-        spread=spread,
+        high=high,
+        low=low,
         why=why,
         doubtful=laid("doubtful", np.zeros(shape, bool)),
         delisted=delisted,

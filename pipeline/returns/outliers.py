@@ -97,6 +97,8 @@ def _outside_own_range(state: State, step: Step) -> Outcome | None:
     """The close lies outside the bar's own range and far from the last close."""
     if not step.window.doubtful[step.u] or abs(step.move) <= log(step.rules.outside_range):
         return None
+    if step.window.doubted_before(step.u):
+        return None
     close, before = step.close, step.close_before
     evidence = f"close {close:g} lies outside the range of its own bar, and the last close was {before:g}"
     return state.refuse(ReturnFlag.BAD_PRINT, Note(step.u, "bad_print", close, before, evidence))
@@ -124,8 +126,9 @@ def _large_move(state: State, step: Step, material: bool, max_gap: int) -> Outco
     if move <= step.bound:
         return None
     note = Note(u, "extreme_return", step.factor - 1.0, exp(step.bound) - 1.0, "no sign of a fault, kept")
-    outlying = (*state.outlying, (u, step.base))
-    return state._replace(outlying=outlying).accept(u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, note)
+    here = (u, step.base)
+    after = state._replace(outlying=(*state.outlying, here), published=(*state.published, here))
+    return after.accept(u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, note)
 
 
 def _comes_back(state: State, step: Step, max_gap: int) -> Outcome | None:
@@ -138,14 +141,24 @@ def _comes_back(state: State, step: Step, max_gap: int) -> Outcome | None:
         if whole.accrued.problem or abs(whole.move) > step.rules.reversal:
             continue
         came = f"the close left {w.close[base]:g} and was back at {w.close[u]:g}"
+        if _traded(Step.between(w, base, k, step.rules)):
+            return None
         notes = [
             Note(j, "bad_print", w.close[j], w.close[base], f"{came} {u - j} sessions later")
             for j in range(k, u)
             if isfinite(w.close[j])
         ]
         after = state._replace(outlying=tuple(entry for entry in state.outlying if entry[0] < k))
+        if (k, base) in state.published:  # a holder of the published series had the way there
+            return after.accept(u, step.factor - 1.0, ReturnFlag.EXTREME_KEPT, *notes)
         return after.accept(u, whole.factor - 1.0, ReturnFlag.OVER_GAP, *notes)
     return None
+
+
+def _traded(step: Step) -> bool:
+    """Whether an outlying move was made in trading: its bar covers a good part of it, on a volume that fits."""
+    volume = step.window.volume_ratio(step.u, step.rules.volume_sessions)
+    return _moved_while_trading(step) and volume >= step.rules.traded_volume
 
 
 def _impossible(state: State, step: Step) -> Outcome:
@@ -173,11 +186,12 @@ def _missing_split(state: State, step: Step) -> Outcome | None:
     known = isfinite(volume)
     ratio = min(customary_ratios(rules), key=lambda s: abs(safe_log(step.factor * s)))
     untraded = w.volume[step.base] == 0  # the close before is old: the move may be that of several days
-    if _moved_while_trading(step) or (untraded and step.factor < rules.reverse):
+    few_ticks = abs(step.close - step.close_before) <= rules.ticks * w.tick(u) * (1 + 1e-9)
+    if few_ticks or _moved_while_trading(step) or (untraded and step.factor < rules.reverse):
         return None
     distance = abs(safe_log(step.factor * ratio))
     widest = min(rules.split_sigmas * step.scale, rules.split_widest) if known and u - step.base == 1 else 0.0
-    if widest and isfinite(w.spread[u]) and abs(log(ratio)) > log(rules.halving):
+    if widest and isfinite(w.high[u] + w.low[u]) and abs(log(ratio)) > log(rules.halving):
         widest = rules.split_widest  # it opened at the new level and stayed there
     fits = step.factor >= rules.reverse and volume <= rules.reverse_volume
     if distance <= max(rules.split_tolerance, widest):
@@ -199,7 +213,7 @@ def customary_ratios(rules: OutlierRules) -> list[float]:
 
 def _moved_while_trading(step: Step) -> bool:
     """Whether a good part of the move happened within the session: a genuine move, since splits do not trade."""
-    return step.window.spread[step.u] > step.rules.within_session * abs(step.move)
+    return step.traded_share > step.rules.within_session
 
 
 def _has_another_ratio(step: Step) -> bool:

@@ -70,7 +70,8 @@ def window_of(ordinary: Ordinary, i: int, t: int) -> Window:
         close=bars["close"].tolist(),
         vendor_close=bars["total_return_close"].tolist(),
         volume=bars["volume"].tolist(),
-        spread=bars["spread"].tolist(),
+        high=bars["high"].tolist(),
+        low=bars["low"].tolist(),
         doubtful=grid.doubtful[i, lo : t + 1].tolist(),
         scale=cache(lambda at: ordinary.scale(i, lo + at)),
         verdict={

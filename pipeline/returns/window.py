@@ -7,12 +7,16 @@ the state after it, so that a decision can be taken back by keeping the state be
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, log, nan
+from itertools import pairwise
+from math import inf, isfinite, log, nan
 from typing import NamedTuple
 
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.returns.total_return import Accrued, growth_factor
 from pipeline.settings import OutlierRules
+
+TICK = 1e-4
+"""Dollars: no US stock is quoted in smaller steps (Regulation NMS, rule 612)."""
 
 
 class Note(NamedTuple):
@@ -37,7 +41,7 @@ class Window(NamedTuple):
     """One security up to the judged session, the last element, as known at that session.
 
     close, vendor_close, volume: NaN for none (a rejected bar has neither close); volume 0 for no trade
-    spread:   log of high over low, NaN unknown
+    high, low: the range of the bar, NaN unknown
     doubtful: the close lies far outside the bar's own range
     scale:    robust size of the returns before an element, 0 where unknown
     verdict:  decisions of people by element: "release" or "confirm"
@@ -47,7 +51,8 @@ class Window(NamedTuple):
     close: list[float]
     vendor_close: list[float]
     volume: list[float]
-    spread: list[float]
+    high: list[float]
+    low: list[float]
     doubtful: list[bool]
     scale: Callable[[int], float]
     verdict: dict[int, str]
@@ -60,12 +65,27 @@ class Window(NamedTuple):
             return nan
         return self.volume[u] / before[len(before) // 2]
 
+    def doubted_before(self, u: int) -> bool:
+        """Whether the bar before with a range was outside of it as well: the range is in another unit, and says
+        nothing about closes."""
+        for k in range(u - 1, -1, -1):
+            if isfinite(self.close[k]) and isfinite(self.high[k] + self.low[k]):
+                return self.doubtful[k]
+        return False
+
+    def tick(self, u: int) -> float:
+        """Smallest step between two closes before an element that differ; never below TICK."""
+        seen = sorted({close for close in self.close[:u] if isfinite(close)})
+        steps = [after - before for before, after in pairwise(seen)]
+        return max(min(steps, default=TICK), TICK)
+
 
 class State(NamedTuple):
     """What a walk carries from one element to the next.
 
     base:       the last good close, -1 for none
     outlying:   (u, base) of outlying steps whose close was believed
+    published:  those of them whose return was published as it is
     moves:      (u, log move) of steps without a material event
     waiting:    events that the price did not follow, with their element
     used_early: elements at which an event of the next sessions was used already
@@ -74,6 +94,7 @@ class State(NamedTuple):
 
     base: int = -1
     outlying: tuple[tuple[int, int], ...] = ()
+    published: tuple[tuple[int, int], ...] = ()
     moves: tuple[tuple[int, float], ...] = ()
     waiting: tuple[tuple[int, Accrued], ...] = ()
     used_early: tuple[int, ...] = ()
@@ -123,6 +144,21 @@ class Step(NamedTuple):
     @property
     def close_before(self) -> float:
         return self.window.close[self.base]
+
+    @property
+    def traded_share(self) -> float:
+        """Share of the move that the bar's own range covers, 0 where it is not known.
+
+        A high or low beyond both closes by `stray` is no price at which anybody traded: the close stands in for it.
+        """
+        high, low = self.window.high[self.u], self.window.low[self.u]
+        if not isfinite(high + low) or not self.move or not isfinite(self.move):
+            return 0.0
+        bottom, top = sorted((self.close, self.close / self.factor))
+        low = self.close if low * self.rules.stray < bottom else low
+        high = self.close if high > top * self.rules.stray else high
+        covered = safe_log(min(high, top) / max(low, bottom)) if min(high, top) > max(low, bottom) else 0.0
+        return covered / abs(self.move)
 
     @property
     def effect(self) -> float:

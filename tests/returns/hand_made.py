@@ -89,7 +89,7 @@ class Market:
 
     def bars(self, code: str, first: int, closes: list[float], **more: Any) -> Market:
         """Bars of consecutive sessions; NaN leaves the session out. `more` may hold lists or scalars."""
-        more = {"volume": 1e6} | more
+        more = {"volume": [1e6 + k for k in range(len(closes))]} | more  # no two sessions trade as many shares
         for k, close in enumerate(closes):
             if not np.isnan(close):
                 extra = {name: value[k] if isinstance(value, list) else value for name, value in more.items()}
@@ -101,9 +101,10 @@ class Market:
         wiggle = [level * (1 + 0.004 * (-1) ** k * (1 + k % 3)) for k in range(last - first)]
         return self.bars(code, first, [round(price, 4) for price in wiggle] + [level])
 
-    def stock(self, code: str, closes: list[float], volume: Any = 1e6, **listing: Any) -> Market:
+    def stock(self, code: str, closes: list[float], volume: Any = None, **listing: Any) -> Market:
         """A listed stock with a quiet history at its first close, which then closes at `closes` from offset 0 on."""
-        return self.list(code, **listing).quiet(code, closes[0]).bars(code, 0, closes, volume=volume)
+        more = {} if volume is None else {"volume": volume}
+        return self.list(code, **listing).quiet(code, closes[0]).bars(code, 0, closes, **more)
 
     def split(self, code: str, ex: int, new: int, old: int, **more: Any) -> Market:
         return self.add("splits", vendor_code=code, ex_date=day(ex), ratio_new=new, ratio_old=old, **more)

@@ -551,6 +551,23 @@ def test_35_from_the_fifth_repetition_without_volume_a_close_is_no_price():
     assert r[8] == pytest.approx(0.04)
 
 
+@pytest.mark.parametrize("volume", [1.0, 1e6, 3e9])
+def test_35_a_bar_that_is_repeated_with_its_volume_is_no_trading_either(volume):
+    market = Market().list("X").quiet("X", 10.0).bars("X", 0, [10.0] * 9, volume=[volume] * 9)
+    market.bars("X", 9, [10.4], volume=500)
+    panel = market.panel(9)
+    assert flags(panel, "X")[5:9] == [ReturnFlag.STALE_PRICE] * 4
+    assert np.isnan(panel.close[0, 5:9]).all()  # nothing that asks whether it traded finds a price
+    assert returns(panel, "X")[9] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("closes", [[10.0] * 9, [10.0 + 0.01 * (k % 2) for k in range(9)]], ids=["pinned", "moving"])
+def test_35_a_stock_that_is_pinned_to_an_offer_trades_with_other_volumes_and_is_priced(closes):
+    volumes = [1e5 + k for k in range(9)] if len(set(closes)) == 1 else [1e5] * 9
+    panel = Market().list("X").quiet("X", 10.0).bars("X", 0, closes, volume=volumes).panel(8)
+    assert ReturnFlag.STALE_PRICE not in flags(panel, "X")
+
+
 def test_36_prices_after_a_delisting_are_left_out():
     market = Market().stock("X", [5.0, 5.0] + [5.0] * 12).delisting("X", 1, "merger", cash=5.5)
     panel = market.panel(13)

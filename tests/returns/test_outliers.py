@@ -24,7 +24,7 @@ def window(
     closes: list[float],
     events: dict[int, Accrued] | None = None,
     volume: list[float] | None = None,
-    spread: list[float] | None = None,
+    ranges: list[tuple[float, float]] | None = None,
     vendor: list[float] | None = None,
     verdict: dict[int, str] | None = None,
     doubtful: list[bool] | None = None,
@@ -32,6 +32,7 @@ def window(
 ) -> Window:
     """A window of calm closes at 100 that ends with `closes`; keys of `events`, `verdict` count within `closes`."""
     lead = RULES.window(MAX_GAP) + 1 - len(closes)
+    ranges = ranges or [(nan, nan)] * len(closes)
     flat = [100.0] * lead
     at = {lead + k: accrued for k, accrued in (events or {}).items()}
 
@@ -43,7 +44,8 @@ def window(
         close=flat + closes,
         vendor_close=[nan] * lead + (vendor or [nan] * len(closes)),
         volume=[1.0] * lead + (volume or [1.0] * len(closes)),
-        spread=[nan] * lead + (spread or [nan] * len(closes)),
+        high=[nan] * lead + [ranges[k][1] for k in range(len(closes))],
+        low=[nan] * lead + [ranges[k][0] for k in range(len(closes))],
         doubtful=[False] * lead + (doubtful or [False] * len(closes)),
         scale=lambda at: scale,
         verdict={lead + k: word for k, word in (verdict or {}).items()},
@@ -105,9 +107,52 @@ def test_a_price_that_comes_back_was_a_bad_print(between):
     judgements = run([190.0, *[190.0 + k for k in range(between)], 101.0], volume=[30.0] * (between + 2))
     assert judgements[0].flag == ReturnFlag.EXTREME_KEPT  # on the day nobody can know
     last = judgements[-1]
-    assert last.ret == pytest.approx(0.01)
-    assert last.flag == ReturnFlag.OVER_GAP
+    assert np.prod([1 + j.ret for j in judgements]) == pytest.approx(1.01)  # what was published up comes down
+    assert last.flag == ReturnFlag.EXTREME_KEPT
     assert rules_of(last) == ["bad_print"] * (between + 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    peak=st.floats(20.0, 900.0),
+    back=st.floats(96.0, 104.0),
+    volume=st.sampled_from([nan, 0.5, 1.0, 2.0, 40.0]),
+    span=st.sampled_from([(nan, nan), (60.0, 160.0), (1.0, 5000.0)]),
+)
+def test_published_returns_that_end_where_they_began_never_leave_a_gain(peak, back, volume, span):
+    judgements = run([peak, peak * 1.01, back], volume=[volume] * 3, ranges=[span] * 3)
+    held = np.prod([1 + j.ret for j in judgements if not isnan(j.ret)])
+    split = any(j.flag == ReturnFlag.MISSING_SPLIT for j in judgements)  # then the way there and back is another unit
+    assert split or held == pytest.approx(back / 100.0)
+
+
+def test_a_move_that_was_traded_both_ways_was_no_bad_print():
+    up, down = run([255.0, 102.5], volume=[170.0, 115.0], ranges=[(125.0, 310.0), (97.5, 225.0)])
+    assert (up.ret, down.ret) == (pytest.approx(1.55), pytest.approx(102.5 / 255.0 - 1))
+    assert rules_of(up) == rules_of(down) == ["extreme_return"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0002, 0.0001), (0.0001, 0.0002), (0.0003, 0.0001), (0.0004, 0.0002)])
+def test_a_tick_or_two_of_a_stock_below_a_cent_is_no_missing_split(before, after):
+    judgement = judge(window([before, before, before, after], volume=[1.0] * 4, scale=0.0), RULES, MAX_GAP)
+    assert judgement.flag != ReturnFlag.MISSING_SPLIT
+
+
+def test_a_split_of_a_stock_of_a_few_cents_is_missing_all_the_same():
+    closes = [0.0400, 0.0402, 0.0399, 0.0400, 0.0200]
+    assert judge(window(closes, volume=[1.0] * 4 + [2.0]), RULES, MAX_GAP).flag == ReturnFlag.MISSING_SPLIT
+
+
+@pytest.mark.parametrize("low", [0.0001, 10.0, 30.0])
+def test_one_stray_low_does_not_show_that_a_missing_split_was_traded(low):
+    judgement = judge(window([50.2], volume=[2.0], ranges=[(low, 50.8)]), RULES, MAX_GAP)
+    assert judgement.flag == ReturnFlag.MISSING_SPLIT
+
+
+@pytest.mark.parametrize("high", [400.0, 1e4])
+def test_one_stray_high_does_not_either(high):
+    judgement = judge(window([50.2], volume=[2.0], ranges=[(49.8, high)]), RULES, MAX_GAP)
+    assert judgement.flag == ReturnFlag.MISSING_SPLIT
 
 
 def test_a_price_that_comes_back_after_two_weeks_is_a_move():
@@ -150,7 +195,7 @@ def test_a_crash_to_half_with_heavy_volume_is_no_missing_split(close, volume):
 
 
 def test_a_price_that_halves_while_it_trades_is_no_missing_split():
-    gapped, traded = (judge(window([50.2], volume=[2.0], spread=[x]), RULES, MAX_GAP) for x in (0.04, 0.4))
+    gapped, traded = (judge(window([50.2], volume=[2.0], ranges=[(50.0, x)]), RULES, MAX_GAP) for x in (52.0, 75.0))
     assert (gapped.flag, traded.flag) == (ReturnFlag.MISSING_SPLIT, ReturnFlag.EXTREME_KEPT)
 
 

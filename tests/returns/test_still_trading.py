@@ -48,7 +48,7 @@ def test_a_loss_of_nine_tenths_after_a_removal_is_neither_imputed_nor_withheld()
     ],
 )
 def test_bars_that_are_no_trading_of_the_same_company_leave_the_row_as_it_is(reason, terms, closes, volume):
-    market = Market().stock("X", [5.0, 5.0]).stock("H", [10.0] * 4).bars("X", 2, closes, volume=volume)
+    market = Market().stock("X", [5.0, 5.0], volume=1e6).stock("H", [10.0] * 4).bars("X", 2, closes, volume=volume)
     panel = market.delisting("X", 1, reason, **terms).panel(3)
     assert cell(panel, "X", 2)[1] in (ReturnFlag.DELISTING, ReturnFlag.DELISTING_IMPUTED)
     assert cell(panel, "X", 3)[1] == ReturnFlag.NOT_LISTED

@@ -17,6 +17,9 @@ from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.step_findings import keep_findings
+from pipeline.quality.findings import concat_findings
+from pipeline.returns import market_caps
+from pipeline.returns.cells import Span, findings_of
 from pipeline.returns.panel import daily_panel
 from pipeline.store.staged_store import StagedStore
 from security_master.universe import STOCK_TYPES
@@ -103,24 +106,28 @@ def stage(run: Run, name: str) -> None:
     findings = [everywhere]
 
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions, known)
+        rules, since = run.settings.rules, max(0, first - market_caps.lookback(run.settings.rules))
+        panel = daily_panel(run.facts, symbols, since, last, rules, run.decisions, known)
+        span = Span(since, first, last)
+        days, instants = run.days(since, last), run.instants(since, last)
+        shares = run.master.shares_panel(list(symbols), days, instants, rules.shares_max_age_days)
+        caps, found = market_caps.market_caps(panel.close, panel.volume, panel.flag, shares, rules)
         if first >= run.first:
-            findings.append(panel.quarantine)
-        days, instants = run.days(first, last), run.instants(first, last)
-        shares = run.master.shares_panel(list(symbols), days, instants, run.settings.rules.shares_max_age_days)
+            mine = panel.quarantine[panel.quarantine["detected_at"] >= first]
+            findings.append(concat_findings([mine, findings_of(found, panel.sec_ids, span)]))
+        days, instants = days[first - since :], instants[first - since :]
         industry = run.master.classification_panel(list(symbols), days, instants)
         industry[np.arange(first, last + 1) < known[:, None]] = 0
         sector = sector_of[industry]
-        cap = panel.close * shares
         return {
-            "return": panel.ret,
-            "close": panel.close,
-            "volume": panel.volume,
-            "market_cap": np.where(cap > 0, cap, np.nan),  # no shares is a count that is not known
+            "return": panel.ret[:, first - since :],
+            "close": panel.close[:, first - since :],
+            "volume": panel.volume[:, first - since :],
+            "market_cap": caps[:, first - since :],
             "fs_sector_code": sector,
             "fs_industry_code": industry,
             "bw_sector_code": np.where(sector > 0, SECOND_NUMBERING + sector, 0).astype(np.int16),
-            "return_flag": panel.flag,
+            "return_flag": panel.flag[:, first - since :],
         }
 
     write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap"))
