@@ -177,6 +177,28 @@ class SessionRules(_Frozen):
     month_sessions: int = Field(15, ge=2)
 
 
+class EtfRules(_Frozen):
+    """Bounds for factor ETFs, which are held against their stocks and against each other (simple returns).
+
+    sessions, least: how far a pair strays is known from so many sessions, and from no fewer than the second number
+    names:           fewest stocks, or other ETFs, that an ETF is held against
+    sigmas:          usual distances from which on an ETF is off its market, where it is off by the floor as well
+    floor, market_floor: of an ETF, and of the market ETF, against its stocks
+    family_sessions, family_whole, family_floor: the market ETF is held against the ETFs that have this share of the
+                     returns of so many sessions
+    """
+
+    sessions: int = Field(60, ge=1)
+    least: int = Field(40, ge=1)
+    names: int = Field(5, ge=1)
+    sigmas: Positive = 6.0
+    floor: Share = 0.01
+    market_floor: Share = 0.003
+    family_sessions: int = Field(120, ge=2)
+    family_whole: Share = 0.9
+    family_floor: Share = 0.005
+
+
 class DriftRules(_Frozen):
     """sessions: how far back deliveries are compared; share: of the bars, from which on nothing is published."""
 
@@ -297,6 +319,7 @@ class DataRules(_Frozen):
     bars: BarRules = BarRules()
     events: EventRules = EventRules()
     sessions: SessionRules = SessionRules()
+    etfs: EtfRules = EtfRules()
     drift: DriftRules = DriftRules()
     deliveries: DeliveryRules = DeliveryRules()
     outliers: OutlierRules = OutlierRules()

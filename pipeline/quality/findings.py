@@ -89,6 +89,8 @@ _RULES = (
     Rule("broken_session", "panel", "stop", "many names break by an impossible factor in one session"),
     Rule("unchanged_closes", "panel", "stop", "too many closes are exactly those of the session before"),
     Rule("moved_as_one", "panel", "stop", "all closes moved by one factor, as in another unit"),
+    Rule("etf_off_market", "return", "quarantine", "a factor ETF that did not follow its stocks; no return"),
+    Rule("market_etf_off", "return", "stop", "the market ETF did not follow the stocks, or the other factor ETFs"),
     Rule("rewritten_bar", "drift", "flag", "the vendor rewrote a bar that was published; what is published stays"),
     Rule("drift", "drift", "stop", "the vendor rewrote too many of the bars that were published"),
     Rule("lost_table", "drift", "stop", "a table, or much of it, that was delivered before is missing"),

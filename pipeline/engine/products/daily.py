@@ -119,7 +119,7 @@ def stage(run: Run, name: str) -> None:
             "return_flag": panel.flag,
         }
 
-    write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap"))
+    write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap", "fs_industry_code"))
     keep_findings(run, name, findings)
 
 
