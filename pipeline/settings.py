@@ -177,6 +177,25 @@ class SessionRules(_Frozen):
     month_sessions: int = Field(15, ge=2)
 
 
+class DayBeforeRules(_Frozen):
+    """Bounds for the members of a session (the largest stocks with a price the session before), against that session.
+
+    members, names: so many are members; with fewer than the second number nothing is judged
+    few:            so many may always change
+    missing, classes, counts: largest share, by number or by market cap, without a price, with another class, with
+                    another count of shares
+    count_factor:   from which on a count is another one, splits aside
+    """
+
+    members: int = Field(3000, ge=1)
+    names: Count = 20
+    few: Count = 3
+    missing: Share = 0.05
+    classes: Share = 0.1
+    counts: Share = 0.05
+    count_factor: Factor = 1.5
+
+
 class EtfRules(_Frozen):
     """Bounds for factor ETFs, which are held against their stocks and against each other (simple returns).
 
@@ -319,6 +338,7 @@ class DataRules(_Frozen):
     bars: BarRules = BarRules()
     events: EventRules = EventRules()
     sessions: SessionRules = SessionRules()
+    day_before: DayBeforeRules = DayBeforeRules()
     etfs: EtfRules = EtfRules()
     drift: DriftRules = DriftRules()
     deliveries: DeliveryRules = DeliveryRules()

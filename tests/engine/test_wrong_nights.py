@@ -81,3 +81,31 @@ def test_all_prices_in_another_unit_stop_the_night(tables, eve):
 def test_the_night_as_it_was_passes(tables, eve):
     told = execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {})).findings
     assert not {"etf_off_market", "market_etf_off"} & set(told.counts)
+
+
+def rewritten(tables: SourceTables, what: str) -> Delivered:
+    """The delivery of the night with a table that was rewritten, or with a tenth of the stocks unpriced."""
+    delivered = known_at(tables, NIGHT).load()
+    if what == "unpriced":
+        codes = delivered.securities.loc[delivered.securities["type"] == "common", "vendor_code"].iloc[:7]
+        gone = delivered.prices["vendor_code"].isin(codes) & (delivered.prices["date"] == NIGHT)
+        return Delivered(replace(delivered, prices=delivered.prices[~gone].reset_index(drop=True)))
+    if what == "classes":
+        classes = delivered.classification.copy()
+        column = next(name for name in classes if "industry" in name)
+        classes[column] = classes[column].iloc[0]
+        return Delivered(replace(delivered, classification=classes))
+    shares = delivered.shares.copy()
+    shares["shares"] = shares["shares"] / 1000
+    return Delivered(replace(delivered, shares=shares))
+
+
+@pytest.mark.parametrize(
+    ("what", "rule"),
+    [("unpriced", "missing_members"), ("classes", "classes_rewritten"), ("counts", "counts_rewritten")],
+)
+def test_what_changed_for_many_stocks_overnight_stops_the_night(tables, eve, what, rule):
+    with pytest.raises(BatchFault, match=f"{rule}: .* of .* members") as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=rewritten(tables, what))
+    assert f"erm3 quality release '*' {NIGHT} --rule {rule} --reason" in str(stopped.value)
+    assert read_manifest(eve)["complete_through"] == EVE

@@ -12,6 +12,7 @@ from pipeline.audits import inputs
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.engine.day_before import hold_against_the_day_before
 from pipeline.engine.figures import Series, count
 from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Lines, Picture, Product
@@ -108,7 +109,7 @@ def stage(run: Run, name: str) -> None:
         industry[np.arange(first, last + 1) < known[:, None]] = 0
         sector = sector_of[industry]
         cap = panel.close * shares
-        return {
+        block = {
             "return": panel.ret,
             "close": panel.close,
             "volume": panel.volume,
@@ -118,6 +119,9 @@ def stage(run: Run, name: str) -> None:
             "bw_sector_code": np.where(sector > 0, SECOND_NUMBERING + sector, 0).astype(np.int16),
             "return_flag": panel.flag,
         }
+        if first >= run.first:
+            findings.append(hold_against_the_day_before(run, store, block, first))
+        return block
 
     write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap", "fs_industry_code"))
     keep_findings(run, name, findings)
