@@ -125,13 +125,14 @@ def off_their_market(
     history of a later column, unless it is kept.
     """
     ret = ret.copy()
-    gap, error = _gaps(ret, close, stocks)
+    priced = np.isfinite(close) | np.isfinite(ret)  # a vendor's ratio of closes has no close
+    gap, error = _gaps(ret, priced, stocks)
     found = []
     for t in range(begin, ret.shape[1]):
         off = _off_stocks(ret, gap, error, stocks, market, t, rules)
         doubtful = [one.row for one in off]
-        if market not in doubtful:
-            others = np.isin(np.arange(len(ret)), list(set(sectors) - {market, *doubtful}))
+        if market not in doubtful and t and priced[market, t - 1]:  # of one session, as those of the others
+            others = priced[:, t - 1] & np.isin(np.arange(len(ret)), list(set(sectors) - {market, *doubtful}))
             off += _off_family(ret, stocks.spread, market, others, t, rules)
         for one in off:
             if (one.row, t) not in kept:
@@ -140,10 +141,9 @@ def off_their_market(
     return found
 
 
-def _gaps(ret: Floats, close: Floats, stocks: Baskets) -> tuple[Floats, Floats]:
+def _gaps(ret: Floats, priced: NDArray[np.bool_], stocks: Baskets) -> tuple[Floats, Floats]:
     """(E, T) return of each ETF less that of its stocks since its last price, and the standard error of the latter."""
     gap, error = ret - stocks.mean, stocks.error.copy()
-    priced = np.isfinite(close) | np.isfinite(ret)  # a vendor's ratio of closes has no close
     late = np.isfinite(ret[:, 1:]) & ~priced[:, :-1]
     for row, unpriced in np.argwhere(late):
         t = unpriced + 1
