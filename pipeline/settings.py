@@ -192,7 +192,7 @@ class DayBeforeRules(_Frozen):
     few: Count = 3
     missing: Share = 0.05
     classes: Share = 0.1
-    counts: Share = 0.05
+    counts: Share = 0.1
     count_factor: Factor = 1.5
 
 
