@@ -177,6 +177,47 @@ class SessionRules(_Frozen):
     month_sessions: int = Field(15, ge=2)
 
 
+class DayBeforeRules(_Frozen):
+    """Bounds for the members of a session (the largest stocks with a price the session before), against that session.
+
+    members, names: so many are members; with fewer than the second number nothing is judged
+    few:            so many may always change
+    missing, classes, counts: largest share, by number or by market cap, without a price, with another class, with
+                    another count of shares
+    count_factor:   from which on a count is another one, splits aside
+    """
+
+    members: int = Field(3000, ge=1)
+    names: Count = 20
+    few: Count = 3
+    missing: Share = 0.05
+    classes: Share = 0.1
+    counts: Share = 0.1
+    count_factor: Factor = 1.5
+
+
+class EtfRules(_Frozen):
+    """Bounds for factor ETFs, which are held against their stocks and against each other (simple returns).
+
+    sessions, least: how far a pair strays is known from so many sessions, and from no fewer than the second number
+    names:           fewest stocks, or other ETFs, that an ETF is held against
+    sigmas:          usual distances from which on an ETF is off its market, where it is off by the floor as well
+    floor, market_floor: of an ETF, and of the market ETF, against its stocks
+    family_sessions, family_whole, family_floor: the market ETF is held against the ETFs that have this share of the
+                     returns of so many sessions
+    """
+
+    sessions: int = Field(60, ge=1)
+    least: int = Field(40, ge=1)
+    names: int = Field(5, ge=1)
+    sigmas: Positive = 6.0
+    floor: Share = 0.01
+    market_floor: Share = 0.003
+    family_sessions: int = Field(120, ge=2)
+    family_whole: Share = 0.9
+    family_floor: Share = 0.005
+
+
 class DriftRules(_Frozen):
     """sessions: how far back deliveries are compared; share: of the bars, from which on nothing is published."""
 
@@ -304,6 +345,8 @@ class DataRules(_Frozen):
     bars: BarRules = BarRules()
     events: EventRules = EventRules()
     sessions: SessionRules = SessionRules()
+    day_before: DayBeforeRules = DayBeforeRules()
+    etfs: EtfRules = EtfRules()
     drift: DriftRules = DriftRules()
     deliveries: DeliveryRules = DeliveryRules()
     outliers: OutlierRules = OutlierRules()

@@ -111,6 +111,8 @@ NO_PARAMETERS = {
     "SHOWN",  # how much a message shows
     "BLOCK",  # securities at a time
     "_SHIFT",  # a packed key
+    "CODES",  # industry codes have four digits
+    "SCALE",  # 1.4826, of a normal variable
     "PRE, SPLIT, POST",  # the order of the events of one ex-date
 }
 """Numbers at the head of a module that change no result."""

@@ -211,6 +211,24 @@ def score(
 
 
 @app.command()
+def alarms(
+    source_path: Annotated[Path, typer.Option(help="Directory of a `files` source with years of history.")],
+    stops: Annotated[bool, typer.Option("--stops", help="List only what would have stopped a night.")] = False,
+) -> None:
+    """Count by year what the rules about sessions and factor ETFs say about the history of a source."""
+    from pipeline.reports.false_alarms import false_alarms
+    from pipeline.sources.files import FilesSource
+
+    rows = false_alarms(FilesSource(source_path).load(), settings_of().rules)
+    shown = rows[rows["outcome"] == "stop"] if stops else rows
+    _print_rows(shown.astype({"date": "str"}))
+    nights = rows[rows["outcome"] == "stop"].drop_duplicates("date")
+    by_year = nights["date"].dt.year.value_counts().sort_index()
+    out.print(f"{len(nights)} nights would have stopped: " + (", ".join(f"{n} in {y}" for y, n in by_year.items())))
+    out.print(f"{(rows['outcome'] == 'quarantine').sum()} returns of ETFs would have been withheld")
+
+
+@app.command()
 def compare(
     source_path: Annotated[Path, typer.Option(help="Directory of a `files` source with total_return_close.")],
     bound: Annotated[float, typer.Option(help="Difference from which on a name-day is listed.")] = 0.05,

@@ -38,15 +38,16 @@ def known_from(run: Run, symbols: NDArray, types: Sequence[str]) -> NDArray[np.i
 
 
 def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:
-    """Write `values` (variable -> (n, T)) block by block, and keep the variables that a window needs of the warm-up."""
+    """Write `values` (variable -> (n, T)) block by block, and before that keep the variables that windows need of the
+    warm-up: `run.history` has both, for a block that looks at the sessions before it."""
     everything = slice(0, len(store.symbol))
-    for first, last in run.blocks(store):
-        for var, block in values(first, last).items():
-            store.write(var, run.rows(store, first, last), everything, block.T)
-        run.done(store, last)
     if run.needs_warm_up and run.warm_up_first < run.published_first:
         warm = values(run.warm_up_first, run.published_first - 1)
         saved = WarmUp(run.warm_up_first, store.symbol, {var: warm[var].T.astype(np.float32) for var in kept})
         saved.save(run.scratch / f"warm_up_{store.name}.npz")
+    for first, last in run.blocks(store):
+        for var, block in values(first, last).items():
+            store.write(var, run.rows(store, first, last), everything, block.T)
+        run.done(store, last)
     run.label(store)
     store.close()

@@ -246,10 +246,10 @@ class Run:
         }
         return self.stage.create_or_open(self.specs[name], made_with, flags)
 
-    def history(self, name: str) -> History:
-        """Windows of `ds_daily` or `ds_etf`, warm-up included."""
+    def history(self, name: str, store: StagedStore | None = None) -> History:
+        """Windows of `ds_daily` or `ds_etf`, warm-up included. store: where it is being written."""
         path = self.scratch / f"warm_up_{name}.npz"
-        return History(self.open(name), WarmUp.load(path) if path.exists() else None, self.calendar)
+        return History(store or self.open(name), WarmUp.load(path) if path.exists() else None, self.calendar)
 
     def extend(self, store: StagedStore, labels: Sequence[Any] | NDArray, dim: str = "symbol") -> NDArray:
         """Grow the sessions to the run's last one and the other axis, at its end, by what it lacks; the new axis."""

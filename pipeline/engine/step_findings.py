@@ -24,7 +24,7 @@ from pipeline.sources import SourceTables
 from security_master import BuildReport
 from security_master.errors import at_file
 
-LOUD = ("zero_returns", "median_move", "event_count", "rewritten_bar")
+LOUD = ("zero_returns", "median_move", "event_count", "rewritten_bar", "etf_off_market", "market_etf_off")
 """Flags that stop nothing and that whoever runs the night must hear of all the same."""
 
 MOST_TOLD = 10
@@ -53,7 +53,7 @@ def told(run: Run) -> Told:
     rows = rows[rows["detected_at"].between(run.first, run.last)]
     counts = {str(rule): int(n) for rule, n in rows["rule"].value_counts().sort_index().items()}
     days = run.calendar.sessions
-    sessions = rows[rows["rule"].isin(LOUD) & (rows["sec_id"] == "")]
+    sessions = rows[rows["rule"].isin(LOUD) & (rows["rule"] != "rewritten_bar")]
     loud = [
         f"{days[row['session']]}: {row['evidence']} ({row['rule']})"
         for row in sessions.head(MOST_TOLD).to_dict("records")

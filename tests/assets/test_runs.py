@@ -161,6 +161,7 @@ def test_lineage_leads_from_the_source_to_the_publication():
     graph = build_definitions(settings_for("unused"), IMPATIENT).resolve_asset_graph()
     parents = {name_of(key): {name_of(p) for p in graph.get(key).parent_keys} for key in graph.get_all_asset_keys()}
     assert parents["ds_daily"] == {"source_tables"}
+    assert parents["ds_etf"] == {"source_tables", "ds_daily"}
     assert parents["ds_erm3_link_betas_SPY"] == {"source_tables", "ds_etf"}
     betas = "ds_erm3_betas_SPY_uni_mc_3000"
     assert parents[betas] == {"ds_daily", "ds_etf", "ds_masks", "ds_erm3_link_betas_SPY"}

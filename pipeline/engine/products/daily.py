@@ -12,6 +12,7 @@ from pipeline.audits import inputs
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.engine.day_before import hold_against_the_day_before
 from pipeline.engine.figures import Series, count
 from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Lines, Picture, Product
@@ -119,7 +120,7 @@ def stage(run: Run, name: str) -> None:
         industry = run.master.classification_panel(list(symbols), days, instants)
         industry[np.arange(first, last + 1) < known[:, None]] = 0
         sector = sector_of[industry]
-        return {
+        block = {
             "return": panel.ret[:, first - since :],
             "close": panel.close[:, first - since :],
             "volume": panel.volume[:, first - since :],
@@ -129,8 +130,11 @@ def stage(run: Run, name: str) -> None:
             "bw_sector_code": np.where(sector > 0, SECOND_NUMBERING + sector, 0).astype(np.int16),
             "return_flag": panel.flag[:, first - since :],
         }
+        if first >= run.first:
+            findings.append(hold_against_the_day_before(run, store, block, first))
+        return block
 
-    write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap"))
+    write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap", "fs_industry_code"))
     keep_findings(run, name, findings)
 
 

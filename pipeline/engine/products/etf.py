@@ -10,6 +10,7 @@ import pandas as pd
 from pipeline.audits import inputs
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape
+from pipeline.engine.etf_market import withhold_off_market
 from pipeline.engine.figures import Series, count
 from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Product
@@ -25,10 +26,15 @@ SHAPE = StoreShape(
     "The factor ETFs and their proxies, on an axis of their own.",
     coordinates=STOCKS,
     variables=(
-        replace(RETURN, comment="NaN before the ETF's second session and where a return cannot be made"),
+        replace(
+            RETURN,
+            comment="NaN before the ETF's second session, where a return cannot be made, and where the ETF did not "
+            "follow its stocks",
+        ),
         replace(CLOSE, comment="NaN where there is no price"),
         replace(VOLUME, comment=f"{VOLUME.comment}; NaN where there is no price"),
     ),
+    lineage=("ds_daily",),
 )
 
 
@@ -47,11 +53,13 @@ def stage(run: Run, name: str) -> None:
 
     def values(first: int, last: int) -> Block:
         panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions, known)
+        block = {"return": panel.ret, "close": panel.close, "volume": panel.volume}
         if first >= run.first:
             findings.append(panel.quarantine[panel.quarantine["sec_id"] != ""])
-        return {"return": panel.ret, "close": panel.close, "volume": panel.volume}
+            findings.append(withhold_off_market(run, store, block, first, last))
+        return block
 
-    write_blocks(run, store, values, kept=("return",))
+    write_blocks(run, store, values, kept=("return", "close"))
     keep_findings(run, name, findings)
 
 

@@ -1,0 +1,37 @@
+"""The stocks of a run held against the session before (`pipeline.quality.day_before`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.engine.prices import Block
+from pipeline.engine.run import Run
+from pipeline.market_data.gate import refuse_undecided
+from pipeline.quality.day_before import Stocks, against_the_day_before
+from pipeline.store.staged_store import StagedStore
+
+
+def hold_against_the_day_before(run: Run, store: StagedStore, block: Block, first: int) -> pd.DataFrame:
+    """Findings about a block of `ds_daily` from the session `first` on, against what is published or staged before it.
+
+    Raises BatchFault where too much is missing or another and nobody decided about it.
+    """
+    symbols, history = store.symbol, run.history(store.name, store)
+
+    def since_before(name: str) -> NDArray[np.float64]:
+        begins = max(first - 1, run.warm_up_first)
+        before = (
+            history.window(name, symbols, begins, first - 1) if begins < first else np.full((len(symbols), 1), np.nan)
+        )
+        return np.concatenate([before, block[name].astype(np.float32)], axis=1).astype(np.float64)
+
+    close, cap, ret, industry = map(since_before, ("close", "market_cap", "return", "fs_industry_code"))
+    flag = np.concatenate([np.zeros((len(symbols), 1), np.int16), block["return_flag"]], axis=1)
+    stocks = Stocks(symbols, close, cap, ret, np.nan_to_num(industry).astype(np.int64), flag)
+    day = run.calendar.sessions[run.first]
+    named = lambda ids: [str(name) for name in run.master.labels(np.array(ids, object), day)[0]]  # noqa: E731
+    found = against_the_day_before(stocks, first, named, run.settings.rules.day_before)
+    refuse_undecided(found, run.decisions)
+    return found

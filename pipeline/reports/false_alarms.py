@@ -1,0 +1,68 @@
+"""How often the rules about whole sessions and factor ETFs would have spoken on the history of a source."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.calendar import xnys
+from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.delivery import first_bars, master_tables
+from pipeline.market_data.gate import delivery_faults
+from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market
+from pipeline.returns.panel import daily_panel
+from pipeline.settings import DataRules
+from pipeline.sources.tables import SourceTables
+from security_master import MASTER_FILE, SecurityMaster, build_master
+from security_master.universe import STOCK_TYPES
+
+
+def false_alarms(tables: SourceTables, rules: DataRules) -> pd.DataFrame:
+    """One row for each finding: date, rule, outcome, ticker ("" for the whole session), evidence.
+
+    The rules that compare deliveries have nothing to compare here. Every session is judged as a night would judge it.
+    """
+    cleaned, calendar = clean_events(tables, rules.cleaning), xnys()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / MASTER_FILE
+        build_master(path, master_tables(cleaned), batch_id="false alarms", first_bars=first_bars(cleaned))
+        with SecurityMaster.open(path) as master:
+            facts = build_facts(cleaned, master, calendar, rules)
+            first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
+            faults = delivery_faults(facts, [(first, last)], rules.sessions)
+            rows = [
+                (int(row["session"]), row["rule"], "stop", "", row["evidence"]) for row in faults.to_dict("records")
+            ]
+            rows += _etfs(facts, master, first, last, rules)
+    frame = pd.DataFrame(rows, columns=["session", "rule", "outcome", "ticker", "evidence"])
+    frame.insert(0, "date", calendar.sessions[frame.pop("session").to_numpy(int)])
+    return frame.sort_values(["date", "rule", "ticker"], ignore_index=True)
+
+
+def _etfs(
+    facts: Facts, master: SecurityMaster, first: int, last: int, rules: DataRules
+) -> list[tuple[int, str, str, str, str]]:
+    """Factor ETFs that did not follow their stocks: session, rule, outcome, ticker, evidence."""
+    calendar, etfs = xnys(), master.factor_etfs()
+    roster = master.roster()
+    stocks = roster.loc[roster["sec_type"].isin(STOCK_TYPES), "sec_id"].to_numpy(object)
+    known = [sec_id for sec_id in etfs.sec_ids if sec_id]
+    row_of = {position: known.index(sec_id) for position, sec_id in enumerate(etfs.sec_ids) if sec_id}
+    days = calendar.sessions[first : last + 1]
+    instants = calendar.knowledge_instants(np.arange(first, last + 1), rules.vendor_delay_minutes)
+    daily = daily_panel(facts, stocks, first, last, rules)
+    etf = daily_panel(facts, known, first, last, rules)
+    cap = daily.close * master.shares_panel(list(stocks), days, instants, rules.shares_max_age_days)
+    industry = master.classification_panel(list(stocks), days, instants)
+    homes = [{code: row_of.get(at, -1) for code, at in home.items()} for home in (etfs.sector_of, etfs.subsector_of)]
+    market, sectors = row_of[etfs.market], {row_of[at] for at in etfs.sector_of.values() if at in row_of}
+    groups = groups_of(industry.astype(np.int64), homes, market)
+    held = baskets(daily.ret, cap, groups, len(known))
+    off = off_their_market(etf.ret, etf.close, held, market, sectors, lookback(rules.etfs), rules.etfs, set())
+    ticker = {row: etfs.tickers[position] for position, row in row_of.items()}
+    said = {True: ("market_etf_off", "stop"), False: ("etf_off_market", "quarantine")}
+    return [(one.column + first, *said[one.row == market], ticker[one.row], one.says) for one in off]

@@ -1,0 +1,111 @@
+"""Wrong deliveries of one night, planted into a market that is published through the evening before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.engine import execution
+from pipeline.quality.decisions import QualityDecision, append_decision
+from pipeline.quality.session_rules import BatchFault
+from pipeline.read import open_dataset, published_master, read_manifest
+from pipeline.sources import SourceTables
+from tests.engine.conftest import EVE, NIGHT
+from tests.engine.published_market import Delivered, known_at, settings_for
+
+CLOSES = ["open", "high", "low", "close"]
+
+
+def code_of(tables: SourceTables, ticker: str) -> str:
+    rows = tables.securities
+    return str(rows.loc[rows["ticker"] == ticker, "vendor_code"].iloc[0])
+
+
+def tonight(tables: SourceTables, factors: dict[str, float]) -> Delivered:
+    """The delivery of the night with prices of some tickers in another unit; "*" for all stocks and ETFs."""
+    delivered = known_at(tables, NIGHT).load()
+    prices = delivered.prices.copy()
+    for ticker, factor in factors.items():
+        at = prices["date"] == NIGHT
+        if ticker != "*":
+            at &= prices["vendor_code"] == code_of(tables, ticker)
+        assert at.any()
+        prices.loc[at, CLOSES] *= factor
+    return Delivered(replace(delivered, prices=prices))
+
+
+def etf_return(root: Path, ticker: str) -> float:
+    with open_dataset("ds_etf", root) as etf:
+        return float(etf["return"].sel(teo=NIGHT).values[etf["ticker"].values == ticker][0])
+
+
+@pytest.mark.parametrize("factor", [1.1, 0.9])
+def test_a_market_etf_in_another_unit_stops_the_night_with_its_figures(tables, eve, factor):
+    with pytest.raises(BatchFault) as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {"SPY": factor}))
+    said = str(stopped.value)
+    assert "market_etf_off: SPY: " in said
+    assert "stocks" in said
+    assert "--rule market_etf_off" in said
+    assert read_manifest(eve)["complete_through"] == EVE
+
+
+@pytest.mark.slow
+def test_a_person_can_say_that_the_market_etf_is_right(tables, eve):
+    with published_master(str(eve)) as master:
+        spy = str(master.resolve("SPY", EVE))
+    said = QualityDecision(spy, NIGHT, "release", f"{NIGHT}T23:00:00", "anna", "it is right", "market_etf_off")
+    append_decision(str(eve), said)
+    execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=tonight(tables, {"SPY": 1.1}))
+    assert etf_return(eve, "SPY") == pytest.approx(0.1, abs=0.05)
+
+
+def test_another_etf_in_another_unit_is_withheld_loudly_and_the_night_goes_on(tables, eve):
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {"XLK": 1.1})).findings
+    assert np.isnan(etf_return(eve, "XLK"))
+    assert np.isfinite(etf_return(eve, "SPY"))
+    assert any("XLK: +" in line and "etf_off_market" in line for line in told.loud)
+    rows = pd.read_parquet(eve / "quality_findings.parquet")
+    assert (rows["rule"] == "etf_off_market").sum() == 1
+
+
+def test_all_prices_in_another_unit_stop_the_night(tables, eve):
+    with pytest.raises(BatchFault, match="moved_as_one"):
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {"*": 1.2}))
+
+
+def test_the_night_as_it_was_passes(tables, eve):
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {})).findings
+    assert not {"etf_off_market", "market_etf_off"} & set(told.counts)
+
+
+def rewritten(tables: SourceTables, what: str) -> Delivered:
+    """The delivery of the night with a table that was rewritten, or with a tenth of the stocks unpriced."""
+    delivered = known_at(tables, NIGHT).load()
+    if what == "unpriced":
+        codes = delivered.securities.loc[delivered.securities["type"] == "common", "vendor_code"].iloc[:7]
+        gone = delivered.prices["vendor_code"].isin(codes) & (delivered.prices["date"] == NIGHT)
+        return Delivered(replace(delivered, prices=delivered.prices[~gone].reset_index(drop=True)))
+    if what == "classes":
+        classes = delivered.classification.copy()
+        column = next(name for name in classes if "industry" in name)
+        classes[column] = classes[column].iloc[0]
+        return Delivered(replace(delivered, classification=classes))
+    shares = delivered.shares.copy()
+    shares["shares"] = shares["shares"] / 1000
+    return Delivered(replace(delivered, shares=shares))
+
+
+@pytest.mark.parametrize(
+    ("what", "rule"),
+    [("unpriced", "missing_members"), ("classes", "classes_rewritten"), ("counts", "counts_rewritten")],
+)
+def test_what_changed_for_many_stocks_overnight_stops_the_night(tables, eve, what, rule):
+    with pytest.raises(BatchFault, match=f"{rule}: .* of .* members") as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=rewritten(tables, what))
+    assert f"erm3 quality release '*' {NIGHT} --rule {rule} --reason" in str(stopped.value)
+    assert read_manifest(eve)["complete_through"] == EVE
