@@ -120,7 +120,7 @@ def stage(run: Run, name: str) -> None:
         industry = run.master.classification_panel(list(symbols), days, instants)
         industry[np.arange(first, last + 1) < known[:, None]] = 0
         sector = sector_of[industry]
-        block = {
+        block: Block = {
             "return": panel.ret[:, first - since :],
             "close": panel.close[:, first - since :],
             "volume": panel.volume[:, first - since :],
