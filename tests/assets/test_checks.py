@@ -164,7 +164,7 @@ def test_a_return_that_changes_after_its_audit_is_not_published(launch, eve, tab
 def test_every_fault_of_the_engine_is_caught_in_a_run_too(fault, launch, eve, tables, monkeypatch):
     before = seen_by_readers(eve)
     fault.plant(monkeypatch)
-    settings = settings_for(eve, audit=AUDIT.model_copy(update=fault.bounds))
+    settings = settings_for(eve, audit=AUDIT.model_copy(update={"recomputed_cells": 12, **fault.bounds}))
     done = launch(settings, known_at(tables, STAGED_TO), NIGHT, STAGED_TO)
     failed = {name for (asset, name), check in done.checks().items() if not check.passed and asset == fault.store}
     assert failed == set(fault.caught_by)
