@@ -84,6 +84,9 @@ class CleaningRules(_Frozen):
                     factor
     share_jump:     factor between consecutive filings from which on a share count is not believed alone ...
     share_agrees:   ... until a second filing says the same within this factor
+    share_split:    smaller splits cannot be told from an issue of shares
+    unit_of_count:  factor between two sessions' counts from which on a split that the close has not followed is taken
+                    for their reason
     full_trading, usual_sessions: a bar after a delisting contradicts it when its volume is at least this share of the
                     median of so many bars before (after a removal any volume does) ...
     same_company:   ... and its close is no further from the last one, in logs (after a removal any close does)
@@ -98,6 +101,8 @@ class CleaningRules(_Frozen):
     paid_twice: Factor = 1.5
     share_jump: Factor = 20.0
     share_agrees: Factor = 2.0
+    share_split: Factor = 1.5
+    unit_of_count: Factor = 1.1
     full_trading: Share = 0.05
     usual_sessions: int = Field(20, ge=1)
     same_company: Positive = 0.5
@@ -260,7 +265,8 @@ class OutlierRules(_Frozen):
     volume_sessions:     the usual volume is the median of so many sessions
     within_session:      share of a move that the bar's own range must cover to show that it was traded
     stray:               a high or low this factor beyond both closes of a move is no evidence that it was traded
-    ticks:               a move of up to so many of the smallest steps between the closes before is no missing split
+    ticks, tick:         a move of up to so many of the smallest steps between the closes before is no missing split; no
+                         step is below `tick` dollars (Regulation NMS, rule 612)
     traded_volume:       times the usual volume at which a move that the bar's range covers was traded, and stays when
                          the price comes back
     reverse, reverse_volume: a rise by the first factor looks like a reverse split of any ratio, unless the volume is
@@ -301,6 +307,7 @@ class OutlierRules(_Frozen):
     within_session: Share = 0.3
     stray: Factor = 1.5
     ticks: Count = 3
+    tick: Positive = 1e-4
     traded_volume: Factor = 3.0
     reverse: Factor = 4.0
     reverse_volume: Positive = 2.0

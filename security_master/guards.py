@@ -78,7 +78,7 @@ def check_ids(report: BuildReport, before: Previous | None, max_lost_share: floa
     if known and len(report.lost) > max_lost_share * known:
         shown = ", ".join(report.lost[:5])
         raise IdentityGuard(
-            f"the delivery speaks of {known - len(report.lost)} of {known} known securities; at most "
+            f"{len(report.lost)} of {known} known securities have not ended and are not in the delivery; at most "
             f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. "
             "Is `securities` complete? Who has ended may be left out; of the others, deliver the row again, or build "
             "with a larger --max-lost",

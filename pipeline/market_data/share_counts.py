@@ -19,9 +19,6 @@ from pipeline.settings import CleaningRules
 
 Row = dict[str, Any]
 
-RESTATED = 1.5
-"""Splits smaller than this cannot be told from an issue of shares."""
-
 
 class Doubted(NamedTuple):
     """A filing whose count is not believed, next to the count before it."""
@@ -43,7 +40,7 @@ def leave_out_jumps(
         step = np.abs(np.log(count[1:] / count[:-1]))
     suspicious = set(code[1:][(code[1:] == code[:-1]) & ~(step <= log(rules.share_jump) / 2)])
     ratio = (splits["ratio_new"] / splits["ratio_old"]).to_numpy(float)
-    suspicious |= set(splits["vendor_code"][(ratio >= RESTATED) | (ratio <= 1 / RESTATED)])
+    suspicious |= set(splits["vendor_code"][(ratio >= rules.share_split) | (ratio <= 1 / rules.share_split)])
     dropped: list[int] = []
     restated: dict[int, float] = {}
     doubts: list[Doubted] = []
@@ -55,7 +52,7 @@ def leave_out_jumps(
         doubted: Row | None = None
         for index, row in zip(group.index, group.to_dict("records"), strict=True):
             filing: Row = {str(key): value for key, value in row.items()}
-            split = _split_after(believed, filing, own)
+            split = _split_after(believed, filing, own, rules.share_split)
             if believed is not None and split != 1.0:
                 restated[int(index)] = filing["shares"] / split
                 evidence = f"{filing['shares']:.0f} shares are in the units after the split {split:g} that followed"
@@ -79,11 +76,11 @@ def leave_out_jumps(
     return (shares.drop(index=dropped).reset_index(drop=True) if dropped else shares), doubts
 
 
-def _split_after(believed: Row | None, filing: Row, splits: _Splits) -> float:
+def _split_after(believed: Row | None, filing: Row, splits: _Splits, least: float) -> float:
     """Ratio of the splits between a count's period end and its filing where the count is in the units after them
     already: it fits the one before it only so. 1 for all others."""
     later = splits.between(filing["period_end"], filing["filed_at"].tz_localize(None).normalize(), filing["known_from"])
-    if believed is None or 1 / RESTATED < later < RESTATED:
+    if believed is None or 1 / least < later < least:
         return 1.0
     as_told = _factor(believed, filing, splits)
     restated = _factor(believed, filing | {"shares": filing["shares"] / later}, splits)

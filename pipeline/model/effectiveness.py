@@ -20,6 +20,9 @@ def hedged_return(r: Floats, legs: tuple[Floats, ...], ratios: tuple[Floats, ...
     """r + sum of hedge ratio x raw ETF return: what a dollar long, hedged with these ratios, earned.
 
     r, legs, ratios: (T, n) each, the ratios being those published the session before. NaN where one is missing.
+
+    >>> hedged_return(np.array([[0.02]]), (np.array([[0.01]]),), (np.array([[-1.5]]),)).round(4)
+    array([[0.005]])
     """
     out = r.copy()
     for leg, ratio in zip(legs, ratios, strict=True):
@@ -59,6 +62,11 @@ def effectiveness(r: Floats, hedged: Floats, market: Floats, window: int, first:
     r, hedged: (window - 1 + T, n), market: (window - 1 + T,); the row window - 1 is the session with ordinal `first`.
     Returns two (T, n). Equal weights, over the sessions of the window that have all three returns; NaN where these are
     fewer than half of the window. Variances have their means removed, the beta has no intercept.
+
+    >>> r, market = np.array([[0.03], [-0.01], [0.01]]), np.array([0.02, -0.01, 0.0])
+    >>> share, beta = effectiveness(r, r - market[:, None], market, window=3, first=100)
+    >>> share.round(3), beta.round(3)
+    (array([[0.083]]), array([[0.4]]))
     """
     m = market[:, None]
     have = np.isfinite(r) & np.isfinite(hedged) & np.isfinite(m)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
-from pipeline.market_data.delivery import first_bars, master_tables
+from pipeline.market_data.delivery import copies, first_bars, master_tables
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.quality.decisions import QualityDecision, decisions_frame
@@ -52,7 +52,8 @@ def dry_run(
     cleaned = clean_events(tables, rules.cleaning)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
-        build_master(path, master_tables(cleaned), batch_id="dry run", first_bars=first_bars(cleaned))
+        frames, bars = master_tables(cleaned), first_bars(cleaned)
+        build_master(path, frames, batch_id="dry run", first_bars=bars, copies=copies(cleaned))
         with SecurityMaster.open(path) as master:
             facts = build_facts(cleaned, master, xnys(), rules, restated_as_of)
             owners = _owners(cleaned, master)

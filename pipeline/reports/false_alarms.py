@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
-from pipeline.market_data.delivery import first_bars, master_tables
+from pipeline.market_data.delivery import copies, first_bars, master_tables
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market
@@ -29,7 +29,8 @@ def false_alarms(tables: SourceTables, rules: DataRules) -> pd.DataFrame:
     cleaned, calendar = clean_events(tables, rules.cleaning), xnys()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
-        build_master(path, master_tables(cleaned), batch_id="false alarms", first_bars=first_bars(cleaned))
+        frames, bars = master_tables(cleaned), first_bars(cleaned)
+        build_master(path, frames, batch_id="false alarms", first_bars=bars, copies=copies(cleaned))
         with SecurityMaster.open(path) as master:
             facts = build_facts(cleaned, master, calendar, rules)
             first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())

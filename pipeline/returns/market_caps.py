@@ -13,9 +13,6 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.returns.cells import Found
 from pipeline.settings import DataRules
 
-UNIT = 1.1
-"""Factor between two sessions' counts from which on an unfollowed event of that session is taken for their reason."""
-
 
 def lookback(rules: DataRules) -> int:
     """Sessions before a cell that its market cap depends on."""
@@ -33,7 +30,7 @@ def market_caps(
 
     close: raw; volume: shares; flag: ReturnFlag; shares: outstanding, in units that count every split from its ex-date.
     """
-    counts = in_the_units_of_closes(shares, flag, rules.outliers.due_bill_sessions)
+    counts = in_the_units_of_closes(shares, flag, rules.outliers.due_bill_sessions, rules.cleaning.unit_of_count)
     impossible = traded_more_than_exist(counts, volume, rules.cleaning.usual_sessions)
     begins = impossible.copy()
     begins[:, 1:] &= ~impossible[:, :-1]
@@ -46,12 +43,17 @@ def market_caps(
     return np.where(cap > 0, cap, np.nan), found  # no shares is a count that is not known
 
 
-def in_the_units_of_closes(shares: NDArray[np.float64], flag: NDArray[np.int16], sessions: int) -> NDArray[np.float64]:
-    """Counts (n, T) without a split that the close has not followed yet, for so many sessions after its ex-date."""
+def in_the_units_of_closes(
+    shares: NDArray[np.float64], flag: NDArray[np.int16], sessions: int, unit: float
+) -> NDArray[np.float64]:
+    """Counts (n, T) without a split that the close has not followed yet, for so many sessions after its ex-date.
+
+    unit: factor between two counts from which on such a split is taken for their reason.
+    """
     counts = shares.copy()
     for i, ex in np.argwhere(flag[:, 1:] == ReturnFlag.EVENT_CONFLICT).tolist():
         ratio = shares[i, ex + 1] / shares[i, ex]
-        if not np.isfinite(ratio) or 1 / UNIT < ratio < UNIT:
+        if not np.isfinite(ratio) or 1 / unit < ratio < unit:
             continue
         waits = slice(ex + 1, ex + 2 + sessions)
         followed = np.flatnonzero(flag[i, waits] == ReturnFlag.EVENT_MOVED)

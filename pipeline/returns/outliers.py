@@ -186,7 +186,7 @@ def _missing_split(state: State, step: Step) -> Outcome | None:
     known = isfinite(volume)
     ratio = min(customary_ratios(rules), key=lambda s: abs(safe_log(step.factor * s)))
     untraded = w.volume[step.base] == 0  # the close before is old: the move may be that of several days
-    few_ticks = abs(step.close - step.close_before) <= rules.ticks * w.tick(u) * (1 + 1e-9)
+    few_ticks = abs(step.close - step.close_before) <= rules.ticks * w.tick(u, rules.tick) * (1 + 1e-9)
     if few_ticks or _moved_while_trading(step) or (untraded and step.factor < rules.reverse):
         return None
     distance = abs(safe_log(step.factor * ratio))

@@ -15,9 +15,6 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.returns.total_return import Accrued, growth_factor
 from pipeline.settings import OutlierRules
 
-TICK = 1e-4
-"""Dollars: no US stock is quoted in smaller steps (Regulation NMS, rule 612)."""
-
 
 class Note(NamedTuple):
     """What a rule found at the judged session about element `at` of the window."""
@@ -73,11 +70,11 @@ class Window(NamedTuple):
                 return self.doubtful[k]
         return False
 
-    def tick(self, u: int) -> float:
-        """Smallest step between two closes before an element that differ; never below TICK."""
+    def tick(self, u: int, least: float) -> float:
+        """Smallest step between two closes before an element that differ; never below `least`."""
         seen = sorted({close for close in self.close[:u] if isfinite(close)})
         steps = [after - before for before, after in pairwise(seen)]
-        return max(min(steps, default=TICK), TICK)
+        return max(min(steps, default=least), least)
 
 
 class State(NamedTuple):

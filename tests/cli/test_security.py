@@ -150,7 +150,7 @@ def test_a_truncated_source_stops_and_leaves_the_master(tmp_path: Path, root: Pa
     (source / "prices.csv").write_text("vendor_code,date,close\nSPY,2002-01-02,10\nXLK,2002-01-02,10\n")
     stopped = run("build", "--source", "files", "--source-path", source, "--root", tmp_path)
     assert stopped.exit_code == 1
-    assert "2 of 42 known securities" in stopped.stderr
+    assert "28 of 42 known securities have not ended and are not in the delivery" in stopped.stderr
     assert (tmp_path / MASTER_FILE).read_bytes() == before
 
 

@@ -169,7 +169,7 @@ def test_an_acceptance_names_its_rule_and_what_another_rule_says_still_stops():
 
 
 def test_withholding_the_prices_of_a_session_accepts_no_loss_of_a_table():
-    lost = lost_tables({"splits": {"rows": 9, "securities": 9, "last": ""}}, {}, "", ORIGIN + 7, RULES.deliveries)
+    lost = lost_tables({"splits": {"rows": 9, "securities": 9, "last": ""}}, {}, (), "", ORIGIN + 7, RULES.deliveries)
     one = {"sec_id": "*", "session": ORIGIN + 7, "decision": "confirm", "rule": "", "visible": 0}
     with pytest.raises(BatchFault, match="lost_table"):
         refuse_undecided(lost, pd.DataFrame([one]))
