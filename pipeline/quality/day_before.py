@@ -26,7 +26,7 @@ SHOWN = 10
 
 class Stocks(NamedTuple):
     """(n, 1 + T): the session before the first judged one, and those. close, cap, ret: NaN for none; industry: 0 for
-    none; flag: ReturnFlag."""
+    none; flag: ReturnFlag; shares: outstanding, NaN where none is known or the last one is too old."""
 
     sec_ids: NDArray[np.object_]
     close: NDArray[np.float64]
@@ -34,11 +34,12 @@ class Stocks(NamedTuple):
     ret: NDArray[np.float64]
     industry: NDArray[np.integer]
     flag: NDArray[np.integer]
+    shares: NDArray[np.float64]
 
 
 def against_the_day_before(stocks: Stocks, first: int, named: Names, rules: DayBeforeRules) -> pd.DataFrame:
     """A flag for each member without a price today, and stops where too many are missing, or have another class or
-    another count of shares or none. first: ordinal of the first judged session."""
+    another count of shares or one that is not believed. first: ordinal of the first judged session."""
     found = []
     for t in range(1, stocks.close.shape[1]):
         found += _session(stocks, t, first + t - 1, named, rules)
@@ -55,11 +56,17 @@ def _session(stocks: Stocks, t: int, session: int, named: Names, rules: DayBefor
     with np.errstate(invalid="ignore", divide="ignore"):
         counts = np.abs(np.log(caps[:, t] / caps[:, t - 1]) - np.log1p(stocks.ret[members, t]))
         counted = np.isfinite(counts) & (counts > np.log(rules.count_factor))
-        lost = np.isfinite(stocks.close[members, t]) & ~(caps[:, t] > 0)  # a price, and no count that can be believed
+        known = np.isfinite(stocks.close[members, t] * stocks.shares[members, t])
+        disbelieved = known & ~(caps[:, t] > 0)
     checks = (
         ("missing_members", stocks.flag[members, t] == ReturnFlag.NO_PRICE, rules.missing, "have no price today"),
         ("classes_rewritten", (before > 0) & (now != before), rules.classes, "have another class than yesterday"),
-        ("counts_rewritten", counted | lost, rules.counts, "have another count of shares than yesterday, or none"),
+        (
+            "counts_rewritten",
+            counted | disbelieved,
+            rules.counts,
+            "have another count of shares than yesterday, or one that cannot be",
+        ),
     )
     found = []
     for rule, bad, bound, says in checks:

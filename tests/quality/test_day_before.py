@@ -22,7 +22,8 @@ def stocks() -> Stocks:
     shares = np.exp(0.5 * rng.standard_normal((N, 1))) * 1e8
     industry = np.repeat(100 + np.arange(N)[:, None] % 9, 2, axis=1)
     names = np.array([f"S{k:02d}" for k in range(N)], object)
-    return Stocks(names, close, close * shares, ret, industry, np.full((N, 2), int(ReturnFlag.ORDINARY), np.int16))
+    flag = np.full((N, 2), int(ReturnFlag.ORDINARY), np.int16)
+    return Stocks(names, close, close * shares, ret, industry, flag, np.repeat(shares, 2, axis=1))
 
 
 def unpriced(count: int, flag: ReturnFlag = ReturnFlag.NO_PRICE) -> Callable[[Stocks], None]:
@@ -52,6 +53,15 @@ def counts(factor: float, names: int = N) -> Callable[[Stocks], None]:
     return spoil
 
 
+def disbelieved(market: Stocks) -> None:
+    market.cap[:, 1] = np.nan
+
+
+def too_old(market: Stocks) -> None:
+    """No count of shares is young enough any more, as with a single delivery of counts."""
+    market.cap[:, 1] = market.shares[:, 1] = np.nan
+
+
 def split(market: Stocks) -> None:
     """The close halves, the shares double, and the return knows of it."""
     market.close[:20, 1] /= 2
@@ -72,6 +82,7 @@ def the_largest_is_missing(market: Stocks) -> None:
         (shifted_classes, "classes_rewritten"),
         (counts(1e-3), "counts_rewritten"),
         (counts(1e-3, 20), "counts_rewritten"),
+        (disbelieved, "counts_rewritten"),
     ],
 )
 def test_what_changed_for_many_overnight_stops_with_names(spoil, rule):
@@ -94,6 +105,7 @@ def test_what_changed_for_many_overnight_stops_with_names(spoil, rule):
         reclassified,
         counts(1e-3, 3),
         counts(1.2),
+        too_old,
         split,
     ],
 )

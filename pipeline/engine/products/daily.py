@@ -131,7 +131,7 @@ def stage(run: Run, name: str) -> None:
             "return_flag": panel.flag[:, first - since :],
         }
         if first >= run.first:
-            findings.append(hold_against_the_day_before(run, store, block, first))
+            findings.append(hold_against_the_day_before(run, store, block, shares[:, first - since :], first))
         return block
 
     write_blocks(run, store, values, kept=("return", "close", "volume", "market_cap", "fs_industry_code"))
