@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.audits.emptiness import levels_with_betas
 from pipeline.audits.hedges import etf_returns
 from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample
 from pipeline.datasets import LEVELS
@@ -15,7 +16,10 @@ RECOMPUTED = 1e-5
 
 
 def empty_so_far(store: str, scope: Scope) -> set[str]:
-    """Variables that cannot have a value yet: nobody had a hedge ratio as many sessions ago as they look back."""
+    """Variables that cannot have a value: nobody has a beta, or had a hedge ratio as many sessions ago as they look
+    back."""
+    if not levels_with_betas(scope).any():
+        return set(scope.family.view(store).variables)
     hedge = scope.family.view(scope.name("ds_erm3_hedge_weights"))
     start, columns = scope.calendar.ordinal(scope.family.view(store).teo[0]), slice(0, len(hedge.symbol))
 
@@ -115,10 +119,8 @@ def _of_window(r: Floats, hedged: Floats, market: Floats, window: int) -> tuple[
 def promises_are_as_published(store: str, scope: Scope) -> Check:
     """Every promised share is the published residual share of so many sessions ago, bit for bit."""
     view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))
-    worst, columns = (
-        Worst("promises_are_as_published", store, 0.0, "promised share - that published"),
-        slice(0, len(view.symbol)),
-    )
+    worst = Worst("promises_are_as_published", store, 0.0, "promised share - that published")
+    columns = slice(0, len(view.symbol))
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
         today = np.isfinite(view.read("hedged_return", rows, columns))

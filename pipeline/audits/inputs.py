@@ -6,21 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audits.effectiveness import empty_so_far
-from pipeline.audits.scope import (
-    RATIOS,
-    SHARES,
-    WORST_CELLS,
-    Check,
-    Scope,
-    StoreView,
-    Worst,
-    axis_of,
-    means,
-    members_of,
-    returns_in_window,
-)
-from pipeline.datasets import LEVELS
+from pipeline.audits.emptiness import not_delivered
+from pipeline.audits.scope import WORST_CELLS, Check, Scope, Worst, axis_of, means
 from pipeline.settings import UNIVERSES
 from pipeline.store.windows import positions
 
@@ -58,10 +45,13 @@ def axes_are_whole(store: str, scope: Scope) -> Check:
 
 @means(no_variable_is_empty="Every variable has values in the run's sessions, and none is infinite.")
 def no_variable_is_empty(store: str, scope: Scope) -> Check:
-    """No floating variable is NaN throughout the run's sessions, and none holds an infinity."""
+    """No floating variable is NaN throughout the run's sessions, and none holds an infinity.
+
+    But those that no input or no history of these sessions could fill.
+    """
     view = scope.family.view(store)
-    empty, cells, shares = [], 0, {}
-    optional = _may_be_empty(store, scope)
+    suspect: list[dict[str, Any]] = []
+    cells, shares = 0, {}
     for var in view.variables:
         seen = total = infinite = 0
         for first, last in scope.blocks():
@@ -74,88 +64,15 @@ def no_variable_is_empty(store: str, scope: Scope) -> Check:
         if total:
             shares[f"share_of_nan:{var}"] = 1 - seen / total
             cells += total
-            if infinite or (seen == 0 and var not in optional):
-                problem = {"variable": var, "values": seen, "infinite": infinite, "cells": total}
-                empty.append(problem | ({"made from": ", ".join(scope.needs[var])} if scope.needs.get(var) else {}))
+            if infinite or seen == 0:
+                suspect.append({"variable": var, "values": seen, "infinite": infinite, "cells": total})
+    optional = not_delivered(store, scope) | scope.may_be_empty(store, scope) if suspect else set()
+    empty = [one for one in suspect if one["infinite"] or one["variable"] not in optional]
+    for one in empty:
+        if needs := scope.needs.get(one["variable"]):
+            one["made from"] = ", ".join(needs)
     explanation = "every variable has values in the run's sessions, and no infinity"
     return Check("no_variable_is_empty", store, not empty, len(empty), 0, cells, explanation, tuple(empty), shares)
-
-
-def _may_be_empty(store: str, scope: Scope) -> set[str]:
-    """Variables that no input or no history of these sessions could fill."""
-    return _not_delivered(store, scope) | _without_history(store, scope) | _without_betas(store, scope)
-
-
-def _without_betas(store: str, scope: Scope) -> set[str]:
-    """Variables of a factor set where no member has a beta of their level, or can have one."""
-    if not store.endswith(scope.factor_set.id):
-        return set()
-    everything = set(scope.family.view(store).variables)
-    if store == scope.name("ds_erm3_betas"):
-        return set() if _any_window_is_long_enough(scope) else everything
-    betas = scope.family.view(scope.name("ds_erm3_betas"))
-    found = np.zeros(len(LEVELS), bool)
-    for first, last in scope.blocks():
-        beta = betas.read("factor_beta", scope.rows(betas, first, last), slice(0, len(betas.symbol)))
-        found |= np.isfinite(beta).any(axis=(0, 1))
-    if not found.any():
-        return everything
-    if store == scope.name("ds_erm3_effectiveness"):
-        return empty_so_far(store, scope)
-    deep = set() if found[2] else {*SHARES[3], *RATIOS[3]}
-    return deep if found[1] else {*deep, *SHARES[2], *RATIOS[2]}
-
-
-def _any_window_is_long_enough(scope: Scope) -> bool:
-    """Whether a member of the universe has `min_obs` returns beside the market's in some session."""
-    symbols = scope.family.view(scope.name("ds_erm3_betas")).symbol
-    for a, b in scope.blocks():
-        long = returns_in_window(scope, symbols, a, b) >= scope.model.min_obs
-        if (members_of(scope, symbols, a, b) & long).any():
-            return True
-    return False
-
-
-def _not_delivered(store: str, scope: Scope) -> set[str]:
-    """Variables of which an input was never there: not in this delivery, nor values in what was published before.
-
-    For sessions that others follow, what counts is that there was no value up to them.
-    """
-    view, before = scope.family.view(store), scope.family.before(store)
-    missing = str(view.attributes.get("not_delivered", "none")).split(", ")
-    older = scope.rows(view).stop < len(view.teo)
-    found = set()
-    for var, needs in scope.needs.items():
-        if set(needs) & set(missing):
-            there = before is not None and _has_value(before, var, slice(len(before.teo) - 1, len(before.teo)))
-        else:
-            there = not (needs and older) or _has_value(view, var, slice(0, scope.rows(view).stop))
-        if not there:
-            found.add(var)
-    return found
-
-
-def _has_value(view: StoreView, var: str, rows: slice) -> bool:
-    values = view.read(var, rows, None)
-    return values.dtype.kind != "f" or bool(np.isfinite(values).any())
-
-
-def _without_history(store: str, scope: Scope) -> set[str]:
-    """Returns where no security has two closes yet, and link betas where no ETF has `min_obs` returns beside SPY's."""
-    view = scope.family.view(store)
-    if "close" in view.variables and "return" in view.variables:
-        closes = np.isfinite(view.read("close", slice(0, min(scope.rows(view).stop, 2)), None))
-        one = scope.rows(view).stop == 1 or not (closes.sum(axis=0) > 1).any()
-        return {"return"} if one and scope.rows(view).stop <= 2 else set()
-    if store != scope.links:
-        return set()
-    deep = {"L3_link_sub_mkt_BF", "L3_link_sub_sec_BF", "L3_link_sub_sec_pair_BF"}
-    history, ids = scope.family.history("ds_etf"), np.asarray(list(scope.etf_ids.values()), dtype=object)
-    begin = max(scope.last - scope.model.window + 1, history.begins)
-    known = np.isfinite(history.window("return", ids, begin, scope.last))
-    both = (known & known[scope.etfs.market]).sum(axis=1)
-    both[scope.etfs.market] = 0
-    return deep | ({"L2_link_sec_mkt_BF"} if both.max() < scope.model.min_obs else set())
 
 
 @means(returns_are_numbers="No return below -100 % or above 10,000 %.")

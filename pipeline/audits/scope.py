@@ -122,6 +122,7 @@ class Scope:
 
     master: the security master that the stores are made with.
     needs: by variable of the store, what of a source it is made from (`VariableSpec.needs`).
+    may_be_empty: `may_be_empty(store, scope)`: the variables that these sessions could not fill, by its product.
     """
 
     family: Family
@@ -133,6 +134,7 @@ class Scope:
     last: int
     master: SecurityMaster
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    may_be_empty: Callable[[str, Scope], set[str]] = lambda store, scope: set()
 
     @cached_property
     def etfs(self) -> FactorEtfs:

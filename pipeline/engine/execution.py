@@ -297,8 +297,9 @@ def stage_store(run: Run, name: str) -> list[Check]:
 def audit_store(run: Run, name: str) -> list[Check]:
     """Run the checks of one staged store and keep their results beside the staged data."""
     settings, spec = run.settings, run.specs[name]
-    scope = looked_at(settings, spec, StagedFamily(run), run.master, (run.first, run.last), settings.model)
-    checks = audit(name, scope, product_of(spec).audits)
+    product, sessions = product_of(spec), (run.first, run.last)
+    scope = looked_at(settings, spec, StagedFamily(run), run.master, sessions, settings.model, product)
+    checks = audit(name, scope, product.audits)
     made_from = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
     made_from["security_master"] = run.inputs["build_id"]
     made_from |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-from pipeline.audits import Audit
+from pipeline.audits import Audit, Scope
 from pipeline.datasets.spec import StoreShape
 from pipeline.engine.figures import Series
 from pipeline.engine.run import Run
@@ -68,6 +68,11 @@ def no_pictures(run: Run, name: str) -> list[Picture]:
     return []
 
 
+def nothing(store: str, scope: Scope) -> set[str]:
+    """Every variable has values from the first session on."""
+    return set()
+
+
 @dataclass(frozen=True)
 class Product:
     """One store of the family.
@@ -77,6 +82,7 @@ class Product:
     audits:   the checks of its own, beside those of every store. Each blocks the publication.
     figures:  `figures(run, store, rows)`: numbers that a person follows, (rows,) each.
     pictures: `pictures(run, name)`: what is drawn of it at the last session of a run.
+    may_be_empty: `may_be_empty(store, scope)`: the variables that the sessions of a run could not fill yet.
     reaches:  sessions after the last one with another beta or hedge ratio that its values still depend on.
     """
 
@@ -85,4 +91,5 @@ class Product:
     audits: tuple[Audit, ...] = ()
     figures: Callable[[Run, StagedStore, slice], Series] = no_figures
     pictures: Callable[[Run, str], list[Picture]] = no_pictures
+    may_be_empty: Callable[[str, Scope], set[str]] = nothing
     reaches: int = 0

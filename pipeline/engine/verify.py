@@ -42,8 +42,9 @@ def _audited(settings: Settings, start: object | None, end: object | None) -> li
     checks: list[Check] = []
     with family.published.master() as master:
         for name in names:
-            scope = looked_at(settings, shapes[name], family, master, sessions, model)
-            checks += audit(name, scope, product_of(shapes[name]).audits)
+            product = product_of(shapes[name])
+            scope = looked_at(settings, shapes[name], family, master, sessions, model, product)
+            checks += audit(name, scope, product.audits)
     return checks
 
 

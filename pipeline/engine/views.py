@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.audits import Family, Scope
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
+from pipeline.engine.product import Product
 from pipeline.engine.run import Run
 from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
@@ -101,10 +102,12 @@ def looked_at(
     master: SecurityMaster,
     sessions: tuple[int, int],
     model: ModelParameters,
+    product: Product,
 ) -> Scope:
     """What the audits of a store look at. A store that all factor sets share is held against the first one.
 
-    sessions: ordinals of the first and the last session. model: the parameters that the stores were made with.
+    sessions: ordinals of the first and the last session. model: the parameters that the stores were made with. product:
+    whose store it is.
     """
     first, last = sessions
     return Scope(
@@ -117,4 +120,5 @@ def looked_at(
         last=last,
         master=master,
         needs={variable.name: variable.needs for variable in spec.variables},
+        may_be_empty=product.may_be_empty,
     )

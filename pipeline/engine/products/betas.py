@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import model
-from pipeline.audits import estimates
+from pipeline.audits import emptiness, estimates
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import FACT, LEVEL, OUTSIDE, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
@@ -135,4 +135,5 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
+    may_be_empty=emptiness.betas_without_history,
 )

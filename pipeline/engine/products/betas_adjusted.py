@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline import model
-from pipeline.audits import estimates
+from pipeline.audits import emptiness, estimates
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import FACT, LEVEL, OUTSIDE, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
@@ -80,4 +80,11 @@ def pictures(run: Run, name: str) -> list[Picture]:
     return [BeforeAfter("shrinkage before and after, at the last session", raw, adjusted, weight)]
 
 
-PRODUCT = Product(SHAPE, stage, audits=(estimates.shrinkage_recomputed,), figures=figures, pictures=pictures)
+PRODUCT = Product(
+    SHAPE,
+    stage,
+    audits=(estimates.shrinkage_recomputed,),
+    figures=figures,
+    pictures=pictures,
+    may_be_empty=emptiness.without_betas,
+)

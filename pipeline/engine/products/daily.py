@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.audits import inputs
+from pipeline.audits import emptiness, inputs
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape, VariableSpec
@@ -167,4 +167,11 @@ def pictures(run: Run, name: str) -> list[Picture]:
     return [Lines("prices and returns over the last year", keys, "stocks")]
 
 
-PRODUCT = Product(SHAPE, stage, audits=(inputs.returns_are_numbers,), figures=figures, pictures=pictures)
+PRODUCT = Product(
+    SHAPE,
+    stage,
+    audits=(inputs.returns_are_numbers,),
+    figures=figures,
+    pictures=pictures,
+    may_be_empty=emptiness.before_two_closes,
+)

@@ -191,4 +191,5 @@ PRODUCT = Product(
     figures=figures,
     pictures=pictures,
     reaches=max(WINDOWS),
+    may_be_empty=checks.empty_so_far,
 )

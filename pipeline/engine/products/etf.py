@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.audits import inputs
+from pipeline.audits import emptiness, inputs
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape
 from pipeline.engine.etf_market import withhold_off_market
@@ -67,4 +67,6 @@ def figures(run: Run, store: StagedStore, rows: slice) -> Series:
     return {"ETFs with a return": count(np.isfinite(store.read("return", rows)))}
 
 
-PRODUCT = Product(SHAPE, stage, audits=(inputs.returns_are_numbers,), figures=figures)
+PRODUCT = Product(
+    SHAPE, stage, audits=(inputs.returns_are_numbers,), figures=figures, may_be_empty=emptiness.before_two_closes
+)

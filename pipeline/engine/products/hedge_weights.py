@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import model
-from pipeline.audits import hedges
+from pipeline.audits import emptiness, hedges
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import OUTSIDE, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
@@ -149,4 +149,5 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
+    may_be_empty=emptiness.without_betas,
 )

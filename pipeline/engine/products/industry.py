@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline import model
-from pipeline.audits import estimates
+from pipeline.audits import emptiness, estimates
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, TEO
 from pipeline.datasets.spec import CoordinateSpec, StoreShape, VariableSpec
@@ -125,4 +125,5 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
+    may_be_empty=emptiness.without_betas,
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audits import estimates
+from pipeline.audits import emptiness, estimates
 from pipeline.datasets.shared import STOCKS
 from pipeline.datasets.spec import CoordinateSpec, StoreShape, VariableSpec
 from pipeline.engine import model_inputs
@@ -115,4 +115,10 @@ def figures(run: Run, store: StagedStore, rows: slice) -> Series:
     }
 
 
-PRODUCT = Product(SHAPE, stage, audits=(estimates.home_links_are_pairs,), figures=figures)
+PRODUCT = Product(
+    SHAPE,
+    stage,
+    audits=(estimates.home_links_are_pairs,),
+    figures=figures,
+    may_be_empty=emptiness.links_without_history,
+)

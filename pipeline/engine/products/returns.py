@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline import model
-from pipeline.audits import hedges
+from pipeline.audits import emptiness, hedges
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, OUTSIDE, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
@@ -107,4 +107,5 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
+    may_be_empty=emptiness.without_betas,
 )
