@@ -10,8 +10,6 @@ from datetime import time
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-NEW_YORK = "America/New_York"
-
 
 class Deployment(BaseSettings):
     """Frozen; read once when the definitions are loaded.

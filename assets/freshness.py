@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from assets.deployment import NEW_YORK, Deployment, cron
+from assets.deployment import Deployment, cron
 from assets.names import PUBLICATION
-from assets.schedules import NotReady, due_at
 from assets.tables import table
 from pipeline.calendar import xnys
 from pipeline.engine import family
+from pipeline.engine.due import NEW_YORK, NotReady, due_at
 from pipeline.read import open_dataset
 from pipeline.settings import Settings
 

@@ -8,8 +8,8 @@ from functools import cache
 import dagster as dg
 import numpy as np
 
-from assets.deployment import NEW_YORK
 from pipeline.calendar import xnys
+from pipeline.engine.due import NEW_YORK
 
 FIRST_PARTITION = "2006-01-03"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

@@ -6,12 +6,10 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from assets.deployment import NEW_YORK, Deployment, cron
+from assets.deployment import Deployment, cron
 from assets.partitions import range_tags
-from pipeline.engine.due import NotReady, closed_because, due_at, why_nothing
+from pipeline.engine.due import NEW_YORK, NotReady, due_at, why_nothing
 from pipeline.settings import Settings
-
-__all__ = ["NIGHTLY", "NotReady", "closed_because", "due_at", "nightly_schedule", "tonight"]
 
 NIGHTLY = "nightly"
 RUN_KEY_TAG = "dagster/run_key"

@@ -65,20 +65,17 @@ def build(
     """
     from pipeline.engine.master import batch_of, master_alone
     from pipeline.market_data.cleaning import clean_events
-    from pipeline.market_data.delivery import copies, first_bars, master_tables
+    from pipeline.market_data.delivery import master_of
     from pipeline.vendors.layers import open_source
-    from security_master import build_master
 
     settings = settings_of(source=source, source_path=source_path, root=root)
     path = master_alone(settings.root)
     tables = clean_events(open_source(settings).load(), settings.rules.cleaning)
-    report = build_master(
+    report = master_of(
         path,
-        master_tables(tables),
-        batch_id=batch_of(settings.source, tables),
+        tables,
+        batch_of(settings.source, tables),
         previous=path if path.exists() else None,
-        first_bars=first_bars(tables),
-        copies=copies(tables),
         max_lost_share=max_lost,
         keep_ids=keep_ids,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.engine.prices import Block
+from pipeline.engine.prices import Block, with_sessions_before
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
 from pipeline.quality.day_before import Stocks, against_the_day_before
@@ -21,16 +21,11 @@ def hold_against_the_day_before(
     shares: (n, T) as the security master has them, NaN where none is known.
     Raises BatchFault where too much is missing or another and nobody decided about it.
     """
-    symbols, history = store.symbol, run.history(store.name, store)
-
-    def since_before(name: str) -> NDArray[np.float64]:
-        begins = max(first - 1, run.warm_up_first)
-        before = (
-            history.window(name, symbols, begins, first - 1) if begins < first else np.full((len(symbols), 1), np.nan)
-        )
-        return np.concatenate([before, block[name].astype(np.float32)], axis=1).astype(np.float64)
-
-    close, cap, ret, industry = map(since_before, ("close", "market_cap", "return", "fs_industry_code"))
+    symbols = store.symbol
+    close, cap, ret, industry = (
+        with_sessions_before(run, store, block, name, first - 1, first)
+        for name in ("close", "market_cap", "return", "fs_industry_code")
+    )
     flag = np.concatenate([np.zeros((len(symbols), 1), np.int16), block["return_flag"]], axis=1)
     shares = np.concatenate([np.full((len(symbols), 1), np.nan), shares], axis=1)
     stocks = Stocks(symbols, close, cap, ret, np.nan_to_num(industry).astype(np.int64), flag, shares)

@@ -17,8 +17,8 @@ from pipeline.store.objects import StoreError
 from security_master.errors import ExplainedError
 
 NEW_YORK = "America/New_York"
-DELIVERED_AT = timedelta(hours=4)
-"""After midnight in New York: the events of the day before are there, and a night of a fetched source may begin."""
+DELIVERED_HOUR = 4
+"""In New York: by then the events of the day before are there, and a night of a fetched source may begin."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def due_at(settings: Settings, now: datetime) -> Due:
     calendar = xnys()
     local = now.astimezone(ZoneInfo(NEW_YORK))
     if settings.fetched:
-        local -= DELIVERED_AT
+        local -= timedelta(hours=DELIVERED_HOUR)
     due = int(calendar.on_or_before(np.datetime64(local.date() - timedelta(days=1), "D")))
     if not settings.fetched:
         utc = np.datetime64(now.astimezone(ZoneInfo("UTC")).replace(tzinfo=None), "us")
@@ -79,7 +79,8 @@ def why_nothing(settings: Settings, now: datetime, due: Due) -> str:
     if not calendar.is_session(np.datetime64(yesterday, "D")):
         return f"{yesterday} was no exchange session ({closed_because(yesterday)})."
     if due.due < yesterday and settings.fetched:
-        return f"The delivery of {yesterday} is complete from 04:00 New York time on; start the nightly run later."
+        hour = f"{DELIVERED_HOUR:02}:00"
+        return f"The delivery of {yesterday} is complete from {hour} New York time on; start the nightly run later."
     if due.due < yesterday:
         instant = calendar.closes[calendar.ordinal(yesterday)] + delay(settings)
         local = instant.item().replace(tzinfo=ZoneInfo("UTC")).astimezone(ZoneInfo(NEW_YORK))

@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.engine.prices import Block
+from pipeline.engine.prices import Block, with_sessions_before
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
-from pipeline.quality.etf_rules import Off, baskets, groups_of, lookback, off_their_market
+from pipeline.quality.etf_rules import Off, baskets, groups_of, lookback, off_their_market, rule_of
 from pipeline.quality.findings import findings_frame
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import History, positions
-
-OF_OTHERS, OF_MARKET = "etf_off_market", "market_etf_off"
+from pipeline.store.windows import positions
 
 
 def withhold_off_market(
@@ -32,7 +30,7 @@ def withhold_off_market(
     rules = rules.model_copy(update=known)  # no night has more than that before it
     begins = max(first - min(lookback(rules), run.look_back), run.warm_up_first)
     symbols, stocks = store.symbol, run.open("ds_daily").symbol
-    daily, mine = run.history("ds_daily"), run.history(store.name, store)
+    daily = run.history("ds_daily")
     ret, cap, industry = (
         daily.window(name, stocks, begins, last) for name in ("return", "market_cap", "fs_industry_code")
     )
@@ -42,17 +40,11 @@ def withhold_off_market(
         {code: int(row_of[at]) for code, at in home.items()} for home in (run.etfs.sector_of, run.etfs.subsector_of)
     )
     groups = groups_of(np.nan_to_num(industry).astype(np.int64), list(homes), market)
-    before = (
-        {name: mine.window(name, symbols, begins, first - 1) for name in ("return", "close")} if begins < first else {}
-    )
-    etf_ret, etf_close = (
-        np.concatenate([before.get(name, np.empty((len(symbols), 0))), block[name].astype(np.float32)], axis=1)
-        for name in ("return", "close")
-    )
+    etf_ret, etf_close = (with_sessions_before(run, store, block, name, begins, first) for name in ("return", "close"))
     released, withheld = _decided(run, symbols, begins, market)
     off = off_their_market(
-        etf_ret.astype(np.float64),
-        etf_close.astype(np.float64),
+        etf_ret,
+        etf_close,
         baskets(ret, cap, groups, len(symbols)),
         market,
         row_of[sorted(set(run.etfs.sector_of.values()))].tolist(),
@@ -66,11 +58,6 @@ def withhold_off_market(
     for one in off:
         block["return"][one.row, one.column - (first - begins)] = np.nan
     return found
-
-
-def _before(history: History, name: str, symbols: NDArray, begins: int, first: int) -> NDArray[np.float64]:
-    """(E, first - begins) of the sessions before `first`."""
-    return history.window(name, symbols, begins, first - 1) if begins < first else np.empty((len(symbols), 0))
 
 
 def _decided(run: Run, symbols: NDArray, begins: int, market: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -97,7 +84,7 @@ def _findings(run: Run, symbols: NDArray, off: list[Off], market: int, begins: i
     return findings_frame(
         sec_id=ids,
         session=sessions,
-        rule=[OF_MARKET if one.row == market else OF_OTHERS for one in off],
+        rule=[rule_of(one, market) for one in off],
         observed=[one.ret for one in off],
         expected=[one.expected for one in off],
         evidence=[f"{name}: {one.says}" for name, one in zip(names, off, strict=True)],

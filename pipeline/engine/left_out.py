@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.engine.run import Run
+from pipeline.quality.deliveries import listed
 from pipeline.sources import SourceTables
 from security_master import BuildReport
 
@@ -28,7 +29,7 @@ def of_inputs(run: Run, tables: SourceTables, report: BuildReport, missing: Sequ
     if open_ones:
         codes = [f"{q.subject['vendor_code']} ({q.kind})" for q in open_ones]
         said.append(
-            f"{len(codes)} listings may have no cells until somebody says who they are: {_some(codes)}; "
+            f"{len(codes)} listings may have no cells until somebody says who they are: {listed(codes, SHOWN)}; "
             "`erm3 security queue` shows the questions"
         )
     return said
@@ -36,8 +37,8 @@ def of_inputs(run: Run, tables: SourceTables, report: BuildReport, missing: Sequ
 
 def of_stores(run: Run) -> list[str]:
     """At the run's last session: stocks with a price and without a market cap, and those without L2 or L3, and why."""
-    store = run.open("ds_daily")
-    if run.days(run.last, run.last)[0] not in store.teo:  # a run that stops before this store
+    store, day = run.open("ds_daily"), run.days(run.last, run.last)[0]
+    if day not in store.teo:  # a run that stops before this store
         return []
     industry, close, cap = (run.last_session("ds_daily", var) for var in ("fs_industry_code", "close", "market_cap"))
     priced = np.isfinite(close)
@@ -47,8 +48,8 @@ def of_stores(run: Run) -> list[str]:
 
     def tell(who: np.ndarray, what: str) -> None:
         if who.any():
-            tickers = run.master.labels(store.symbol[who], run.days(run.last, run.last)[0])[0]
-            said.append(f"{int(who.sum())} of {stocks} stocks {what} (for example {_some(tickers.tolist())})")
+            tickers = [str(ticker) for ticker in run.master.labels(store.symbol[who], day)[0]]
+            said.append(f"{len(tickers)} of {stocks} stocks {what} (for example {listed(tickers, SHOWN)})")
 
     if "shares" not in missing:
         days = run.settings.rules.shares_max_age_days
@@ -66,10 +67,5 @@ def of_stores(run: Run) -> list[str]:
         }
         who = priced & np.isin(industry, list(absent))
         names = sorted({run.etfs.tickers[absent[int(code)]] for code in industry[who]})
-        tell(who, f"have no {level}: {_some(names)} {'is' if len(names) == 1 else 'are'} not delivered")
+        tell(who, f"have no {level}: {listed(names, SHOWN)} {'is' if len(names) == 1 else 'are'} not delivered")
     return said
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(str(name) for name in names[:SHOWN]) + more

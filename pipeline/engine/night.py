@@ -235,7 +235,7 @@ def _wait(
     """Ask until the delivery is whole. Raises GaveUp at the deadline."""
     began = clock.now()
     pause = settings.fetching.poll_minutes * 60
-    while told.missing or not told.waited_minutes:
+    while True:
         told.missing = deliveries.ask(session, told)
         told.waited_minutes = round((clock.now() - began).total_seconds() / 60, 1)
         if not told.missing:

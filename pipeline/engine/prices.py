@@ -37,6 +37,20 @@ def known_from(run: Run, symbols: NDArray, types: Sequence[str]) -> NDArray[np.i
     return first.reindex(symbols).fillna(FOR_EVER).to_numpy(np.int32)
 
 
+def with_sessions_before(
+    run: Run, store: StagedStore, block: Block, var: str, begins: int, first: int
+) -> NDArray[np.float64]:
+    """(n, T) of a block from the session `first` on, behind what is staged or published from `begins` on.
+
+    In stored precision, so that a night sees what a backfill does; NaN before all that the run reads.
+    """
+    known_from = max(begins, run.warm_up_first)
+    parts = [np.full((len(store.symbol), min(known_from, first) - begins), np.nan)]
+    if known_from < first:
+        parts.append(run.history(store.name, store).window(var, store.symbol, known_from, first - 1))
+    return np.concatenate([*parts, block[var].astype(np.float32)], axis=1).astype(np.float64)
+
+
 def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:
     """Write `values` (variable -> (n, T)) block by block, and before that keep the variables that windows need of the
     warm-up: `run.history` has both, for a block that looks at the sessions before it."""

@@ -61,6 +61,13 @@ def first_bars(tables: SourceTables) -> pd.Series:
     return tables.prices.groupby("vendor_code", observed=True)["date"].min()
 
 
+def master_of(path: Path, tables: CleanTables, batch_id: str, **options: Any) -> BuildReport:
+    """A master at `path` that holds a delivery. options: `previous` and the others of `build_master`."""
+    return build_master(
+        path, master_tables(tables), batch_id=batch_id, first_bars=first_bars(tables), copies=copies(tables), **options
+    )
+
+
 COMMON_CLOSES = 5
 """Sessions with equal closes that make two codes with one FIGI the same security."""
 
@@ -70,16 +77,15 @@ def copies(tables: SourceTables) -> dict[frozenset[str], str]:
 
     The first COMMON_CLOSES sessions that both are known to have decide, so that nothing later does.
     """
-    found: dict[frozenset[str], str] = {}
-    listed = tables.securities
+    pairs: set[tuple[str, str]] = set()
     for scheme in ("share_class_figi", "composite_figi"):
-        marked = listed.loc[listed[scheme] != "", ["vendor_code", scheme]].drop_duplicates()
-        shared = marked[marked.duplicated(scheme, keep=False)]
-        for _, group in shared.groupby(scheme, sort=True):
-            for one, other in combinations(sorted(group["vendor_code"].astype(str)), 2):
-                if (since := _same_closes_since(tables.prices, one, other)) is not None:
-                    found[frozenset((one, other))] = since
-    return found
+        marked = tables.securities.loc[tables.securities[scheme] != "", ["vendor_code", scheme]].drop_duplicates()
+        for _, group in marked[marked.duplicated(scheme, keep=False)].groupby(scheme):
+            pairs.update(combinations(sorted(group["vendor_code"].astype(str)), 2))
+    asked = {code for pair in pairs for code in pair}
+    prices = tables.prices[tables.prices["vendor_code"].isin(asked)] if pairs else tables.prices.iloc[:0]
+    found = {frozenset(pair): _same_closes_since(prices, *pair) for pair in sorted(pairs)}
+    return {pair: since for pair, since in found.items() if since is not None}
 
 
 def _same_closes_since(prices: pd.DataFrame, one: str, other: str) -> str | None:
@@ -128,17 +134,7 @@ class Delivery:
         if previous is not None and self._report is not None and _digest(previous) == self._holds:
             shutil.copyfile(previous, path)
             return replace(self._report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
-        frames = master_tables(self.tables)
-        self._report = build_master(
-            path,
-            frames,
-            batch_id=batch_id,
-            previous=previous,
-            first_bars=first_bars(self.tables),
-            copies=copies(self.tables),
-            max_lost_share=1.0,
-            keep_ids=True,
-        )
+        self._report = master_of(path, self.tables, batch_id, previous=previous, max_lost_share=1.0, keep_ids=True)
         return self._report
 
     def remember(self, path: Path) -> None:

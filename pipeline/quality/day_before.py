@@ -14,14 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.quality.deliveries import listed
 from pipeline.quality.findings import concat_findings, findings_frame
 from pipeline.settings import DayBeforeRules
 
 Names = Callable[[Sequence[str]], Sequence[str]]
 """Permanent ids -> how a person calls them."""
-
-SHOWN = 10
-"""Names that a message shows at most."""
 
 
 class Stocks(NamedTuple):
@@ -75,11 +73,9 @@ def _session(stocks: Stocks, t: int, session: int, named: Names, rules: DayBefor
             found.append(_missing(stocks.sec_ids[who], session))
         share = max(len(who) / len(members), float(weight[who].sum() / weight[members].sum()))
         if len(who) > rules.few and share > bound:
-            shown = ", ".join(named(stocks.sec_ids[who[:SHOWN]].tolist()))
-            more = f" and {len(who) - SHOWN:,} more" if len(who) > SHOWN else ""
             text = (
                 f"{len(who):,} of {len(members):,} members, {weight[who].sum() / weight[members].sum():.1%} of their "
-                f"market cap, {says}; at most {bound:.1%}: {shown}{more}"
+                f"market cap, {says}; at most {bound:.1%}: {listed(named(stocks.sec_ids[who].tolist()))}"
             )
             found.append(_finding("", session, rule, share, bound, [text]))
     return found

@@ -121,10 +121,10 @@ def moved_identifiers(moved: Sequence[str], at: int) -> pd.DataFrame:
     return _stops("moved_identifier", [(1.0, 0.0, f"securities: {says}") for says in moved], at)
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """The first names of a list, and how many follow."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _stops(rule: str, rows: Iterable[tuple[float, float, str]], at: int) -> pd.DataFrame:

@@ -54,6 +54,11 @@ class Baskets:
     spread: Floats
 
 
+def rule_of(one: Off, market: int) -> str:
+    """The rule that an ETF broke. market: row of the market ETF."""
+    return "market_etf_off" if one.row == market else "etf_off_market"
+
+
 def lookback(rules: EtfRules) -> int:
     """Sessions before a judged one that its verdict may look at."""
     return max(rules.family_sessions, 2 * rules.sessions)

@@ -12,14 +12,14 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
-from pipeline.market_data.delivery import copies, first_bars, master_tables
+from pipeline.market_data.delivery import master_of
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.quality.decisions import QualityDecision, decisions_frame
 from pipeline.returns.panel import DailyPanel, daily_panel
 from pipeline.settings import DataRules
 from pipeline.sources.tables import SourceTables
-from security_master import MASTER_FILE, SecurityMaster, build_master
+from security_master import MASTER_FILE, SecurityMaster
 from security_master.universe import STOCK_TYPES
 
 
@@ -52,8 +52,7 @@ def dry_run(
     cleaned = clean_events(tables, rules.cleaning)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
-        frames, bars = master_tables(cleaned), first_bars(cleaned)
-        build_master(path, frames, batch_id="dry run", first_bars=bars, copies=copies(cleaned))
+        master_of(path, cleaned, "dry run")
         with SecurityMaster.open(path) as master:
             facts = build_facts(cleaned, master, xnys(), rules, restated_as_of)
             owners = _owners(cleaned, master)

@@ -10,14 +10,16 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.market_data.cleaning import clean_events
-from pipeline.market_data.delivery import copies, first_bars, master_tables
+from pipeline.market_data.delivery import master_of
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market
+from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market, rule_of
+from pipeline.quality.findings import RULES
+from pipeline.returns.market_caps import market_caps
 from pipeline.returns.panel import daily_panel
 from pipeline.settings import DataRules
 from pipeline.sources.tables import SourceTables
-from security_master import MASTER_FILE, SecurityMaster, build_master
+from security_master import MASTER_FILE, SecurityMaster
 from security_master.universe import STOCK_TYPES
 
 
@@ -29,8 +31,7 @@ def false_alarms(tables: SourceTables, rules: DataRules) -> pd.DataFrame:
     cleaned, calendar = clean_events(tables, rules.cleaning), xnys()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / MASTER_FILE
-        frames, bars = master_tables(cleaned), first_bars(cleaned)
-        build_master(path, frames, batch_id="false alarms", first_bars=bars, copies=copies(cleaned))
+        master_of(path, cleaned, "false alarms")
         with SecurityMaster.open(path) as master:
             facts = build_facts(cleaned, master, calendar, rules)
             first, last = int(facts.prices["session"].min()), int(facts.prices["session"].max())
@@ -57,7 +58,8 @@ def _etfs(
     instants = calendar.knowledge_instants(np.arange(first, last + 1), rules.vendor_delay_minutes)
     daily = daily_panel(facts, stocks, first, last, rules)
     etf = daily_panel(facts, known, first, last, rules)
-    cap = daily.close * master.shares_panel(list(stocks), days, instants, rules.shares_max_age_days)
+    shares = master.shares_panel(list(stocks), days, instants, rules.shares_max_age_days)
+    cap, _ = market_caps(daily.close, daily.volume, daily.flag, shares, rules)
     industry = master.classification_panel(list(stocks), days, instants)
     homes = [{code: row_of.get(at, -1) for code, at in home.items()} for home in (etfs.sector_of, etfs.subsector_of)]
     market, sectors = row_of[etfs.market], {row_of[at] for at in etfs.sector_of.values() if at in row_of}
@@ -65,5 +67,5 @@ def _etfs(
     held = baskets(daily.ret, cap, groups, len(known))
     off = off_their_market(etf.ret, etf.close, held, market, sectors, lookback(rules.etfs), rules.etfs, set())
     ticker = {row: etfs.tickers[position] for position, row in row_of.items()}
-    said = {True: ("market_etf_off", "stop"), False: ("etf_off_market", "quarantine")}
-    return [(one.column + first, *said[one.row == market], ticker[one.row], one.says) for one in off]
+    named = ((one, rule_of(one, market)) for one in off)
+    return [(one.column + first, rule, RULES[rule].outcome, ticker[one.row], one.says) for one, rule in named]

@@ -10,8 +10,9 @@ import pytest
 
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
-from assets.schedules import due_at, tonight
+from assets.schedules import tonight
 from pipeline.engine import due, family
+from pipeline.engine.due import due_at
 from pipeline.settings import DataRules, Settings
 from pipeline.store.objects import StoreError
 from tests.engine.conftest import NIGHT

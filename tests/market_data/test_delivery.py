@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from pipeline.cli import security
 from pipeline.engine.execution import begin, stage_inputs
-from pipeline.market_data.delivery import cut, load_facts, save_facts
+from pipeline.market_data.delivery import cut, load_facts, master_of, save_facts
 from pipeline.market_data.point_in_time import Facts
 from pipeline.reports import dry_run
 from pipeline.settings import DataRules
-from security_master import MASTER_FILE, BuildReport, build_master
+from security_master import MASTER_FILE, BuildReport
 from tests.engine.published_market import Delivered, settings_for, tables_of
 
 FIRST, LAST = 10, 20
@@ -89,10 +89,10 @@ def test_a_run_a_build_alone_and_a_dry_run_make_one_master_of_one_delivery(with_
     of_dry_run = {}
 
     def kept_build(path: Path, *tables: Any, **more: Any) -> BuildReport:
-        report = build_master(path, *tables, **more)
+        report = master_of(path, *tables, **more)
         of_dry_run.update(rows(path))
         return report
 
-    monkeypatch.setattr(dry_run, "build_master", kept_build)
+    monkeypatch.setattr(dry_run, "master_of", kept_build)
     dry_run.dry_run(with_spin_off.tables, DataRules())
     assert of_dry_run == of_run

@@ -19,6 +19,9 @@ from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import positions
 
 WINDOWS = checks.WINDOWS
+LEFT = {level: f"mean share of variance left by {level}" for level in LEVELS}
+ABOVE = {level: f"mean share above the promise at {level}" for level in LEVELS}
+"""Figures by level."""
 
 
 def _variables() -> tuple[VariableSpec, ...]:
@@ -164,16 +167,13 @@ def _windows_of_tile(
 def figures(run: Run, store: StagedStore, rows: slice) -> Series:
     share, promised = store.read("variance_share_63", rows), store.read("promised_share_63", rows)
     left = store.read("market_beta_left_63", rows)
-    found = {f"mean share of variance left by {level}": mean(share[..., k]) for k, level in enumerate(LEVELS)}
-    gap = {
-        f"mean share above the promise at {level}": mean((share - promised)[..., k]) for k, level in enumerate(LEVELS)
-    }
+    found = {LEFT[level]: mean(share[..., k]) for k, level in enumerate(LEVELS)}
+    gap = {ABOVE[level]: mean((share - promised)[..., k]) for k, level in enumerate(LEVELS)}
     return {**found, **gap, "mean market beta left at L3": mean(left[..., 2])}
 
 
 def pictures(run: Run, name: str) -> list[Picture]:
-    left = {f"mean share of variance left by {level}": f"through {level}" for level in LEVELS}
-    gap = {f"mean share above the promise at {level}": f"through {level}" for level in LEVELS}
+    left, gap = ({figures[level]: f"through {level}" for level in LEVELS} for figures in (LEFT, ABOVE))
     return [
         Lines("variance left by the hedges, over the 63 sessions before", left, "% of the stock's own", percent=True),
         Lines("variance left above what was promised", gap, "% of the stock's own", percent=True),
