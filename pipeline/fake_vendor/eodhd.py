@@ -11,7 +11,6 @@ import pandas as pd
 
 from pipeline.fake_vendor.market import Company, FakeMarket, each
 
-DEMO = ("AAPL", "SPY")
 VENUES = {"ARCA": "NYSE ARCA", "AMEX": "NYSE MKT"}
 TYPES = {"etf": "ETF", "preferred": "Preferred Stock", "warrant": "Warrant", "unit": "Unit"}
 COSTS = {"eod-bulk-last-day": 100, "symbol-change-history": 5, "fundamentals": 10, "historical-market-cap": 10}

@@ -64,6 +64,12 @@ STATUSES: dict[str, tuple[int, bytes]] = {
 }
 
 
+def refusal(name: str, wait: Any = None) -> Reply:
+    """The page of a refusal in STATUSES. wait: what its `Retry-After` says, if anything."""
+    status, body = STATUSES[name]
+    return Reply(status, body, {"content-type": "text/html"} | ({"retry-after": str(wait)} if wait else {}))
+
+
 class FaultPlan:
     """The rules that are left."""
 
@@ -87,9 +93,7 @@ class FaultPlan:
         if rule is None:
             return reply, ""
         if rule.fault in STATUSES:
-            status, body = STATUSES[rule.fault]
-            headers = {"content-type": "text/html"} | ({"retry-after": str(rule.argument)} if rule.argument else {})
-            return Reply(status, body, headers), rule.fault
+            return refusal(rule.fault, rule.argument), rule.fault
         if rule.fault in WHOLE:
             return WHOLE[rule.fault](reply, rule.argument), rule.fault
         rows = json.loads(reply.body)

@@ -19,13 +19,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipeline.fake_vendor import edgar, eodhd
-from pipeline.fake_vendor.faults import FaultPlan, Reply
+from pipeline.fake_vendor.faults import FaultPlan, Reply, refusal
 from pipeline.fake_vendor.market import FakeMarket
 
 UNITS_A_DAY = 100_000
 A_MINUTE = 1200
 ARCHIVE = ("/submissions/", "/api/xbrl/", "/xbrl/", "/Archives/")
-AGENT = b"<html><title>Your Request Originates from an Undeclared Automated Tool</title></html>"
 
 
 @dataclass
@@ -77,18 +76,18 @@ class FakeVendor:
     def _reply(self, path: str, query: dict[str, str], token: str, agent: str) -> tuple[Reply, int]:
         if path.startswith(ARCHIVE):
             if "@" not in agent:
-                return Reply(403, AGENT, {"content-type": "text/html"}), 0
+                return refusal("403_agent"), 0
             made = self._cached((self.now, path), lambda: edgar.answer(self.market, self.now, path))
             return Reply(made.status, made.body, {"content-type": made.kind}), 0
         if token != self.token:
-            return Reply(401, b"Unauthenticated", {"content-type": "text/html"}), 0
+            return refusal("401"), 0
         units = eodhd.cost(path)
         day = self.now.date().isoformat()
         if path.startswith("/internal-user"):
             said = {"apiRequests": self.used.get(day, 0), "apiRequestsDate": day, "dailyRateLimit": self.units_a_day}
             return Reply(200, json.dumps(said).encode(), {"content-type": "application/json"}), 1
         if self.used.get(day, 0) + units > self.units_a_day:
-            return Reply(402, b"You exceeded your daily API requests limit.", {"content-type": "text/html"}), 0
+            return refusal("402"), 0
         key = (self.now, path, tuple(sorted(query.items())), tuple(sorted(self.late.items())))
         made = self._cached(key, lambda: eodhd.answer(self.market, self.now, path, query, self.late))
         return Reply(made.status, made.body, {"content-type": made.kind}), units

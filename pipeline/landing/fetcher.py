@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -312,8 +312,3 @@ def _refuse(line: Line, request: Request) -> None:
         )
     if line.answer is Class.BAD_REQUEST:
         raise Stopped(f"{request.key}: {line.source} calls the request wrong ({line.note}); report it, with this line")
-
-
-def once_more(request: Request) -> Request:
-    """The same question, asked a second time in its batch."""
-    return replace(request, nth=request.nth + 1)

@@ -22,7 +22,6 @@ from pathlib import Path
 from pipeline.landing.clock import stamp
 from pipeline.landing.requests import FetchError, Line
 from pipeline.store.filesystem import open_objects
-from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects
 
 MANIFEST, SHAPES = "manifest", "shapes"
@@ -55,7 +54,7 @@ class LandingZone:
             if key is None:
                 day = line.received_at[:10].replace("-", "/")
                 key = f"{line.source}/{line.endpoint}/{day}/{digest[:2]}/{digest}.gz"
-                self._write(key, gzip.compress(body, compresslevel=6, mtime=0))
+                self.objects.write(key, gzip.compress(body, compresslevel=6, mtime=0), on_disk=True)
             line = replace(line, bytes=len(body), sha256=digest, object=key)
         with self._lock:
             if body is not None:
@@ -77,7 +76,8 @@ class LandingZone:
         return found
 
     def keep_shape(self, source: str, endpoint: str, digest: str, shape: list[str]) -> None:
-        self._write(f"{SHAPES}/{source}/{endpoint}/{digest}.json", json.dumps(shape, indent=0).encode())
+        data = json.dumps(shape, indent=0).encode()
+        self.objects.write(f"{SHAPES}/{source}/{endpoint}/{digest}.json", data, on_disk=True)
 
     def flush(self) -> None:
         """Write the lines that are held back. Call it at the end, and before anybody else reads."""
@@ -149,14 +149,9 @@ class LandingZone:
         data = "".join(line.to_json() + "\n" for line in self._open).encode()
         name = hashlib.sha256(data).hexdigest()[:8]
         moment = first.received_at.replace(":", "").replace("-", "")
-        self._write(f"{MANIFEST}/{first.received_at[:10]}/{moment}-{first.batch_id}-{self._written}-{name}.jsonl", data)
+        key = f"{MANIFEST}/{first.received_at[:10]}/{moment}-{first.batch_id}-{self._written}-{name}.jsonl"
+        self.objects.write(key, data, on_disk=True)
         self._open = []
-
-    def _write(self, key: str, data: bytes) -> None:
-        if isinstance(self.objects, LocalObjects):
-            self.objects.write(key, data, on_disk=True)
-        else:
-            self.objects.write(key, data)
 
 
 def _by_object(lines: list[Line]) -> list[Line]:

@@ -30,7 +30,7 @@ class CloudObjects(Objects):
             except FileNotFoundError:
                 return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, data: bytes, *, on_disk: bool = False) -> None:  # a bucket keeps what it took
         self.on_change("write", key)
         with self._asking("write", key):
             self._upload(key, data)

@@ -38,7 +38,8 @@ class Objects(ABC):
         """The object's bytes; None when there is none."""
 
     @abstractmethod
-    def write(self, key: str, data: bytes) -> None: ...
+    def write(self, key: str, data: bytes, *, on_disk: bool = False) -> None:
+        """Whole or not at all. on_disk: it outlives a crash of the machine from then on."""
 
     @abstractmethod
     def exists(self, key: str) -> bool: ...

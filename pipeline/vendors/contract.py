@@ -24,6 +24,8 @@ Below = Mapping[str, pd.DataFrame] | None
 """Tables of the layers before, by name."""
 
 BACKFILL, NIGHT = "backfill", "night"
+EVER = pd.Timestamp("1998-01-02")
+"""From when on a classification holds whose listing has no first session."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ class Landed:
         """Receipt, or NaT for a first history: then the table's default holds, and is marked as assumed."""
         if self.first_night is None or line.received_at < self.first_night:
             return pd.NaT  # type: ignore[return-value]
-        return pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
+        return received(line)
+
+
+def received(line: Line) -> pd.Timestamp:
+    """Naive UTC instant at which an answer came."""
+    return pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
 
 
 @dataclass
@@ -97,6 +104,15 @@ class VendorTables:
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+
+
+def columns_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
+    """The columns of the tables that have rows."""
+    return {
+        name: {str(column): frame[column].to_numpy() for column in frame}
+        for name, frame in frames.items()
+        if len(frame)
+    }
 
 
 class Vendor(Protocol):

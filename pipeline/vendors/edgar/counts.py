@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from math import log
 from typing import NamedTuple
 
 from pipeline.vendors.edgar.parse import Fact
@@ -99,4 +98,4 @@ def _factor(a: float, b: float) -> float:
     """How many times larger one is than the other."""
     if a <= 0 or b <= 0:
         return float("inf")
-    return float(2.718281828459045 ** abs(log(a / b)))
+    return max(a / b, b / a)

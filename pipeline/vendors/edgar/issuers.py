@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
-from pipeline.vendors.contract import Landed, Reject
+from pipeline.vendors.contract import EVER, Landed, Reject
 from pipeline.vendors.edgar import endpoints as ask
 from pipeline.vendors.edgar.counts import Count, counts
 from pipeline.vendors.edgar.cover import ClassCount, parse_cover
@@ -23,7 +23,6 @@ STOCKS = frozenset({"common", "adr", "reit"})
 NEAR_DAYS = 60
 """A removal is filed at most so long after the last bar that it ends."""
 LONG_AGO, FAR_AHEAD = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
-EVER = pd.Timestamp("1998-01-02")
 SHARE_COLUMNS = ["vendor_code", "period_end", "filed_at", "shares", "known_from"]
 DELISTING_COLUMNS = ["vendor_code", "last_session", "reason", "cash", "successor_code", "successor_ratio", "known_from"]
 
@@ -78,11 +77,19 @@ class Issuers:
         return any(a[0] != b[0] and a[1] <= b[2] and b[1] <= a[2] for a in own for b in own)
 
     def _spans(self, cik: str) -> list[tuple[str, np.datetime64, np.datetime64]]:
-        own = self.securities[self.securities["vendor_code"].isin(self.codes.get(cik, []))]
-        first = own["first_session"].to_numpy().astype("datetime64[s]")
-        last = own["last_session"].to_numpy().astype("datetime64[s]")
+        """(code, first, last session) of an issuer's listings, in order."""
+        return self._spans_of.get(cik, [])
+
+    @cached_property
+    def _spans_of(self) -> dict[str, list[tuple[str, np.datetime64, np.datetime64]]]:
+        first = self.securities["first_session"].to_numpy().astype("datetime64[s]")
+        last = self.securities["last_session"].to_numpy().astype("datetime64[s]")
         first, last = np.where(np.isnat(first), LONG_AGO, first), np.where(np.isnat(last), FAR_AHEAD, last)
-        return sorted(zip(own["vendor_code"], first, last, strict=True), key=lambda span: (span[1], span[0]))
+        found: dict[str, list[tuple[str, np.datetime64, np.datetime64]]] = {}
+        for span in zip(self.securities["vendor_code"], first, last, strict=True):
+            if cik := self.ciks.get(str(span[0])):
+                found.setdefault(cik, []).append(span)
+        return {cik: sorted(own, key=lambda span: (span[1], span[0])) for cik, own in found.items()}
 
     def code_on(self, cik: str, day: dt.date) -> str:
         """The code that an issuer's one security had on a day; the nearest before or after its sessions."""

@@ -7,8 +7,6 @@ import re
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
 from pipeline.vendors.values import Unreadable, date, exact, text
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -167,7 +165,3 @@ def _former(row: dict[str, Any]) -> FormerName:
     if first is not None and last is not None and last < first:
         first = last = None
     return FormerName(text(row.get("name")), first, last)
-
-
-def instant(accepted: dt.datetime) -> np.datetime64:
-    return np.datetime64(accepted, "us")

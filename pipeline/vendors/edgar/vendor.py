@@ -10,12 +10,13 @@ from pathlib import Path
 
 from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
-from pipeline.landing.requests import Class, FetchError, Request
+from pipeline.landing.requests import FetchError
 from pipeline.settings import Settings
-from pipeline.vendors.contract import BACKFILL, Below, Landed, Need, VendorTables
+from pipeline.vendors.contract import BACKFILL, Below, Landed, Need, VendorTables, columns_of
 from pipeline.vendors.edgar import endpoints as ask
 from pipeline.vendors.edgar.issuers import Issuers
 from pipeline.vendors.edgar.parse import parse_index
+from pipeline.vendors.rounds import Rounds
 
 COUNTED = frozenset({"10-K", "10-K/A", "10-Q", "10-Q/A", "20-F", "20-F/A", "40-F", "40-F/A", "10-KT"})
 REMOVED = frozenset({"25-NSE", "25-NSE/A"})
@@ -72,38 +73,23 @@ class Edgar:
             "delistings": issuers.delisting_rows(),
             "classification": issuers.classification_rows(industries()),
         }
-        result.columns = {
-            name: {str(column): frame[column].to_numpy() for column in frame}
-            for name, frame in frames.items()
-            if len(frame)
-        }
-        result.rejects = issuers.rejects
+        result.columns, result.rejects = columns_of(frames), issuers.rejects
         return result
 
 
-class _Plan:
-    """The requests of one need."""
+class _Plan(Rounds):
+    """What EDGAR is asked."""
 
     def __init__(self, need: Need, landed: Landed, issuers: Issuers) -> None:
-        self.need, self.landed, self.issuers = need, landed, issuers
-        self.asked = {line.request_key: line for line in landed.lines if line.batch_id == need.batch_id}
+        super().__init__(need, landed)
+        self.issuers = issuers
 
     def next(self) -> list[Bundle]:
-        rounds = (
+        return self.first_open(
             [self.everybody, self.older_pages, self.removals, self.covers]
             if self.need.kind == BACKFILL
             else [self.day, self.who_filed, self.older_pages, self.removals, self.covers]
         )
-        for part in rounds:
-            todo = [bundle for bundle in part() if any(not self.settled(request) for request in bundle)]
-            if todo:
-                return todo
-        return []
-
-    def settled(self, request: Request) -> bool:
-        line = self.asked.get(request.key)
-        final = (Class.OK, Class.EMPTY, Class.NOT_FOUND, Class.PLAN)
-        return line is not None and (line.answer in final or line.requested_at >= self.need.since)
 
     def everybody(self) -> list[Bundle]:
         return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(self.issuers.codes)]
@@ -119,8 +105,11 @@ class _Plan:
 
     def who_filed(self) -> list[Bundle]:
         """Issuers that filed a report or were removed on the day, and those that were never asked about."""
-        known = {ask.cik_of(line) for line in self.landed.of(ask.SUBMISSIONS)}
-        wanted = set(self.issuers.codes) - {cik for cik in known if not self._own(cik)}
+        first: dict[str, str] = {}
+        for line in self.landed.of(ask.SUBMISSIONS):
+            first.setdefault(ask.cik_of(line), line.batch_id)
+        # those asked about first in this batch too, so that the same plan comes out again
+        wanted = set(self.issuers.codes) - {cik for cik, batch in first.items() if batch != self.need.batch_id}
         for line in self.landed.of(ask.INDEX):
             if line.batch_id == self.need.batch_id:
                 filed = self.landed.parsed(line, parse_index)
@@ -159,11 +148,6 @@ class _Plan:
                     elif endpoint == ask.FILING:
                         found.append([ask.filing(cik, filing.accession)])
         return found
-
-    def _own(self, cik: str) -> bool:
-        """Whether the issuer was asked about first in this batch, so that the same plan comes out again."""
-        lines = [line for line in self.landed.of(ask.SUBMISSIONS) if ask.cik_of(line) == cik]
-        return bool(lines) and lines[0].batch_id == self.need.batch_id
 
 
 @cache

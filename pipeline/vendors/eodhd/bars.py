@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.sources.currencies import CURRENCIES
-from pipeline.vendors.contract import Reject
+from pipeline.vendors.contract import Reject, received
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.delivered import Delivered
 from pipeline.vendors.eodhd.parse import Dividend, Split
@@ -35,12 +35,12 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
     for history in delivered.histories:
         frame = history.bars[["date", *OHLC, "volume"]].copy()
         frame["vendor_code"] = whose.codes(history.code, frame["date"].to_numpy())
-        received = dt.date.fromisoformat(history.line.received_at[:10])
-        frame["volume"] = _in_units_of_day(frame, [s for s in history.splits if s.ex_date <= received])
+        read_on = dt.date.fromisoformat(history.line.received_at[:10])
+        frame["volume"] = _in_units_of_day(frame, [s for s in history.splits if s.ex_date <= read_on])
         parts.append(frame.assign(known_from=history.known, order=order))
         order += 1
     later = _later_splits(splits)
-    closed = {line.batch_id: pd.Timestamp(line.received_at[:-1]) for line in delivered.landed.lines}
+    closed = {line.batch_id: received(line) for line in delivered.landed.lines}
     for day_ in delivered.days:
         if day_.why:
             continue
@@ -48,8 +48,8 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
         twins = frame["code"].map(lambda code: whose.twin_of.get(code, code))
         frame = frame[(twins == frame["code"]) | ~twins.isin(set(frame["code"]))]
         frame["vendor_code"] = [whose.code_on(code, day_.session) for code in frame["code"]]
-        received = closed[day_.line.batch_id]
-        factor = [later(code, day_.session, received) for code in frame["vendor_code"]]
+        told_by = closed[day_.line.batch_id]
+        factor = [later(code, day_.session, told_by) for code in frame["vendor_code"]]
         frame["volume"] = frame["volume"].to_numpy() / np.array(factor, dtype=float) if factor else frame["volume"]
         parts.append(frame.drop(columns="code").assign(known_from=day_.known, order=order))
         order += 1
@@ -209,6 +209,7 @@ class _Book:
 
     def __init__(self) -> None:
         self.of: dict[tuple[str, dt.date], list[tuple[pd.Timestamp, Any]]] = {}
+        self._days: dict[str, list[dt.date]] = {}
 
     def tell(
         self,
@@ -226,13 +227,17 @@ class _Book:
         The telling of a day withdraws nothing: it comes early, and others follow.
         """
         if code:
-            for key in list(self.of):
-                if key not in told and span[0] <= key[1] <= span[1] and key[0] == whose.code_on(code, key[1]):
-                    told[key] = none
+            for own in whose.every_code(code):
+                for day in self._days.get(own, ()):
+                    if (own, day) not in told and span[0] <= day <= span[1] and own == whose.code_on(code, day):
+                        told[own, day] = none
         for key, value in told.items():
-            versions = self.of.setdefault(key, [])
-            if not versions and value == none:
-                continue
+            versions = self.of.get(key, [])
+            if not versions:
+                if value == none:
+                    continue
+                self.of[key] = versions
+                self._days.setdefault(key[0], []).append(key[1])
             last = versions[-1][1] if versions else None
             if versions and (last == value or (same is not None and last != none and same(last, value))):
                 continue
@@ -240,7 +245,6 @@ class _Book:
                 versions[-1] = (known, value)  # two first tellings: the later one counts
             else:
                 versions.append((known, value))
-        self.of = {key: versions for key, versions in self.of.items() if versions}
 
 
 Telling = tuple[pd.Timestamp, str, tuple[dt.date, dt.date], list[Any]]

@@ -7,7 +7,7 @@ in units of either side of a split. The bars of a day count when they cover the 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import xnys
-from pipeline.landing.requests import Class, Line
+from pipeline.landing.requests import Line
 from pipeline.settings import Settings
 from pipeline.sources.currencies import CURRENCIES
 from pipeline.sources.shipped import shipped_factor_etfs
@@ -83,6 +83,7 @@ class Delivered:
         self.landed, self.settings = landed, settings
         self.rejects: list[Reject] = []
         self.factor_etfs = frozenset(shipped_factor_etfs())
+        self._day_events: dict[str, list[tuple[Line, dt.date, list[Any]]]] = {}
 
     @cached_property
     def lists(self) -> list[tuple[Line, bool, dict[str, Listed]]]:
@@ -185,16 +186,20 @@ class Delivered:
         """The codes with a history: those whose rows can be anybody's."""
         return frozenset(history.code for history in self.histories)
 
-    def day_events(self, endpoint: str) -> Iterator[tuple[Line, dt.date, list[Split] | list[Dividend]]]:
+    def day_events(self, endpoint: str) -> list[tuple[Line, dt.date, list[Split] | list[Dividend]]]:
         """The splits or dividends of days: rows of that day and of known codes."""
-        parse = parse_splits if endpoint == ask.DAY_SPLITS else parse_dividends
-        for line in self.landed.of(endpoint):
-            day = ask.day_of(line)
-            rows = [row for row in self._rows(line, parse) if row.code in self.codes]
-            strange = [row for row in rows if row.ex_date != day]
-            if strange:
-                self.rejects.append(Reject(line.request_key, -1, f"{len(strange)} rows of other days"))
-            yield line, day, [row for row in rows if row.ex_date == day]
+        if endpoint not in self._day_events:
+            self._day_events[endpoint] = [self._events_of(line, endpoint) for line in self.landed.of(endpoint)]
+        return self._day_events[endpoint]
+
+    def _events_of(self, line: Line, endpoint: str) -> tuple[Line, dt.date, list[Any]]:
+        day = ask.day_of(line)
+        found = self._rows(line, parse_splits if endpoint == ask.DAY_SPLITS else parse_dividends)
+        rows = [row for row in found if row.code in self.codes]
+        own = [row for row in rows if row.ex_date == day]
+        if len(own) < len(rows):
+            self.rejects.append(Reject(line.request_key, -1, f"{len(rows) - len(own)} rows of other days"))
+        return line, day, own
 
     @cached_property
     def foreign(self) -> frozenset[str]:
@@ -288,8 +293,3 @@ class _Names:
 def _no_bars() -> pd.DataFrame:
     columns = {name: np.zeros(0) for name in ("open", "high", "low", "close", "volume", "adjusted_close")}
     return pd.DataFrame({"code": [], "date": np.zeros(0, "datetime64[s]"), **columns})
-
-
-def settled(line: Line) -> bool:
-    """Whether an answer, used or not, needs no second question."""
-    return line.answer in (Class.OK, Class.EMPTY, Class.NOT_FOUND, Class.PLAN, Class.PARTIAL)

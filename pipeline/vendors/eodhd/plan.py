@@ -9,11 +9,12 @@ import numpy as np
 
 from pipeline.calendar import xnys
 from pipeline.landing.fetcher import Bundle
-from pipeline.landing.requests import Line, Request
+from pipeline.landing.requests import SETTLED
 from pipeline.vendors.contract import BACKFILL, Need
 from pipeline.vendors.eodhd import endpoints as ask
-from pipeline.vendors.eodhd.delivered import Delivered, settled
+from pipeline.vendors.eodhd.delivered import Delivered
 from pipeline.vendors.eodhd.parse import is_old
+from pipeline.vendors.rounds import Rounds
 
 LIST_DAYS = 7
 """Both symbol lists are read anew so often."""
@@ -27,31 +28,20 @@ TRIES = 3
 """How often a history is asked in one batch when its parts do not hang together."""
 
 
-class Plan:
-    """The requests of one need, on what is landed."""
+class Plan(Rounds):
+    """What EODHD is asked, in the order of its cost."""
 
     def __init__(self, need: Need, delivered: Delivered) -> None:
-        self.need, self.delivered = need, delivered
-        lines = [line for line in delivered.landed.lines if line.batch_id == need.batch_id]
-        self.asked: dict[tuple[str, int], Line] = {(line.request_key, line.nth): line for line in lines}
+        super().__init__(need, delivered.landed)
+        self.delivered = delivered
 
     def next(self) -> list[Bundle]:
         """The next round; [] when nothing is left."""
-        rounds = (
+        return self.first_open(
             [self.lists, self.changes, self.census, self.every_history, self.every_description, self.rates]
             if self.need.kind == BACKFILL
             else [self.changes, self.day, self.lists, self.touched_histories, self.descriptions, self.rates]
         )
-        for part in rounds:
-            todo = [bundle for bundle in part() if any(not self.is_settled(request) for request in bundle)]
-            if todo:
-                return todo
-        return []
-
-    def is_settled(self, request: Request) -> bool:
-        """Whether a request needs no asking: it has its answer, or this fetch has tried."""
-        line = self.asked.get((request.key, request.nth))
-        return line is not None and (settled(line) or line.requested_at >= self.need.since)
 
     # Rounds
 
@@ -75,9 +65,7 @@ class Plan:
 
     def lists(self) -> list[Bundle]:
         """Both lists, once a week, and when the day has codes that no list knows, or lacks listed ones."""
-        own = any(
-            line.endpoint == ask.ACTIVE and line.batch_id == self.need.batch_id for line in self.delivered.landed.facts
-        )
+        own = any(line.endpoint == ask.ACTIVE and line.batch_id == self.need.batch_id for line in self.landed.facts)
         if own or not self._lists_are_old():
             return []
         return [[ask.symbol_list(ask.ACTIVE), ask.symbol_list(ask.DELISTED)]]
@@ -86,7 +74,7 @@ class Plan:
         """Also those of the next days: a night's answers may already stand under the codes of the next morning."""
         start = CHANGES_SINCE
         if self.need.kind != BACKFILL:
-            earlier = self.delivered.landed.of(ask.CHANGES)
+            earlier = self.landed.of(ask.CHANGES)
             lines = [line for line in earlier if line.batch_id != self.need.batch_id]
             told = [ask.span_of(line)[1] for line in lines]
             start = max([CHANGES_SINCE, *(day - dt.timedelta(days=3 * LIST_DAYS) for day in told)])
@@ -140,7 +128,7 @@ class Plan:
             if not all(self.is_settled(request) for request in bundle):
                 return bundle
             before, after = (self.asked[bundle[k].key, bundle[k].nth] for k in (0, 3))
-            if before.sha256 == after.sha256 or not (settled(before) and settled(after)):
+            if before.sha256 == after.sha256 or not {before.answer, after.answer} <= SETTLED:
                 break
         return bundle
 
@@ -150,7 +138,7 @@ class Plan:
         """The range of histories: that of the backfill, on a night through its session."""
         if self.need.kind == BACKFILL:
             return self.need.start, self.need.end
-        starts = [ask.span_of(line)[0] for line in self.delivered.landed.of(ask.EOD)]
+        starts = [ask.span_of(line)[0] for line in self.landed.of(ask.EOD)]
         return min(starts, default=self.need.start), self.need.end
 
     def _lists_are_old(self) -> bool:
@@ -166,7 +154,7 @@ class Plan:
         return bool(self._codes_of_day() - known)
 
     def _codes_of_day(self) -> set[str]:
-        lines = [line for line in self.delivered.landed.of(ask.DAY_BARS) if line.batch_id == self.need.batch_id]
+        lines = [line for line in self.landed.of(ask.DAY_BARS) if line.batch_id == self.need.batch_id]
         return {code for line in lines[-1:] for code in self.delivered.day_bars(line)[0]["code"]}
 
     def _with_news(self) -> set[str]:

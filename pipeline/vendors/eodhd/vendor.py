@@ -12,7 +12,7 @@ from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
 from pipeline.landing.requests import FetchError
 from pipeline.settings import Settings
-from pipeline.vendors.contract import Below, Landed, Need, VendorTables
+from pipeline.vendors.contract import EVER, Below, Landed, Need, VendorTables, columns_of, received
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.bars import dividend_rows, price_rows, rate_rows, split_rows
 from pipeline.vendors.eodhd.delivered import Delivered
@@ -22,8 +22,6 @@ from pipeline.vendors.eodhd.whose import Whose
 
 TOKEN = "ERM3_EODHD_TOKEN"
 UNITS_A_DAY = 100_000
-EVER = pd.Timestamp("1998-01-02")
-"""From when on a classification holds whose listing has no first session."""
 
 
 class Eodhd:
@@ -87,9 +85,7 @@ class Eodhd:
             "shares": share_rows(delivered, securities),
         }
         tables["dividends"] = tables["dividends"][tables["dividends"]["vendor_code"].isin(listed)]
-        result.columns = {
-            name: {str(c): frame[c].to_numpy() for c in frame} for name, frame in tables.items() if len(frame)
-        }
+        result.columns = columns_of(tables)
         result.columns["prices"]["vendor_code"] = pd.Categorical(prices["vendor_code"])
         result.notices += [
             f"bars of {day.session}, received {day.line.received_at}, do not count: {day.why}"
@@ -122,6 +118,6 @@ def share_rows(delivered: Delivered, securities: pd.DataFrame) -> pd.DataFrame:
     for line, said in delivered.fundamentals:
         if said.shares is not None and said.code in listed:
             day = np.datetime64((said.updated or dt.date.fromisoformat(line.received_at[:10])), "s")
-            received = pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
-            rows.setdefault((said.code, day), (said.code, day, received, float(said.shares), received))
+            known = received(line)
+            rows.setdefault((said.code, day), (said.code, day, known, float(said.shares), known))
     return pd.DataFrame(rows.values(), columns=["vendor_code", "period_end", "filed_at", "shares", "known_from"])

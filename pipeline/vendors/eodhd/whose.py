@@ -8,6 +8,7 @@ ABC was recorded before, ABC_old is its earlier episode, otherwise it is a code 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -43,14 +44,23 @@ class Whose:
         """The code that each row of the vendor's `code` belongs to, by its date."""
         now = self.twin_of.get(code, code)
         found = np.full(len(dates), now, dtype=object)
-        inside, bound = np.ones(len(dates), bool), dt.date.max
-        while True:
-            change = next((c for c in reversed(self._to.get(now, [])) if c.effective < bound), None)
-            if change is None:
-                return found
+        inside = np.ones(len(dates), bool)
+        for day, before in self._renames(now):
+            inside &= dates < np.datetime64(day, "s")
+            found[inside] = before
+        return found
+
+    def every_code(self, code: str) -> list[str]:
+        """The codes that a row of the vendor's `code` can belong to, whatever its date."""
+        now = self.twin_of.get(code, code)
+        return [now, *(before for _, before in self._renames(now))]
+
+    def _renames(self, now: str) -> Iterator[tuple[dt.date, str]]:
+        """Renames that led to a code, backwards in time: when, and from which code."""
+        bound = dt.date.max
+        while change := next((c for c in reversed(self._to.get(now, [])) if c.effective < bound), None):
             now, bound = change.old, change.effective
-            inside &= dates < np.datetime64(bound, "s")
-            found[inside] = now
+            yield bound, now
 
     def code_on(self, code: str, day: dt.date) -> str:
         return str(self.codes(code, np.array([day], "datetime64[s]"))[0])
