@@ -58,8 +58,7 @@ app.command()(practice)
 app.command()(check)
 app.command()(repair)
 app.command()(plot)
-for answer in reading.app.registered_commands:
-    app.registered_commands.append(answer)
+app.registered_commands += reading.app.registered_commands
 Day = typer.Option(formats=DAY)
 
 

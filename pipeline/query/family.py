@@ -22,7 +22,7 @@ from pipeline.query import history as past
 from pipeline.query import industry, portfolio, screening, snapshot, universe
 from pipeline.query.cells import Cells, ChunkCache
 from pipeline.query.dates import iso_day
-from pipeline.query.errors import NothingThere
+from pipeline.query.errors import BadQuestion, NothingThere
 from pipeline.query.fields import BETAS, DAILY, ETF, FIELDS, HEDGE, LEVELS, Field
 from pipeline.query.names import Found, Names
 from pipeline.query.table import Table
@@ -137,6 +137,21 @@ class QueryFamily:
         if session < 0:
             raise NothingThere(f"nothing is published at or before {day}; the first session is {self.sessions[0]}")
         return On(day, session)
+
+    def between(self, start: Any = None, end: Any = None) -> tuple[int, On]:
+        """Position of the first session of a range, and D of its end. start: the first session by default.
+
+        Raises BadQuestion for a range without sessions.
+
+        >>> first, on = family.between("2019-01-05", "2019-01-08")
+        >>> family.teo(first), on.day
+        ('2019-01-07', '2019-01-08')
+        """
+        on = self.on(end)
+        first = 0 if start is None else int(np.searchsorted(self.sessions, np.datetime64(iso_day(start))))
+        if first > on.session:
+            raise BadQuestion(f"no session lies between {start} and {on.day}", code="empty_range")
+        return first, on
 
     def teo(self, session: int) -> str:
         return str(self.sessions[session])

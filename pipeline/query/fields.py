@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.datasets.spec import LEVELS
 from pipeline.query.errors import BadQuestion
 
-LEVELS = ("market", "sector", "subsector")
 SHORT = {"market": "mkt", "sector": "sec", "subsector": "sub", "residual": "res"}
 LEGS = {1: LEVELS[:1], 2: LEVELS[:2], 3: LEVELS}
 """Which ETFs a hedge at L1, L2, L3 has."""
+L3_RATIOS = tuple(f"l3_{SHORT[leg]}_hr" for leg in LEVELS)
+L3_SHARES = tuple(f"l3_{SHORT[leg]}_er" for leg in (*LEVELS, "residual"))
 
 HEDGE, RETURNS, BETAS = "ds_erm3_hedge_weights", "ds_erm3_returns", "ds_erm3_betas_adjusted"
 DAILY, ETF, MASKS, INDUSTRY = "ds_daily", "ds_etf", "ds_masks", "ds_erm3_industry"

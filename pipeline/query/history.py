@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.query.dates import iso_day, years_before
+from pipeline.query.dates import years_before
 from pipeline.query.errors import BadQuestion, NothingThere, within
-from pipeline.query.fields import BY_WIRE, ETF, FIELDS, LEGS, LEVELS, SHORT, field, sdk_name
+from pipeline.query.fields import BY_WIRE, ETF, FIELDS, L3_RATIOS, L3_SHARES, LEGS, LEVELS, SHORT, field, sdk_name
 from pipeline.query.table import Table, texts
 from pipeline.query.values import etf_columns, etfs_at, listed, through_time
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 YEARS = (1, 27)
 RETURNS = ("l1_cfr", "l2_cfr", "l3_cfr")
-L3 = tuple(f"l3_{SHORT[leg]}_hr" for leg in LEVELS) + tuple(f"l3_{SHORT[leg]}_er" for leg in (*LEVELS, "residual"))
+L3 = (*L3_RATIOS, *L3_SHARES)
 MOST_CELLS = 50_000_000
 
 
@@ -178,11 +178,8 @@ def cube(family: QueryFamily, names: Sequence[str], start: Any, end: Any, fields
     """See QueryFamily.cube."""
     import xarray as xr
 
-    on = family.on(end)
-    first = 0 if start is None else int(np.searchsorted(family.sessions, np.datetime64(iso_day(start))))
+    first, on = family.between(start, end)
     last = on.session + 1
-    if first >= last:
-        raise BadQuestion(f"no session lies between {start} and {on.day}", code="empty_range")
     asked = list(dict.fromkeys(names))
     wanted = {sdk_name(name): field(name) for name in fields} if fields is not None else {f.sdk: f for f in FIELDS}
     if len(asked) * len(wanted) * (last - first) > MOST_CELLS:

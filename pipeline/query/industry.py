@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.query.dates import iso_day, month_before
-from pipeline.query.errors import BadQuestion, one_of, within
+from pipeline.query.dates import month_before
+from pipeline.query.errors import one_of, within
 from pipeline.query.fields import INDUSTRY, LEVELS
 from pipeline.query.table import Table, texts
 
@@ -65,10 +65,8 @@ def history(family: QueryFamily, level: str, start: Any, end: Any) -> xr.Dataset
     import xarray as xr
 
     one_of("level", level, LEVELS)
-    on, cells = family.on(end), family.cells(INDUSTRY)
-    first = 0 if start is None else int(np.searchsorted(family.sessions, np.datetime64(iso_day(start))))
-    if first > on.session:
-        raise BadQuestion(f"no session lies between {start} and {on.day}", code="empty_range")
+    first, on = family.between(start, end)
+    cells = family.cells(INDUSTRY)
     codes = cells.store.values("fs_industry_code")
     data = {
         variable: (("date", "industry"), cells.block(variable, first, on.session + 1, 0, len(codes), level))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.query.dates import iso_day
 from pipeline.query.errors import BadQuestion, NotComputable, QueryError, one_of
-from pipeline.query.fields import BY_WIRE, FIELDS, HEDGE, LEGS, LEVELS, SHORT
+from pipeline.query.fields import BY_WIRE, FIELDS, HEDGE, L3_SHARES, LEGS
 from pipeline.query.snapshot import deepest, levels, per_etf, row
 from pipeline.query.values import LEAST, YEAR, etfs_at, of_stock, through_time
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 5000
 RATIOS = tuple(field for field in FIELDS if field.store == HEDGE and field.variable.endswith("_HR"))
-L3_SHARES = tuple(f"l3_{SHORT[leg]}_er" for leg in (*LEVELS, "residual"))
 
 
 @dataclass(frozen=True)
@@ -179,10 +177,7 @@ def bridge(family: QueryFamily, who: str | Mapping[str, float], start: Any, end:
     P1 = prod(1 + m), P2 = prod(1 + m + s), P3 = prod(1 + m + s + u), PG = prod(1 + g), over the sessions that have all
     four; the bars P1 - 1, P2 - P1, P3 - P2, PG - P3 add up to PG - 1.
     """
-    asked = family.on(end)
-    first = 0 if start is None else int(np.searchsorted(family.sessions, np.datetime64(iso_day(start))))
-    if first > asked.session:
-        raise BadQuestion(f"no session lies between {start} and {asked.day}", code="empty_range")
+    first, asked = family.between(start, end)
     held = {who: 1.0} if isinstance(who, str) else positions(who)
     symbols = {name: family.stock(name, asked.day).symbol for name in held}
     size = math.fsum(held.values())

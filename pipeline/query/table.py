@@ -51,16 +51,6 @@ class Table:
             self.attrs,
         )
 
-    def only(self, names: Sequence[str]) -> Table:
-        return Table({name: self.columns[name] for name in names}, self.index, self.attrs)
-
-    def renamed(self, names: Mapping[str, str]) -> Table:
-        return Table(
-            {names.get(name, name): column for name, column in self.columns.items()},
-            names.get(self.index, self.index),
-            self.attrs,
-        )
-
     def to_pandas(self) -> pd.DataFrame:
         """As a frame; a column `date` is datetime64 and the index."""
         import pandas as pd

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pipeline.query import NothingThere, QueryError, QueryFamily, Table, screening, universe
 from pipeline.query import history as past
 from pipeline.query.errors import BadQuestion
-from pipeline.query.fields import BY_WIRE, LEVELS, field, sdk_name
+from pipeline.query.fields import BY_WIRE, L3_RATIOS, LEVELS, field, sdk_name
 from pipeline.query.table import texts, together
+from pipeline.query.values import YEAR
 
 SOURCE = "zarr"
 MAG7 = ("AAPL", "AMZN", "GOOG", "GOOGL", "META", "MSFT", "NVDA", "TSLA")
@@ -28,8 +29,17 @@ def market_only(family: QueryFamily, etf: str | None) -> None:
         raise NothingThere(f"the market ETF here is {family.market_factor_etf}", code="unknown_market_factor_etf")
 
 
-def _echo(document: dict[str, Any], as_of: str | None) -> dict[str, Any]:
-    return document if as_of is None else {**document, "as_of": as_of, "as_of_resolved": document["teo"]}
+def _echo(document: dict[str, Any], as_of: str | None, teo: str | None = None) -> dict[str, Any]:
+    """With the day that was asked about, and the session that answers; that of the document by default."""
+    if as_of is None:
+        return document
+    return {**document, "as_of": as_of, "as_of_resolved": document["teo"] if teo is None else teo}
+
+
+def _looked_for(search: str) -> None:
+    """Raises BadQuestion for a search without a text."""
+    if not search.strip():
+        raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +95,7 @@ def ticker_returns(family: QueryFamily, ticker: str, years: int, limit: int | No
         "meta": {**{f"{x}_etf": told.get(f"{x}_etf") for x in LEVELS}, "universe": "US_EQUITY" if stock else "US_ETF"},
         "_metadata": {"data_source": SOURCE, "range": [table["date"][0], table["date"][-1]]},
     }
-    if as_of is not None:
-        document |= {"as_of": as_of, "as_of_resolved": table["date"][-1]}
-    return document, table
+    return _echo(document, as_of, table["date"][-1]), table
 
 
 def _series(family: QueryFamily, table: Table, as_of: str | None, **more: Any) -> Answer:
@@ -102,9 +110,7 @@ def _series(family: QueryFamily, table: Table, as_of: str | None, **more: Any) -
         "data_source": SOURCE,
         **more,
     }
-    if as_of is not None:
-        document |= {"as_of": as_of, "as_of_resolved": table["date"][-1]}
-    return document, table
+    return _echo(document, as_of, table["date"][-1]), table
 
 
 def l3_decomposition(family: QueryFamily, ticker: str, years: int, as_of: str | None) -> Answer:
@@ -165,7 +171,7 @@ def _analyzed(family: QueryFamily, ticker: str, wanted: Sequence[str], years: in
     if "hedge_ratios" in wanted:
         entry["hedge_ratios"] = {name: found["metrics"][field(f"{name}_hr").wire] for name in RATIOS}
     if "returns" in wanted or "l3_decomposition" in wanted:
-        ratios = ("l3_mkt_hr", "l3_sec_hr", "l3_sub_hr")
+        ratios = L3_RATIOS
         names = dict.fromkeys(("returns_gross", *ratios, *(past.L3 if "l3_decomposition" in wanted else ())))
         table = past.fields_of(family, found["symbol"], years, None, list(names))
         if "returns" in wanted:
@@ -289,8 +295,7 @@ def tickers(family: QueryFamily, search: str | None, mag7: bool, include_metadat
             if include_metadata:
                 found["metadata"] = {ticker: found["metadata"][ticker] for ticker in found["tickers"]}
         return found, Table({"ticker": texts(found["tickers"])}, "ticker")
-    if not search.strip():
-        raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
+    _looked_for(search)
     on = family.on(as_of)
     hits = [hit for hit in family.search(search, as_of, 50) if hit.last is None and hit.kind != "etf"]
     exact = next((hit.ticker for hit in hits if hit.ticker == search.strip().upper()), None)
@@ -312,8 +317,7 @@ def tickers(family: QueryFamily, search: str | None, mag7: bool, include_metadat
 
 def securities(family: QueryFamily, search: str, as_of: str | None) -> Answer:
     """Who has, or has had, a ticker or a name like this."""
-    if not search.strip():
-        raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
+    _looked_for(search)
     hits = family.search(search, as_of)
     return {"securities": [hit._asdict() for hit in hits]}, None
 
@@ -352,7 +356,7 @@ def portfolio(family: QueryFamily, positions: Mapping[str, float], level: str, a
 def _bridge_of_year(family: QueryFamily) -> Callable[[Mapping[str, float], str | None], dict[str, Any]]:
     def ask(positions: Mapping[str, float], as_of: str | None) -> dict[str, Any]:
         on = family.on(as_of)
-        return family.return_bridge(positions, family.teo(max(on.session - 251, 0)), on.day)
+        return family.return_bridge(positions, family.teo(max(on.session - YEAR + 1, 0)), on.day)
 
     return ask
 
@@ -373,14 +377,15 @@ def status(family: QueryFamily) -> Answer:
     cells = family.cells("ds_daily")
     last = len(family.sessions) - 1
     names = cells.flags("return_flag")
-    codes, counts = np.unique(cells.day("return_flag", last), return_counts=True)
+    flags = cells.day("return_flag", last)
+    codes, counts = np.unique(flags, return_counts=True)
     withheld = [
         {
             "flag": names.get(int(code), str(code)),
             "stocks": int(n),
             "tickers": [
                 family.names.ticker(cells.symbols[k], family.complete_through)
-                for k in np.flatnonzero(cells.day("return_flag", last) == code)[:20].tolist()
+                for k in np.flatnonzero(flags == code)[:20].tolist()
             ],
         }
         for code, n in zip(codes.tolist(), counts.tolist(), strict=True)
