@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 import pipeline
 from pipeline.datasets.contract import RUN_ATTRIBUTES
 from pipeline.engine.execution import _attributes
-from pipeline.settings import DataRules, ModelParameters, Settings, parameter_attributes
+from pipeline.settings import DataRules, ModelParameters, Settings, factor_sets, parameter_attributes, unit_of, units
 
 Way = tuple[str, ...]
 
@@ -104,6 +106,44 @@ def test_a_bound_that_makes_no_sense_is_refused(name, value, monkeypatch):
     monkeypatch.setenv(f"ERM3_RULES__{name}", value)
     with pytest.raises(ValidationError):
         Settings()
+
+
+def declared(group: type[BaseModel], way: Way = ()) -> Iterator[tuple[Way, FieldInfo]]:
+    for name, field in group.model_fields.items():
+        yield (*way, name), field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from declared(field.annotation, (*way, name))
+
+
+DECLARED = dict(declared(Settings))
+
+
+def test_each_setting_says_what_it_changes():
+    assert [".".join(way) for way, field in DECLARED.items() if not field.description] == []
+
+
+def test_each_number_says_its_unit():
+    no_unit = {("model", "ridge_alpha")}  # a pure number
+    numbers = {way for way, value in PARAMETERS.items() if not isinstance(value, str)}
+    assert {way for way in numbers if not unit_of(DECLARED[way])} == no_unit
+
+
+@pytest.mark.parametrize("module", [units, factor_sets], ids=lambda module: module.__name__)
+def test_examples_give_what_they_say(module):
+    tried = doctest.testmod(module)
+    assert tried.attempted
+    assert not tried.failed
+
+
+@pytest.mark.parametrize("way", [way for way, value in PARAMETERS.items() if isinstance(value, int)], ids=".".join)
+def test_no_whole_number_is_negative(way):
+    """Of two bounds of one kind pydantic keeps one: that of the type would win over a narrower one of the field."""
+    kind = {"model": ModelParameters, "rules": DataRules}[way[0]]
+    value: Any = -1
+    for name in reversed(way[1:]):
+        value = {name: value}
+    with pytest.raises(ValidationError, match="greater than or equal to"):
+        kind.model_validate(value)
 
 
 NO_PARAMETERS = {
