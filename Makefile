@@ -71,9 +71,10 @@ bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night
 bench-serve: install  ## how fast erm3 serve answers at full size; writes docs/benchmarks-serving.md
 	$(BIN)/python -m tests.bench.serving
 
-docs: install  ## render docs/contract, docs/fields.md, the tables of docs/datasets.md and the pictures anew
+docs: install  ## render docs/contract, docs/fields.md, docs/settings.md, the tables of docs/datasets.md and the pictures anew
 	$(BIN)/python -m pipeline.engine.products
 	$(BIN)/python -m pipeline.query
+	$(BIN)/python -m pipeline.settings
 	$(BIN)/python -m docs.pictures
 
 hooks: install  ## run `make lint` before each commit

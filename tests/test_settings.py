@@ -178,3 +178,25 @@ def test_no_rule_has_a_number_of_its_own_beside_the_settings():
         for name in numbers(path)
     }
     assert found <= NO_PARAMETERS
+
+
+def test_the_page_of_settings_is_current():
+    from pipeline.settings.page import PAGE, page
+
+    assert PAGE.read_text() == page(), "run make docs"
+
+
+def test_every_setting_stands_on_the_page_with_what_it_is():
+    from pipeline.cli.setting_names import setting_names
+    from pipeline.settings.page import groups, page
+
+    said = page()
+    names = [
+        name
+        for name in setting_names(Settings)
+        if not isinstance(value_at(Settings(), tuple(name.split("."))), BaseModel)
+    ]
+    assert len(names) == said.count("\n| `")
+    for _, group, _ in groups(Settings):
+        for name, field in group.model_fields.items():
+            assert field.description, f"{group.__name__}.{name} says nothing of itself"

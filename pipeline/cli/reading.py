@@ -213,6 +213,23 @@ def screen(
     _emit(table, form, out, {**table.attrs, "rankings": table.rows()} if form is Format.json else None, head)
 
 
+@app.command()
+def tickers(
+    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None
+) -> None:
+    """Who is in the universe: the valid members with their names, sectors and the ETFs of both levels."""
+    from pipeline.query import Table, universe
+    from pipeline.query.table import texts
+
+    family = _opened(root, publication)
+    told = universe.tickers(family, as_of, metadata=True)
+    known = {ticker: {"ticker": ticker, **about} for ticker, about in told["metadata"].items()}
+    names = ("ticker", "name", "sector", "sector_etf", "subsector_etf")
+    table = Table({name: texts([about[name] for about in known.values()]) for name in names}, "ticker")
+    head = f"{len(known)} members of {family.universe} at {family.teo(family.on(as_of).session)}"
+    _emit(table, form, out, list(known.values()), head)
+
+
 def _opened(root: str | None, publication: str | None) -> QueryFamily:
     from pipeline.query import open_family
 

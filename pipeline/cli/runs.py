@@ -15,7 +15,6 @@ from pipeline.cli import quality, raw, reading, security
 from pipeline.cli.console import (
     DAY,
     INSTANT,
-    AsJson,
     Quiet,
     Root,
     SourceName,
@@ -26,18 +25,17 @@ from pipeline.cli.console import (
     print_checks,
     print_findings,
     print_frame,
-    print_json,
     settings_of,
 )
 from pipeline.cli.delivery import check
+from pipeline.cli.looking import print_tables, show
+from pipeline.cli.new import new
 from pipeline.cli.nightly import nightly
 from pipeline.cli.plots import plot
 from pipeline.cli.practice import practice
 from pipeline.cli.repair import repair
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pipeline.engine.execution import Outcome
     from pipeline.settings import Settings
 
@@ -54,7 +52,9 @@ app.add_typer(raw.app, name="raw")
 app.command()(raw.fetch)
 app.command()(raw.fake_vendor)
 app.command()(nightly)
+app.command()(show)
 app.command()(practice)
+app.command()(new)
 app.command()(check)
 app.command()(repair)
 app.command()(plot)
@@ -234,28 +234,6 @@ def verify(
 
 
 @app.command()
-def show(
-    what: Annotated[str, typer.Argument(help="A ticker, a permanent id, or the word `industries`.")],
-    on: Annotated[datetime, typer.Option(formats=DAY, help="A published session.")],
-    root: Root = None,
-    level: Annotated[str, typer.Option(help="Of `industries`: market, sector or subsector.")] = "subsector",
-    min_peers: Annotated[int, typer.Option(help="Of `industries`: fewest companies.")] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """One stock's betas, hedge ratios and shares at a session, or the industries at a session."""
-    from pipeline.reports import show as shown
-
-    settings = settings_of(root=root)
-    if what == "industries":
-        _emit({"industries": shown.industries(settings, on.date(), level, min_peers)}, as_json)
-        return
-    symbol = shown.find(settings, what, on.date())
-    if not as_json:
-        out.print(f"{what} on {on.date()} is {symbol}")
-    _emit(shown.stock(settings, symbol, on.date()), as_json)
-
-
-@app.command()
 def demo(root: Root = "data/simulated", quiet: Quiet = False) -> None:
     """Run everything on the embedded simulated market, then show where the data is and how to look at it."""
     from pipeline.engine import execution
@@ -270,9 +248,9 @@ def demo(root: Root = "data/simulated", quiet: Quiet = False) -> None:
     frame = shown.industries(settings, end, "subsector", settings.model.min_peers)
     symbol, ticker = shown.example(settings, end)
     out.print(f"\nIndustries on {end}, subsector level, at least {settings.model.min_peers} companies:")
-    _emit({"industries": frame.head(8)}, False)
+    print_tables({"industries": frame.head(8)}, False)
     out.print(f"{ticker} ({symbol}) on {end}:")
-    _emit(shown.stock(settings, symbol, end), False)
+    print_tables(shown.stock(settings, symbol, end), False)
     where = Path(settings.root).resolve() if "://" not in settings.root else settings.root
     hedges = f"ds_erm3_hedge_weights_{settings.factor_sets[0]}"
     out.print(f"The stores are in {where}. Open them with\n")
@@ -308,12 +286,3 @@ def _report(settings: Settings, outcome: Outcome, seconds: float) -> None:
             f"Published {published.publication} in {settings.root}, complete through {published.complete_through}: "
             f"{len(checks)} checks passed, {seconds:.1f} s."
         )
-
-
-def _emit(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
-    if as_json:
-        print_json({name: json.loads(frame.to_json(orient="index")) for name, frame in tables.items()})
-        return
-    for frame in tables.values():
-        print_frame(frame, ".6g", index=True)
-        out.print()

@@ -105,6 +105,14 @@ def industries(settings: Settings, on: date, level: str, min_peers: int) -> pd.D
     return frame.sort_values("beta_variance", ascending=False)
 
 
+def last_session(settings: Settings) -> date:
+    """The last published session. Raises NotPublished before the whole family has been published."""
+    through = open_family(settings.root).record["complete_through"]
+    if through is None:
+        raise NotPublished(f"no session is complete in {settings.root}: some store has never been published")
+    return date.fromisoformat(str(through))
+
+
 def find(settings: Settings, what: str, on: date) -> str:
     """Permanent id of a ticker at a session, or of an id itself. Raises NotPublished, UnknownTicker."""
     family = open_family(settings.root)
@@ -114,6 +122,10 @@ def find(settings: Settings, what: str, on: date) -> str:
         found = directory.resolve(what, as_of=on)
     if found is None:
         raise NotPublished(f"no security had the ticker {what} on {on}")
+    if found in family.store("ds_etf").values("symbol"):
+        raise NotPublished(
+            f"{what} is an ETF: it has no betas and no hedge ratios; `erm3 returns {what}` has its returns"
+        )
     return found
 
 

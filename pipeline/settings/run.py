@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     )
 
     root: str = Field(
-        "data/erm3", description="directory, or bucket path such as gs://bucket/erm3, of what is published"
+        "data/simulated",
+        description="directory, or bucket path such as gs://bucket/erm3, of what is published; data/erm3 by default "
+        "where the source is not the simulated market",
     )
     source: str = Field("simulated", description=f"one of {', '.join((*TABLE_SOURCES, *VENDORS))}")
     sources: tuple[str, ...] = Field((), description="layers of vendors, the one with the prices first")
@@ -67,6 +69,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"source {name!r} stands alone; layers are of {', '.join(VENDORS)}")
         if self.source == "files" and not self.source_path:
             raise ValueError("source 'files' needs source_path: the directory with the tables")
+        return self
+
+    @model_validator(mode="after")
+    def _own_data_lie_beside_the_simulated(self) -> Settings:
+        if "root" not in self.model_fields_set and self.layers != ("simulated",):
+            object.__setattr__(self, "root", "data/erm3")
         return self
 
     @model_validator(mode="after")

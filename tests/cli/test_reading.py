@@ -108,3 +108,23 @@ def test_a_server_without_a_key_listens_at_the_loopback_only(whole):  # noqa: F8
     done = CliRunner().invoke(app, ["serve", "--host", "0.0.0.0", "--root", str(whole)])
     assert done.exit_code == 2
     assert "ERM3_API_KEY" in done.output
+
+
+def test_the_members_of_the_universe_are_listed_and_each_can_be_asked_for(run, family):  # noqa: F811
+    told = json.loads(run("tickers --format json"))
+    assert [row["ticker"] for row in told] == sorted(row["ticker"] for row in told)
+    assert len(told) == family.members()["counts"]["active"]
+    assert told[0]["ticker"].encode() in run("tickers")
+    assert json.loads(run(f"show {told[0]['ticker']} --json"))["day"]
+
+
+def test_show_without_arguments_is_a_stock_at_the_last_session(run, family):  # noqa: F811
+    said = run("show").decode()
+    assert f" on {family.complete_through} is S" in said
+    assert "subsector" in said
+
+
+def test_an_etf_has_no_betas_to_show_and_that_is_said(whole):  # noqa: F811
+    done = CliRunner().invoke(app, ["show", "XLK", "--root", str(whole)])
+    assert done.exit_code == 1
+    assert "XLK is an ETF" in done.output

@@ -46,3 +46,14 @@ def test_variables_of_others_and_settings_are_left_alone() -> None:
     names = ("ERM3_API_KEY", "ERM3_EODHD_TOKEN", "ERM3_SCRATCH", "ERM3_DAGSTER_ALERT_COMMAND", "ERM3_DAGSTER_OWNERS",
              "ERM3_THREADS", "ERM3_MODEL", "ERM3_MODEL__WINDOW", "erm3_root", "HOME")  # fmt: skip
     assert misspelt_variables(Settings, dict.fromkeys(names, "1")) == []
+
+
+def test_what_make_run_publishes_is_what_commands_without_a_root_read() -> None:
+    from pipeline.cli.runs import demo
+
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert f"ROOT   ?= {Settings().root}\n" in makefile
+    assert demo.__defaults__ is not None
+    assert demo.__defaults__[0] == Settings().root
+    assert Settings(source="files", source_path="x").root == "data/erm3"
+    assert Settings(source="files", source_path="x", root="data/simulated").root == "data/simulated"
