@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.audits import Check
     from pipeline.engine.step_findings import Told
+    from pipeline.query import Table
     from pipeline.settings import Settings
 
 DAY = ["%Y-%m-%d"]
@@ -173,6 +174,16 @@ def print_rows(header: Sequence[str], rows: Sequence[Sequence[Any]], left: Colle
     for row in cells:
         texts = (t.ljust(w) if k in left else t.rjust(w) for k, (t, w) in enumerate(zip(row, widths, strict=True)))
         out.print("  ".join(texts).rstrip())
+
+
+def print_table(table: Table) -> None:
+    """An answer as a table of text."""
+    from pipeline.query.table import scalars
+
+    left = [
+        k for k, (name, column) in enumerate(table.columns.items()) if name == table.index or column.dtype == object
+    ]
+    print_rows(list(table.columns), list(zip(*map(scalars, table.columns.values()), strict=True)), left)
 
 
 def _cell(value: Any) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import DAY, AsJson, Root, out, print_frame, print_json, settings_of
+from pipeline.cli.console import DAY, AsJson, Root, out, print_json, print_table, settings_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pipeline.query import Table
 
 
 def show(
@@ -40,11 +39,13 @@ def show(
     print_tables(shown.stock(settings, symbol, day), as_json)
 
 
-def print_tables(tables: dict[str, pd.DataFrame], as_json: bool) -> None:
+def print_tables(tables: dict[str, Table], as_json: bool) -> None:
     """Tables by name, one below the other."""
     if as_json:
-        print_json({name: json.loads(frame.to_json(orient="index")) for name, frame in tables.items()})
+        from pipeline.query.table import plain
+
+        print_json({name: {str(row.pop(t.index)): plain(row) for row in t.rows()} for name, t in tables.items()})
         return
-    for frame in tables.values():
-        print_frame(frame, ".6g", index=True)
+    for table in tables.values():
+        print_table(table)
         out.print()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.console import DAY, Root, out, print_json, print_rows, settings_of
+from pipeline.cli.console import DAY, Root, out, print_json, print_rows, print_table, settings_of
 
 if TYPE_CHECKING:
     from pipeline.query import QueryFamily, Table
@@ -254,14 +254,14 @@ def _one_row(row: Mapping[str, Any]) -> Table:
 
 def _emit(table: Table, form: Format, path: Path | None, document: Any, head: str | None = None) -> None:
     """An answer in the form asked for; `document` is what JSON says."""
-    from pipeline.query.table import plain, scalars
+    from pipeline.query.table import plain
 
     if form is Format.table:
         if path is not None:
             raise typer.BadParameter("--out is for --format json, csv or parquet")
         if head:
             _say(head)
-        print_rows(list(table.columns), list(zip(*(scalars(c) for c in table.columns.values()), strict=True)))
+        print_table(table)
     elif form is Format.json and path is None:
         print_json(plain(document))
     else:

@@ -245,10 +245,10 @@ def demo(root: Root = "data/simulated", quiet: Quiet = False) -> None:
     with bars(quiet) as progress:
         outcome = execution.execute(settings, begin, end, None, progress)
     _report(settings, outcome, time.perf_counter() - began)
-    frame = shown.industries(settings, end, "subsector", settings.model.min_peers)
+    industries = shown.industries(settings, end, "subsector", settings.model.min_peers)
     symbol, ticker = shown.example(settings, end)
     out.print(f"\nIndustries on {end}, subsector level, at least {settings.model.min_peers} companies:")
-    print_tables({"industries": frame.head(8)}, False)
+    print_tables({"industries": industries.rows_at(slice(8))}, False)
     out.print(f"{ticker} ({symbol}) on {end}:")
     print_tables(shown.stock(settings, symbol, end), False)
     where = Path(settings.root).resolve() if "://" not in settings.root else settings.root

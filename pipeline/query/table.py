@@ -45,11 +45,11 @@ class Table:
 
     def tail(self, n: int) -> Table:
         """The last n rows."""
-        return Table(
-            {name: column[len(column) - min(n, len(column)) :] for name, column in self.columns.items()},
-            self.index,
-            self.attrs,
-        )
+        return self.rows_at(slice(len(self) - min(n, len(self)), None))
+
+    def rows_at(self, at: Any) -> Table:
+        """The rows at a slice, at positions, or where a condition (n,) holds."""
+        return Table({name: column[at] for name, column in self.columns.items()}, self.index, self.attrs)
 
     def to_pandas(self) -> pd.DataFrame:
         """As a frame; a column `date` is datetime64 and the index."""

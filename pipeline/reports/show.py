@@ -7,9 +7,9 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.datasets import LEVELS
+from pipeline.query.table import Table, plain, texts
 from pipeline.read import PublishedStore, open_family
 from pipeline.settings import Settings
 from security_master.errors import ExplainedError
@@ -40,7 +40,7 @@ def _fact_names(attrs: Mapping[str, Any]) -> dict[int, str]:
     return dict(zip((int(v) for v in np.atleast_1d(attrs["flag_values"])), attrs["flag_meanings"].split(), strict=True))
 
 
-def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
+def stock(settings: Settings, symbol: str, on: date) -> dict[str, Table]:
     """Tables `day`, `betas`, `hedge` of one permanent id at one session, of the first factor set.
 
     Raises NotPublished when the session is not published or the id is in no store.
@@ -49,15 +49,17 @@ def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
     daily = family.store("ds_daily")
     at = _stock(daily, symbol, on)
     shown = ("return", "close", "volume", "market_cap", "fs_industry_code")
-    day = pd.DataFrame({"value": {name: daily.values(name, **at).item() for name in shown}})
+    values = np.array([plain(daily.values(name, **at)[()]) for name in shown], float)
+    day = Table({"field": texts(shown), "value": values}, "field")
     raw = family.store(f"ds_erm3_betas_{fs}")
     adjusted = family.store(f"ds_erm3_betas_adjusted_{fs}")
     decomposed = family.store(f"ds_erm3_returns_{fs}")
     names = _fact_names(raw.metadata["fact/.zattrs"])
     in_raw, in_adjusted, in_decomposed = (_stock(store, symbol, on) for store in (raw, adjusted, decomposed))
-    betas = pd.DataFrame(
+    betas = Table(
         {
-            "ETF": [names.get(int(code), "") for code in raw.values("fact", **in_raw)],
+            "level": texts(LEVELS),
+            "ETF": texts([names.get(int(code), "") for code in raw.values("fact", **in_raw)]),
             "beta": raw.values("factor_beta", **in_raw),
             "s.e.": raw.values("beta_se", **in_raw),
             "n_obs": raw.values("n_obs", **in_raw),
@@ -66,43 +68,43 @@ def stock(settings: Settings, symbol: str, on: date) -> dict[str, pd.DataFrame]:
             "factor return": decomposed.values("factor_return", **in_decomposed)[:3],
             "residual return": decomposed.values("residual_return", **in_decomposed)[:3],
         },
-        index=pd.Index(LEVELS, name="level"),
+        "level",
     )
     weights = family.store(f"ds_erm3_hedge_weights_{fs}")
     return {"day": day, "betas": betas, "hedge": _hedge(weights, symbol, on)}
 
 
-def _hedge(weights: PublishedStore, symbol: str, on: date) -> pd.DataFrame:
+def _hedge(weights: PublishedStore, symbol: str, on: date) -> Table:
     """Hedge ratios (HR) and explained risk (ER) of the hedges at L1 to L3; NaN where a hedge has no such leg."""
     at = _stock(weights, symbol, on)
 
-    def value(name: str) -> float:
-        return float(weights.values(name, **at)) if f"{name}/.zarray" in weights.metadata else np.nan
+    def value(name: str) -> np.float32:
+        return np.float32(weights.values(name, **at) if f"{name}/.zarray" in weights.metadata else np.nan)
 
-    return pd.DataFrame(
-        {
-            f"{kind} {level}": [value(f"L{k}_{level}_{kind}") for k in (1, 2, 3)]
-            for kind, levels in (("HR", LEVELS), ("ER", (*LEVELS, "residual")))
-            for level in levels
-        },
-        index=pd.Index(["L1", "L2", "L3"], name="hedge"),
-    )
+    columns = {
+        f"{kind} {level}": np.array([value(f"L{k}_{level}_{kind}") for k in (1, 2, 3)])
+        for kind, levels in (("HR", LEVELS), ("ER", (*LEVELS, "residual")))
+        for level in levels
+    }
+    return Table({"hedge": texts(["L1", "L2", "L3"]), **columns}, "hedge")
 
 
-def industries(settings: Settings, on: date, level: str, min_peers: int) -> pd.DataFrame:
+def industries(settings: Settings, on: date, level: str, min_peers: int) -> Table:
     """Aggregates of the industries with at least `min_peers` companies at one level, widest dispersion first."""
     if level not in LEVELS:
         raise NotPublished(f"level {level!r} is not one of {', '.join(LEVELS)}")
     store = open_family(settings.root).store(f"ds_erm3_industry_{settings.factor_sets[0]}")
     at = {"teo": _session(store, on), "level": store.values("level").tolist().index(level)}
-    means = ("n_companies", "n_facts", "beta_mean", "beta_variance", "total_log_mcap_weight")
-    frame = pd.DataFrame(
-        {name: store.values(name, **at) for name in means},
-        index=pd.Index(store.values("fs_industry_code"), name="fs_industry_code"),
-    )
-    frame = frame[frame.n_companies >= min_peers]
-    frame.insert(3, "beta_sd", np.sqrt(frame.beta_variance))
-    return frame.sort_values("beta_variance", ascending=False)
+    variance = store.values("beta_variance", **at)
+    columns = {
+        "fs_industry_code": store.values("fs_industry_code"),
+        **{name: store.values(name, **at) for name in ("n_companies", "n_facts", "beta_mean")},
+        "beta_sd": np.sqrt(variance),
+        "beta_variance": variance,
+        "total_log_mcap_weight": store.values("total_log_mcap_weight", **at),
+    }
+    widest = np.argsort(-variance, kind="stable")
+    return Table(columns, "fs_industry_code").rows_at(widest[columns["n_companies"][widest] >= min_peers])
 
 
 def last_session(settings: Settings) -> date:

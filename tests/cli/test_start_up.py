@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 
 from pipeline.read import published_directory
+from pipeline.reports.show import example
 from tests.engine.conftest import EVE
+from tests.engine.published_market import settings_for
 
 PROGRAM = """
 import sys
@@ -21,6 +24,7 @@ finally:
 ARRAYS = {"numpy", "pandas"}
 HEAVY = {"dagster", "dask", "distributed", "exchange_calendars", "fsspec", "matplotlib", "numba", "sklearn"}
 STORES = {"xarray", "zarr"}
+TABLES = {"pandas", "pyarrow"}
 
 
 def imported(*command: object) -> set[str]:
@@ -36,7 +40,7 @@ def test_help_and_version_import_no_arrays(command):
 
 
 def test_a_look_at_published_data_imports_no_machinery(published_eve):
-    found = imported("show", "industries", "--on", EVE, "--root", published_eve)
+    found = imported("history", "--root", published_eve)
     assert "pandas" in found
     assert not found & (HEAVY | STORES)
     assert not imported("security", "queue", "--root", published_eve) & (HEAVY | STORES)
@@ -46,10 +50,17 @@ def test_who_had_a_ticker_is_answered_without_tables(published_eve):
     with published_directory(published_eve) as directory:
         assert directory.resolve("SPY", EVE)
     assert not imported("security", "resolve", "SPY", "--as-of", EVE, "--root", published_eve) & (
-        {"pandas"} | HEAVY | STORES
+        TABLES | HEAVY | STORES
     )
 
 
-@pytest.mark.parametrize("command", ["panel --min-peers 1", "screen mkt_cap", "returns SPY --format json"])
+@pytest.mark.parametrize(
+    "command", [f"show industries --on {EVE}", "panel --min-peers 1", "screen mkt_cap", "returns SPY --format json"]
+)
 def test_what_is_published_is_asked_without_tables(published_eve, command):
-    assert not imported(*command.split(), "--root", published_eve) & ({"pandas", "pyarrow"} | HEAVY | STORES)
+    assert not imported(*command.split(), "--root", published_eve) & (TABLES | HEAVY | STORES)
+
+
+def test_a_stock_is_shown_without_tables(published_eve):
+    stock, _ = example(settings_for(published_eve), date.fromisoformat(EVE))
+    assert not imported("show", stock, "--on", EVE, "--root", published_eve) & (TABLES | HEAVY | STORES)
