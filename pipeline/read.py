@@ -120,6 +120,14 @@ class Family:
             )
         return dataset.isel(teo=slice(0, int(np.searchsorted(dataset.teo.values, np.datetime64(through), "right"))))
 
+    def is_there(self) -> bool:
+        """Whether its rows still lie where they are read, so that what was read before is right.
+
+        In a bucket the next publication lies where this one did; a restatement first makes a copy of what it replaces.
+        """
+        publications = open_publications(self.objects)
+        return _lies(publications, self.record) == self.prefix
+
     def file(self, name: str) -> bytes | None:
         """A file that was published beside the stores; None when none was. Raises Damaged when it is lost."""
         return _read(self.objects, self.prefix, name)
@@ -152,10 +160,11 @@ def open_family(root: str | Path, publication: str | None = None) -> Family:
     if manifest is None:
         raise StoreError(f"nothing is published under {url}; publish a run there first (erm3 run, erm3 demo)")
     if publication is None or publication == manifest["publication"]:
-        wanted, state, prefix = manifest, manifest["stores"], publications.prefix(manifest["publication"])
+        wanted, state = manifest, manifest["stores"]
     else:
         wanted = _record(publications, publication)
-        state, prefix = wanted["state"], _kept(publications, wanted)
+        state = wanted["state"]
+    prefix = _lies(publications, wanted)
     if prefix is None:
         raise PublicationRetired(f"publication {wanted['publication']!r} under {url} is no longer kept")
     sizes = {name: dict(entry["sizes"]) for name, entry in state.items()}
@@ -194,8 +203,13 @@ def _record(publications: Publications, publication: str) -> dict[str, Any]:
     return record
 
 
-def _kept(publications: Publications, wanted: dict[str, Any]) -> str | None:
-    """Where the rows of a publication lie: there, or in the next one that is kept, if no restatement came between."""
+def _lies(publications: Publications, wanted: Mapping[str, Any]) -> str | None:
+    """Where the rows of a publication lie: there, or in the next one that is kept, if no restatement came between.
+
+    wanted: its manifest or record.
+    """
+    if (own := publications.prefix(wanted["publication"])) is not None:
+        return own
     for name in publications.kept():
         if number_of(name) >= wanted["number"]:
             record = publications.record(number_of(name))

@@ -290,7 +290,10 @@ def serve(
         str, typer.Option(help="Address to listen at; another than the loopback needs ERM3_API_KEY.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    rate: Annotated[int, typer.Option(min=0, help="Requests a minute of one key; 0 for no limit.")] = 600,
+    rate: Annotated[
+        int, typer.Option(min=0, help="Requests a minute of one key, which each worker counts; 0 for no limit.")
+    ] = 600,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer: one for each processor.")] = 1,
 ) -> None:
     """Answer over HTTP under /api, with a page at /. It follows each new publication.
 
@@ -301,13 +304,21 @@ def serve(
     try:
         import uvicorn
 
-        from pipeline.serve.app import make_app
+        from pipeline.serve import app
     except ModuleNotFoundError as missing:
         raise typer.BadParameter(f"{missing.name} is not installed: pip install 'erm3[serve]'") from None
-    key = os.environ.get("ERM3_API_KEY") or None
+    key = os.environ.get(app.KEY) or None
     if key is None and host not in ("127.0.0.1", "::1", "localhost"):
         raise typer.BadParameter(f"set ERM3_API_KEY: without a key {host} may not be listened at", param_hint="--host")
     where = settings_of(root=root).root
     _say(f"http://{host}:{port}/ answers from {where}; {'with a key' if key else 'no key is asked for'}")
-    application = make_app(where, key=key, rate=rate)
-    uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+    os.environ |= {app.ROOT: where, app.RATE: str(rate)}
+    uvicorn.run(
+        f"{app.__name__}:{app.told_to_serve.__name__}",
+        factory=True,
+        workers=workers,
+        host=host,
+        port=port,
+        log_level="warning",
+        server_header=False,
+    )

@@ -17,10 +17,13 @@ CACHE_BYTES = 256 << 20
 
 
 class ChunkCache:
-    """Unpacked chunks, the one used longest ago leaves first. A chunk that is not stored takes no room."""
+    """Unpacked chunks, the one used longest ago leaves first. A chunk that is not stored takes no room.
+
+    reads: how often something was read for it.
+    """
 
     def __init__(self, size: int = CACHE_BYTES) -> None:
-        self.size, self.used = size, 0
+        self.size, self.used, self.reads = size, 0, 0
         self._kept: OrderedDict[Hashable, NDArray | None] = OrderedDict()
         self._lock = Lock()
 
@@ -31,6 +34,7 @@ class ChunkCache:
                 return self._kept[key]
         chunk = read()  # outside the lock: two threads may read the same one
         with self._lock:
+            self.reads += 1
             if key not in self._kept:
                 self._kept[key] = chunk
                 self.used += _bytes(chunk)
@@ -142,6 +146,7 @@ class Cells:
             data = self.store.read(array.key(index))
             return None if data is None else array.decode(data)
 
-        # In a bucket the next publication lies where this one did: the name of the object does not tell them apart.
+        # In a bucket the next publication lies where this one did, and a restatement overwrites what lies
+        # there: neither the name of an object nor the publication says alone what was read.
         where = (self.store.objects.url, self.store.prefix, self._publication, self.store.name, array.name, index)
         return self._cache.get(where, read)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline import read
 from pipeline.query import history as past
 from pipeline.query import industry, portfolio, screening, snapshot, universe
+from pipeline.query import stores as whole
 from pipeline.query.cells import Cells, ChunkCache
 from pipeline.query.dates import iso_day
 from pipeline.query.errors import BadQuestion, NothingThere
@@ -76,9 +77,23 @@ class QueryFamily:
     def cells(self, store: str) -> Cells:
         """A store by the first part of its name, `ds_erm3_betas` for example."""
         if store not in self._opened:
-            name = store if store in self.family.sizes else f"{store}_{self.factor_set_id}"
-            self._opened[store] = Cells(self.family.store(name), self.sessions, self._cache, self.publication)
+            self._opened[store] = Cells(
+                self.family.store(self.store_name(store)), self.sessions, self._cache, self.publication
+            )
         return self._opened[store]
+
+    def store_name(self, store: str) -> str:
+        """The whole name of a store. Raises NothingThere.
+
+        >>> family.store_name("ds_daily"), family.store_name("ds_erm3_betas")
+        ('ds_daily', 'ds_erm3_betas_SPY_uni_mc_3000')
+        """
+        for name in (store, f"{store}_{self.factor_set_id}", f"{store}_{self.market_factor_etf}"):
+            if name in self.family.sizes:
+                return name
+        raise NothingThere(
+            f"there is no store {store[:60]!r}; known: {', '.join(self.family.stores)}", code="unknown_store"
+        )
 
     def attributes(self, store: str) -> dict[str, Any]:
         return dict(self.cells(store).store.metadata[".zattrs"])
@@ -264,6 +279,23 @@ class QueryFamily:
         ({'ticker': 1, 'date': 11}, ['l3_market_hr', 'volatility'])
         """
         return past.cube(self, names, start, end, fields)
+
+    def dataset(self, *stores: str, as_of: Any = None, chunks: Any = None) -> xr.Dataset:
+        """Whole stores through D, aligned by label, with (teo, symbol[, level]) as they are stored.
+
+        stores: names, or their first parts; a variable that two of them have is called after its store. `ticker` is an
+        index: `X` for who had X on D, `X#N` for who had it before, so that one label is one security; who was not known
+        by D is left out. chunks: as in `xarray.open_zarr`. Stores of different axes are filled, and so read, where one
+        has no row.
+
+        >>> both = family.dataset("ds_erm3_betas", "ds_erm3_betas_adjusted", as_of="2019-03-15")
+        >>> [name for name in both.data_vars if "factor_beta" in name]
+        ['betas_factor_beta', 'betas_adjusted_factor_beta']
+        >>> one = both.betas_factor_beta.sel(ticker=stock, level="market")
+        >>> one.dims, str(one.teo.values[-1])[:10]
+        (('teo',), '2019-03-15')
+        """
+        return whole.dataset(self, stores, as_of, chunks)
 
     def industry_panel(
         self, teo: Any = None, level: str | None = None, min_peers: int | None = None, change: str | None = None

@@ -78,4 +78,5 @@ def history(family: QueryFamily, level: str, start: Any, end: Any) -> xr.Dataset
         "industry": codes.astype(np.int64),
         "name": ("industry", texts(named)),
     }
-    return xr.Dataset(data, coords, {"level": level, "publication": family.publication})
+    found = xr.Dataset(data, coords, {"level": level, "publication": family.publication})
+    return found.set_xindex("name")  # .sel(name="Semiconductors") as well as .sel(industry=...)

@@ -109,6 +109,23 @@ class Names:
         span = _last(self._names.get(sec_id, ()), day)
         return span.text if span else ""
 
+    def labels(self, sec_ids: Iterable[str], day: str) -> list[str | None]:
+        """A label that no other security has on a day: `X` for who has the ticker X (the listed one), `X#N` for who had
+        it before; None before its first ticker."""
+        told: list[str | None] = []
+        for sec_id in sec_ids:
+            ticker = self.ticker(sec_id, day)
+            if ticker is None:
+                told.append(None)
+                continue
+            spans = [span for span in self._of_ticker[ticker] if span.valid_from <= day]
+            now = sorted(
+                (span.kind != "regular", span.valid_from, span.sec_id) for span in spans if day < span.valid_to
+            )
+            holds = bool(now) and now[0][2] == sec_id
+            told.append(ticker if holds else f"{ticker}#{_in_order(spans).index(sec_id) + 1}")
+        return told
+
     def every_span(self) -> list[Span]:
         """Who had which ticker when, all of it."""
         return [span for spans in self._of_ticker.values() for span in spans]

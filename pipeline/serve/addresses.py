@@ -13,6 +13,7 @@ from pipeline.serve import answers
 from pipeline.serve import questions as q
 from pipeline.serve.answers import Answer
 from pipeline.serve.encoding import answer
+from pipeline.serve.live import Live
 
 router = APIRouter(prefix="/api")
 
@@ -27,9 +28,13 @@ class Asked:
         self.request, self.publication = request, publication
 
     def __call__(self, make: Callable[..., Answer], *about: Any, **more: Any) -> Response:
-        family: QueryFamily = self.request.app.state.live.family(self.publication)
-        answers.market_only(family, self.market)
-        return answer(self.request, family, lambda: make(family, *about, **more), self.form)
+        live: Live = self.request.app.state.live
+
+        def answered(family: QueryFamily) -> Response:
+            answers.market_only(family, self.market)
+            return answer(self.request, family, lambda: make(family, *about, **more), self.form)
+
+        return live.answered(self.publication, answered)
 
 
 class InForm(Asked):

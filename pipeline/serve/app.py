@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from pipeline.serve import addresses, page, refusals
 from pipeline.serve.guards import A_MINUTE, Guards
 from pipeline.serve.live import Live
 
+ROOT, RATE, KEY = "ERM3_SERVE_ROOT", "ERM3_SERVE_RATE", "ERM3_API_KEY"
+"""Names in the environment."""
 THREADS = 4
 """Requests that are computed at once: more only wait for the same processors."""
 
@@ -44,6 +47,11 @@ def make_app(root: str, *, key: str | None = None, rate: int = A_MINUTE, factor_
 
     app.openapi = described  # type: ignore[method-assign]
     return app
+
+
+def told_to_serve() -> FastAPI:
+    """The application that `erm3 serve` tells its processes to be: root and rate are in the environment, as the key."""
+    return make_app(os.environ[ROOT], key=os.environ.get(KEY) or None, rate=int(os.environ[RATE]))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def lineage(family: QueryFamily) -> dict[str, str]:
         "X-Data-As-Of": said["data_as_of"],
         "X-Factor-Set-Id": said["factor_set_id"],
         "X-Universe-Size": str(said["universe_size"]),
+        "X-Publication": family.publication,
         "Cache-Control": CACHING,
     }
 

@@ -2,14 +2,16 @@
 
     python -m tests.bench.serving [--root ROOT] [--stocks 3000] [--sessions 5000] [--seconds 60]
 
-First each kind of question alone, warm; then 64 clients with mixed questions on the loopback. Clients and server share
-the processors of this machine.
+First each kind of question alone, warm; then 64 clients with mixed questions on the loopback, and half way the next
+session is published below them. Clients and server share the processors of this machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
+import json
 import os
 import random
 import statistics
@@ -17,17 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import requests
 
+from pipeline.engine import execution
 from pipeline.query import open_family
 from tests.assets.browser import free_port, wait_until_it_answers
-from tests.bench.whole import run_whole_model
+from tests.bench.whole import run_whole_model, staged_model
 
 REPORT = Path("docs/benchmarks-serving.md")
 CLIENTS, ROUNDS = 64, 40
@@ -45,7 +49,12 @@ class Kind:
 
 def kinds(tickers: list[str]) -> list[Kind]:
     def batch(chance: random.Random) -> dict[str, Any]:
-        return {"tickers": chance.sample(tickers, 100), "metrics": ["returns"], "years": 5, "format": "parquet"}
+        return {
+            "tickers": chance.sample(tickers, min(100, len(tickers))),
+            "metrics": ["returns"],
+            "years": 5,
+            "format": "parquet",
+        }
 
     return [
         Kind("metrics, last session", lambda c: (f"/metrics/{c.choice(tickers)}", None), 20, 50),
@@ -78,26 +87,56 @@ def alone(address: str, kind: Kind) -> list[float]:
     return took[len(questions) :]
 
 
-async def together(address: str, mix: list[Kind], seconds: float) -> tuple[dict[str, list[float]], int]:
-    """Milliseconds by kind, and the number of answers that were none, of all clients at once."""
-    took: dict[str, list[float]] = {kind.name: [] for kind in mix}
-    faults, until = 0, time.perf_counter() + seconds
+@dataclass
+class Load:
+    """What all clients at once saw: milliseconds by kind; answers that were none; bodies (their digests) by question
+    and publication; how often a client was answered from an earlier publication than before; seconds to publish."""
+
+    took: dict[str, list[float]]
+    faults: int = 0
+    bodies: dict[tuple[str, str], set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    back: int = 0
+    publishing: float = 0.0
+
+    @property
+    def publications(self) -> list[str]:
+        return sorted({publication for _, publication in self.bodies})
+
+    @property
+    def half_way(self) -> int:
+        """Questions that one publication answered in two ways."""
+        return sum(len(answers) > 1 for answers in self.bodies.values())
+
+
+async def together(address: str, mix: list[Kind], seconds: float, publish: Callable[[], Any]) -> Load:
+    """All clients at once, and half way a publication."""
+    load = Load({kind.name: [] for kind in mix})
+    until = time.perf_counter() + seconds
 
     async def client(number: int) -> None:
-        nonlocal faults
-        chance = random.Random(number)
+        chance, newest = random.Random(number), ""
         while time.perf_counter() < until:
             (kind,) = chance.choices(mix, [k.share for k in mix])
             path, body = kind.question(chance)
             began = time.perf_counter()
             async with session.request("GET" if body is None else "POST", f"{address}/api{path}", json=body) as found:
-                await found.read()
-                faults += found.status != 200
-            took[kind.name].append((time.perf_counter() - began) * 1000)
+                content = await found.read()
+                load.faults += found.status != 200
+                publication = found.headers.get("X-Publication", "")
+            load.took[kind.name].append((time.perf_counter() - began) * 1000)
+            load.bodies[f"{path} {json.dumps(body)}", publication].add(hashlib.sha256(content).digest())
+            load.back += publication < newest
+            newest = max(newest, publication)
+
+    async def publisher() -> None:
+        await asyncio.sleep(seconds / 2)
+        began = time.perf_counter()
+        await asyncio.to_thread(publish)
+        load.publishing = time.perf_counter() - began
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CLIENTS)) as session:
-        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-    return took, faults
+        await asyncio.gather(publisher(), *(client(number) for number in range(CLIENTS)))
+    return load
 
 
 def memory(pid: int) -> float:
@@ -110,8 +149,10 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def measure(root: Path, seconds: float) -> str:
+def measure(root: Path, stocks: int, seconds: float) -> str:
+    """The report. The root is one session longer afterwards."""
     family = open_family(root)
+    reached = len(family.sessions)
     tickers = family.screen("gross_return", limit=500)["ticker"].tolist()
     mix, port = kinds(tickers), free_port()
     address = f"http://127.0.0.1:{port}"
@@ -123,23 +164,25 @@ def measure(root: Path, seconds: float) -> str:
         requests.get(f"{address}/api/metrics/{tickers[0]}", timeout=60)
         first = time.perf_counter() - began
         singles = {kind: alone(address, kind) for kind in mix}
-        took, faults = asyncio.run(together(address, mix, seconds))
+        with staged_model(root, stocks, reached, reached + 1) as (run, _):
+            load = asyncio.run(together(address, mix, seconds, lambda: execution.publish(run)))
+        assert len(load.publications) == 2, "the load ended before the publication did"
         peak = memory(server.pid)
     finally:
         server.terminate()
         server.wait()
-    return report(family, first, singles, took, faults, seconds, peak)
+    return report(family, first, singles, load, seconds, peak)
 
 
 def report(
     family: Any,
     first: float,
     singles: dict[Kind, list[float]],
-    took: dict[str, list[float]],
-    faults: int,
+    load: Load,
     seconds: float,
     peak: float,
 ) -> str:
+    took = load.took
     everything = [ms for values in took.values() for ms in values]
     stocks = len(family.cells("ds_daily").symbols)
     lines = [
@@ -163,8 +206,11 @@ def report(
         "",
         f"## {CLIENTS} clients at once, mixed, {seconds:.0f} s",
         "",
-        f"{len(everything):,} answers, {faults} of them errors: **{len(everything) / seconds:,.0f} a second**,",
+        f"{len(everything):,} answers, {load.faults} of them errors: **{len(everything) / seconds:,.0f} a second**,",
         f"p50 {statistics.median(everything):.0f} ms, p99 {percentile(everything, 0.99):.0f} ms.",
+        f"After {seconds / 2:.0f} s the next session was published ({load.publishing:.1f} s). One question to one",
+        f"publication had two different answers {load.half_way} times; a client went back to the one before",
+        f"{load.back} times.",
         "",
         "| question | share | answers | p50 | p99 |",
         "|---|---|---|---|---|",
@@ -190,7 +236,7 @@ def main() -> None:
         root = given.root or Path(directory) / "root"
         if given.root is None or not root.exists():
             run_whole_model(root, given.stocks, given.sessions)
-        text = measure(root, given.seconds)
+        text = measure(root, given.stocks, given.seconds)
     print(text)
     if (given.stocks, given.sessions) == (3000, 5000):
         REPORT.write_text(text)

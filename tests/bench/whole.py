@@ -6,8 +6,9 @@ All stores are staged, audited and published by the engine. Only the first two s
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +72,22 @@ def securities(stocks: int) -> dict[str, pd.DataFrame]:
 
 def run_whole_model(root: Path, stocks: int, sessions: int, settings: Settings | None = None) -> Timings:
     """Publish `sessions` sessions of `stocks` stocks under `root`; raises what the engine raises when a check fails."""
+    with staged_model(root, stocks, 0, sessions, settings) as (run, seconds):
+        began = time.perf_counter()
+        execution.publish(run)
+        seconds["publish"] = time.perf_counter() - began
+    return Timings(seconds)
+
+
+@contextmanager
+def staged_model(
+    root: Path, stocks: int, begin: int, end: int, settings: Settings | None = None
+) -> Iterator[tuple[Run, dict[str, float]]]:
+    """A run over the sessions begin <= k < end since the first, staged, audited and ready to be published."""
     settings = (settings or Settings()).model_copy(update={"root": str(root)})
-    start = xnys().ordinal(FIRST_SESSION)
-    days = xnys().sessions
+    days = xnys().sessions[xnys().ordinal(FIRST_SESSION) :]
     seconds: dict[str, float] = {}
-    with execution.begin(settings, days[start], days[start + sessions - 1]) as run:
+    with execution.begin(settings, days[begin], days[end - 1]) as run:
         _inputs(run, stocks)
         for name, write in (("ds_daily", _daily), ("ds_etf", _etf)):
             began = time.perf_counter()
@@ -87,21 +99,20 @@ def run_whole_model(root: Path, stocks: int, sessions: int, settings: Settings |
             began = time.perf_counter()
             execution.stage_store(run, name)
             seconds[name] = time.perf_counter() - began
-        began = time.perf_counter()
-        execution.publish(run)
-        seconds["publish"] = time.perf_counter() - began
-    return Timings(seconds)
+        yield run, seconds
 
 
 def _inputs(run: Run, stocks: int) -> None:
-    report = build_master(run.scratch / MASTER_FILE, securities(stocks), batch_id=run.stage.run_id)
-    (run.scratch / "inputs.json").write_text(json.dumps({"origins": {}, "build_id": report.build_id}))
-    run.stage.add_file(MASTER_FILE, run.scratch / MASTER_FILE)
+    previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
+    path = run.scratch / MASTER_FILE
+    report = build_master(path, securities(stocks), batch_id=run.stage.run_id, previous=previous)
+    run.remember_inputs({"origins": {}, "build_id": report.build_id, "not_delivered": [], "left_out": []})
+    run.stage.add_file(MASTER_FILE, path)
 
 
 def _factors(run: Run) -> tuple[NDArray, NDArray]:
-    """(warm-up + sessions, E) returns of the factor ETFs, and of the market."""
-    length = run.look_back + run.sessions
+    """(sessions from run.reads_from on, E) returns of the factor ETFs, and of the market."""
+    length = run.last - run.reads_from + 1
     random = np.random.default_rng(20060103)
     market = random.standard_t(5, length) * 0.008
     own = random.standard_t(5, (length, len(run.etf_ids))) * 0.006
@@ -133,7 +144,7 @@ def _daily(run: Run, stocks: int) -> None:
 
     def block(first: int, last: int) -> dict[str, NDArray]:
         nonlocal price
-        rows = slice(first - run.warm_up_first, last - run.warm_up_first + 1)
+        rows = slice(first - run.reads_from, last - run.reads_from + 1)
         noise = random.standard_t(4, (last - first + 1, len(ids))) * 0.01
         legs = (market[rows, None], etf[rows][:, sector[:, 0]], etf[rows][:, subsector[:, 0]])
         r = noise + sum(b * leg for b, leg in zip(beta, legs, strict=True))
@@ -143,14 +154,14 @@ def _daily(run: Run, stocks: int) -> None:
         r[random.random(r.shape) < 0.002] = np.nan
         return {"return": r, "close": close, "volume": volume, "market_cap": size * close}
 
-    warm_up = block(run.warm_up_first, run.published_first - 1)
+    if run.needs_warm_up:
+        _keep_warm_up(run, store, block(run.warm_up_first, run.published_first - 1))
     for first, last in run.blocks(store):
         values, rows = block(first, last), run.rows(store, first, last)
         codes = np.broadcast_to(industry, values["return"].shape).astype(np.int16)
         flags_of = np.where(np.isnan(values["return"]), 32, 1).astype(np.int16)
         for var, found in {**values, "fs_industry_code": codes, "return_flag": flags_of}.items():
             store.write(var, rows, everything, found)
-    _keep_warm_up(run, store, warm_up)
     run.label(store)
     store.close()
 
@@ -161,10 +172,11 @@ def _etf(run: Run, stocks: int) -> None:
     symbols = run.extend(store, [s for s in run.etf_ids if s])
     held = etf[:, [k for k, s in enumerate(run.etf_ids) if s]]
     for first, last in run.blocks(store):
-        block = held[first - run.warm_up_first : last - run.warm_up_first + 1]
+        block = held[first - run.reads_from : last - run.reads_from + 1]
         for var, values in (("return", block), ("close", 50.0 + block), ("volume", np.full(block.shape, 1e6))):
             store.write(var, run.rows(store, first, last), slice(0, len(symbols)), values)
-    _keep_warm_up(run, store, {"return": held[: run.published_first - run.warm_up_first]})
+    if run.needs_warm_up:
+        _keep_warm_up(run, store, {"return": held[: run.published_first - run.warm_up_first]})
     run.label(store)
     store.close()
 

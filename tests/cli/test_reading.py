@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -10,9 +13,11 @@ import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+import requests
 from typer.testing import CliRunner
 
 from pipeline.cli.runs import app
+from tests.assets.browser import free_port, wait_until_it_answers
 from tests.query.conftest import family, stocks, whole  # noqa: F401 (fixtures)
 
 
@@ -128,3 +133,23 @@ def test_an_etf_has_no_betas_to_show_and_that_is_said(whole):  # noqa: F811
     done = CliRunner().invoke(app, ["show", "XLK", "--root", str(whole)])
     assert done.exit_code == 1
     assert "XLK is an ETF" in done.output
+
+
+@pytest.mark.slow
+def test_several_workers_answer_and_end_together(whole):  # noqa: F811
+    port = free_port()
+    words = [sys.executable, "-m", "pipeline", "serve", "--root", str(whole), "--port", str(port), "--workers", "2"]
+    server = subprocess.Popen([*words, "--rate", "3"], env=os.environ | {"ERM3_API_KEY": "k"}, stderr=subprocess.PIPE)
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        wait_until_it_answers(f"{address}/health", server)
+        assert requests.get(f"{address}/tickers", timeout=60).status_code == 401
+        key = {"Authorization": "Bearer k"}
+        answers = [requests.get(f"{address}/tickers", headers=key, timeout=60) for _ in range(12)]
+        assert {answer.status_code for answer in answers} <= {200, 429}
+        assert 3 <= sum(answer.ok for answer in answers) <= 6, "each worker counts the requests of a key"
+    finally:
+        server.terminate()
+        server.wait(60)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{address}/health", timeout=5)

@@ -72,3 +72,13 @@ def test_a_search_finds_the_ticker_first_then_names(names, world_master):  # noq
     assert names.search(span.text, "2024-01-01")[0].ticker == span.text
     name = names.name(span.sec_id, "2024-01-01")
     assert span.sec_id in {found.symbol for found in names.search(name[:8], "2024-01-01", limit=100)}
+
+
+def test_a_label_is_one_security_and_that_of_the_master(names, world_master):  # noqa: F811
+    ids = sorted({span.sec_id for span in world_master.tickers()})
+    for day in DAYS:
+        told = names.labels(ids, day)
+        assert [label or "" for label in told] == world_master.labels(ids, day)[1].tolist()
+        known = [label for label in told if label is not None]
+        assert len(set(known)) == len(known), "two securities of one ticker have two labels"
+    assert any("#" in label for label in known)

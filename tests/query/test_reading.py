@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 from typer.testing import CliRunner
@@ -67,6 +68,19 @@ def test_javascript_asks_the_server(place):
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("2019-04-30 ")
+
+
+def test_r_reads_what_a_command_wrote(place, family, stocks):
+    rscript = shutil.which("Rscript")
+    if rscript is None:
+        pytest.skip("needs R")
+    command = next(line for line in "\n".join(of("")).splitlines() if line.endswith("aapl.csv"))
+    assert CliRunner().invoke(app, place(command).split()[1:]).exit_code == 0
+    (text,) = of("r")
+    done = subprocess.run([rscript, "-e", place(text)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    expected = family.ticker_returns(stocks[0], years=2)["l3_cfr"].astype(float)
+    assert done.stdout.split()[:2] == [str(len(expected)), f"{np.nanstd(expected, ddof=1):.6f}"]
 
 
 def test_texts_of_a_dataset_are_texts_for_numpy_too(whole):
