@@ -2,5 +2,5 @@
 
 `inputs`, `stores`, `publication` and `reports` are the assets; `staging` ties a Dagster run to a staging run; `checks`,
 `metadata`, `figures`, `tables` and `plots` are what the page shows; `schedules`, `freshness` and `alerts` run it every
-night; `deployment` is what a deployment sets; `definitions` puts it together.
+night, `automation` knows whether they are on; `deployment` is what a deployment sets; `definitions` puts it together.
 """

@@ -7,12 +7,13 @@ import warnings
 import dagster as dg
 
 from assets.alerts import alert_sensor
+from assets.automation import FRESHNESS, NIGHTLY
 from assets.deployment import Deployment
-from assets.freshness import FRESHNESS, freshness_check, freshness_schedule
+from assets.freshness import freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
 from assets.publication import publication_asset
 from assets.reports import report_assets
-from assets.schedules import NIGHTLY, nightly_schedule
+from assets.schedules import nightly_schedule
 from assets.stores import store_asset
 from pipeline.engine import family
 from pipeline.settings import Settings

@@ -20,6 +20,7 @@ class Deployment(BaseSettings):
     network_retries: how often a step is repeated after a failure of the network, with growing pauses; other failures
                      are never repeated.
     retry_seconds:   the first of these pauses; each one is twice the one before.
+    schedules:       whether both schedules run without being switched on on the page.
     late_after:      New York time from which the session before counts as late when it is not published.
     owners:          e-mail addresses, or `team:NAME`, shown with every asset.
     alert_webhook:   address that gets a JSON document when a run fails. It may hold a secret and is never printed.
@@ -34,6 +35,7 @@ class Deployment(BaseSettings):
     catch_up: int = Field(10, ge=1)
     network_retries: int = Field(5, ge=0)
     retry_seconds: float = Field(60.0, ge=0)
+    schedules: bool = False
     late_after: time = time(6, 0)
     owners: tuple[str, ...] = ("team:erm3",)
     alert_webhook: SecretStr | None = None

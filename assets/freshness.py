@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from assets.automation import FRESHNESS, NIGHTLY, SWITCH, default_status, state
 from assets.deployment import Deployment, cron
 from assets.names import PUBLICATION
 from assets.tables import table
@@ -17,7 +18,6 @@ from pipeline.engine.due import NEW_YORK, NotReady, due_at
 from pipeline.read import open_dataset
 from pipeline.settings import Settings
 
-FRESHNESS = "freshness"
 IS_FRESH = "is_fresh"
 LATE = dg.AssetCheckSeverity.WARN
 """What is there is right, only old: the job decides whether that is a failure."""
@@ -39,7 +39,8 @@ def freshness_check(settings: Settings, deployment: Deployment) -> dg.AssetCheck
     )
     def is_fresh(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         result = freshness(settings, datetime.now(ZoneInfo(NEW_YORK)))
-        yield result
+        words = state(context.instance, deployment, (NIGHTLY, FRESHNESS))[1]
+        yield result.with_metadata({**result.metadata, "schedules": words})
         if not result.passed and context.run.job_name == FRESHNESS:
             raise dg.Failure(str(result.description), metadata=dict(result.metadata), allow_retries=False)
 
@@ -89,5 +90,7 @@ def freshness_schedule(deployment: Deployment) -> dg.ScheduleDefinition:
         job_name=FRESHNESS,
         cron_schedule=cron(deployment.late_after),
         execution_timezone=NEW_YORK,
-        description="Fails, and so alerts, when the session before is not published by then.",
+        description="Fails, and so alerts, when the session before is not published by then. Off until somebody "
+        f"decides: {SWITCH}.",
+        default_status=default_status(deployment),
     )

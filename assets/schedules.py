@@ -6,12 +6,12 @@ from datetime import date, datetime
 
 import dagster as dg
 
+from assets.automation import NIGHTLY, SWITCH, default_status
 from assets.deployment import Deployment, cron
 from assets.partitions import range_tags
 from pipeline.engine.due import NEW_YORK, NotReady, due_at, why_nothing
 from pipeline.settings import Settings
 
-NIGHTLY = "nightly"
 RUN_KEY_TAG = "dagster/run_key"
 
 
@@ -23,7 +23,9 @@ def nightly_schedule(settings: Settings, deployment: Deployment) -> dg.ScheduleD
         job_name=NIGHTLY,
         cron_schedule=cron(deployment.nightly),
         execution_timezone=NEW_YORK,
-        description=f"Publishes the session that ended, and at most {deployment.catch_up} that were missed.",
+        description=f"Publishes the session that ended, and at most {deployment.catch_up} that were missed. "
+        f"Off until somebody decides: {SWITCH}.",
+        default_status=default_status(deployment),
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         return tonight(settings, deployment, context.scheduled_execution_time, context.instance)

@@ -28,6 +28,7 @@ from pipeline.cli.console import (
     settings_of,
 )
 from pipeline.cli.delivery import check
+from pipeline.cli.doctor import doctor
 from pipeline.cli.looking import print_tables, show
 from pipeline.cli.new import new
 from pipeline.cli.nightly import nightly
@@ -54,6 +55,7 @@ app.command()(raw.fake_vendor)
 app.command()(nightly)
 app.command()(show)
 app.command()(practice)
+app.command()(doctor)
 app.command()(new)
 app.command()(check)
 app.command()(repair)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -42,3 +44,29 @@ def unknown_setting(group: type[BaseModel], place: tuple[Any, ...], environ: Map
     stands = variable if variable in {given.upper() for given in environ} else "erm3.toml"
     near = get_close_matches(name, list(setting_names(group)), n=1)
     return f"there is no such setting, found in {stands}" + (f"; is {near[0]!r} meant?" if near else "")
+
+
+def origins(group: type[BaseModel], given: Collection[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """By dotted name, where each setting that is no default comes from. given: names on the command line."""
+    path = Path(str(group.model_config.get("toml_file")))
+    file = tomllib.loads(path.read_text()) if path.is_file() else {}
+    variables = {name.upper(): name for name in environ}
+    found = {}
+    for name in setting_names(group):
+        way = name.split(".")
+        outer = [PREFIX + "__".join(way[:k]).upper() for k in range(len(way), 0, -1)]
+        if name in given:
+            found[name] = "the command line"
+        elif variable := next((variables[one] for one in outer if one in variables), None):
+            found[name] = f"the variable {variable}"
+        elif _stands(file, way):
+            found[name] = str(path)
+    return found
+
+
+def _stands(table: Any, way: Sequence[str]) -> bool:
+    for part in way:
+        if not isinstance(table, Mapping) or part not in table:
+            return False
+        table = table[part]
+    return True

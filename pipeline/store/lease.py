@@ -181,6 +181,14 @@ class Lease:
             self._let_go()
 
 
+def holder(objects: Objects, now: datetime) -> str:
+    """Who is writing to a root at an instant, in words; "" for nobody. Raises LeaseUnreadable."""
+    lease, data = Lease(objects, "", lambda: now, TTL_SECONDS), objects.read(LEASE)
+    found = lease._read(data) if data else None
+    alive = lease._why_alive(found) if found else ""
+    return f"run {found['run_id']}, {describe(found)}; {alive}" if found and alive else ""
+
+
 def this_process() -> dict[str, Any]:
     pid = os.getpid()
     return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "started": _started(pid)}
