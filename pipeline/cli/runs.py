@@ -116,7 +116,7 @@ def backfill(
     root: Root = None,
     quiet: Quiet = False,
 ) -> None:
-    """Publish a long range in year-sized runs. Interrupted, the same command goes on after the last published year.
+    """Publish a long range in runs of two years. Interrupted, the same command goes on after the last published run.
 
     Without --end, through the last session that the source has.
     """
@@ -128,7 +128,7 @@ def backfill(
     began = time.perf_counter()
     delivery = Delivery.of(settings)
     until = end.date() if end else delivery.tables.prices["date"].max().date()
-    todo = operations.spans(settings, operations.years(settings, start.date(), until))
+    todo = operations.spans(settings, operations.chunked(settings, start.date(), until))
     if not todo:
         out.print(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
         return

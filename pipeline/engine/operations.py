@@ -1,4 +1,4 @@
-"""Work over many sessions: backfills in year-sized runs, restatements, and which sessions a change touches."""
+"""Work over many sessions: backfills in runs of whole chunks, restatements, and which sessions a change touches."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import xnys
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
 from pipeline.engine.products import product_of
@@ -41,31 +42,43 @@ def published_range(settings: Settings) -> tuple[Any, Any] | None:
     return (teo[0], teo[-1]) if len(teo) else None
 
 
-def years(settings: Settings, start: object, end: object) -> list[tuple[Any, Any]]:
-    """The year-sized runs that a backfill of [start, end] still needs: (first, last) session of each."""
-    days = xnys().between(start, end)
+def chunked(settings: Settings, start: object, end: object, rows: int = ROW_CHUNK) -> list[tuple[Any, Any]]:
+    """The runs that a backfill of [start, end] still needs: (first, last) session of each.
+
+    They end where the chunks of the stores do, so that a chunk is computed, compressed and audited once. rows: sessions
+    of a chunk.
+    """
+    calendar = xnys()
+    days = calendar.between(start, end)
     if not len(days):
         raise RangeError(f"there is no exchange session from {start} to {end}")
-    published = published_range(settings)
+    begins, published = days[0], published_range(settings)
     if published is not None:
-        if days[0] < published[0]:
+        begins = published[0]
+        if days[0] < begins:
             raise RangeError(
-                f"{settings.root} begins on {published[0]}; sessions are only added at its end. "
+                f"{settings.root} begins on {begins}; sessions are only added at its end. "
                 f"Backfill from {days[0]} into a new root"
             )
         days = days[days > published[1]]
-    year = days.astype("datetime64[Y]")
-    return [(days[year == y][0], days[year == y][-1]) for y in np.unique(year)]
+    chunk = (calendar.on_or_after(days) - calendar.ordinal(begins)) // rows
+    return [(days[chunk == k][0], days[chunk == k][-1]) for k in np.unique(chunk)]
 
 
 def backfill(
-    settings: Settings, start: object, end: object, progress: Progress = silent, source: Source | None = None
+    settings: Settings,
+    start: object,
+    end: object,
+    progress: Progress = silent,
+    source: Source | None = None,
+    rows: int = ROW_CHUNK,
 ) -> Iterator[Outcome]:
-    """Publish [start, end] in runs of at most a year each, one outcome for each; what is published is not run again.
+    """Publish [start, end] in runs of whole chunks, one outcome for each; what is published is not run again.
 
-    Interrupted at any moment, the same call goes on after the last published year.
+    Interrupted at any moment, the same call goes on after the last published chunk. rows: sessions of a run, whose cut
+    changes no bit.
     """
-    todo = spans(settings, years(settings, start, end))
+    todo = spans(settings, chunked(settings, start, end, rows))
     if not todo:
         return
     source = Delivery.of(settings, source)

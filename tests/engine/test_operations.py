@@ -78,12 +78,16 @@ def long_lived_code(source: Delivery) -> str:
     return str(next(code for code in counts.index if code in stocks))
 
 
+ROWS = 83
+"""Sessions of a run of the backfill in pieces, which are no whole chunks here; there are 143."""
+
+
 @pytest.fixture(scope="module")
-def in_years(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> str:
-    """Root of a backfill in one process, a run for each year."""
-    settings = settings_at(tmp_path_factory.mktemp("in_years"))
-    outcomes = list(operations.backfill(settings, START, END, source=source))
-    assert len(outcomes) == 2, "2018 and 2019 are one run each"
+def in_pieces(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> str:
+    """Root of a backfill in one process, in two runs."""
+    settings = settings_at(tmp_path_factory.mktemp("in_pieces"))
+    outcomes = list(operations.backfill(settings, START, END, source=source, rows=ROWS))
+    assert len(outcomes) == 2
     return settings.root
 
 
@@ -95,24 +99,36 @@ def at_once(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> Path:
     return Path(settings.root)
 
 
-def test_a_backfill_in_years_gives_the_bits_of_one_run(at_once: Path, in_years: str) -> None:
+def test_the_runs_of_a_backfill_end_where_the_chunks_of_the_stores_do_wherever_it_was_interrupted(
+    tmp_path: Path, source: Delivery
+) -> None:
+    days, begins = xnys().sessions, xnys().ordinal(START)
+    whole = operations.chunked(settings_at(tmp_path), START, "2024-12-31")
+    assert [xnys().ordinal(first) - begins for first, _ in whole] == [0, 504, 1008, 1512]
+    assert [xnys().ordinal(last) + 1 - begins for _, last in whole[:-1]] == [504, 1008, 1512]
+    execution.execute(settings_at(tmp_path), START, days[begins + 2], source=source)
+    left = operations.chunked(settings_at(tmp_path), START, "2024-12-31")
+    assert left == [(days[begins + 3], whole[0][1]), *whole[1:]]
+
+
+def test_a_backfill_in_pieces_gives_the_bits_of_one_run(at_once: Path, in_pieces: str) -> None:
     for store in family.stores(settings_at(at_once)):
-        assert_same(values(in_years, store), values(str(at_once), store))
+        assert_same(values(in_pieces, store), values(str(at_once), store))
 
 
-def test_an_interrupted_backfill_goes_on_after_the_last_published_year_to_the_bytes_of_one_that_was_not(
-    tmp_path: Path, tables: SourceTables, in_years: str
+def test_an_interrupted_backfill_goes_on_after_the_last_published_run_to_the_bytes_of_one_that_was_not(
+    tmp_path: Path, tables: SourceTables, in_pieces: str
 ) -> None:
     """Runs of one process share what was read and made of it; one that starts alone reads, cleans and builds anew."""
     settings = settings_at(tmp_path)
-    runs = operations.backfill(settings, START, END, source=Delivered(tables))
+    runs = operations.backfill(settings, START, END, source=Delivered(tables), rows=ROWS)
     next(runs)
     runs.close()
-    todo = operations.years(settings, START, END)
-    assert [str(first) for first, _ in todo] == ["2019-01-02"]
-    assert len(list(operations.backfill(settings, START, END, source=Delivered(tables)))) == 1
-    assert operations.years(settings, START, END) == []
-    assert chunks(in_years) == chunks(settings.root)
+    todo = operations.chunked(settings, START, END, ROWS)
+    assert [xnys().ordinal(first) - xnys().ordinal(START) for first, _ in todo] == [ROWS]
+    assert len(list(operations.backfill(settings, START, END, source=Delivered(tables), rows=ROWS))) == 1
+    assert operations.chunked(settings, START, END, ROWS) == []
+    assert chunks(in_pieces) == chunks(settings.root)
 
 
 def test_a_master_that_lacks_rows_of_the_delivery_is_built_anew(tmp_path: Path, tables: SourceTables) -> None:
@@ -155,7 +171,7 @@ def test_a_backfill_before_the_first_published_session_and_a_hole_after_the_last
     settings = settings_at(tmp_path)
     execution.execute(settings, FEW[0], FEW[1], source=source)
     with pytest.raises(family.RangeError, match="into a new root"):
-        operations.years(settings, START, END)
+        operations.chunked(settings, START, END)
     with pytest.raises(family.RangeError, match="run 2018-10-08 to 2018-10-09 before"):
         execution.execute(settings, "2018-10-10", "2018-10-12", source=source)
 
