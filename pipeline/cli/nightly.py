@@ -59,6 +59,7 @@ def tell(report: NightReport) -> None:
             out.print(f"  delivered late: its knowledge instant is the receipt, {told.late}")
         for title, lines in (
             ("failed", [f"{key}: {why}" for key, why in told.failed.items()]),
+            ("asked again", [f"{key}: {why}" for key, why in told.retried.items()]),
             ("new shape", told.new_shapes),
             ("no fact", told.rejects),
         ):

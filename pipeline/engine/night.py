@@ -28,13 +28,10 @@ from pipeline.landing.zone import LandingZone
 from pipeline.market_data.delivery import Delivery
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
-from pipeline.vendors.contract import NIGHT, Need
+from pipeline.vendors.contract import NIGHT, Need, reject_lines
 from pipeline.vendors.fetching import fetch
 from pipeline.vendors.layers import LandedSource, landed, late_deliveries, open_source, open_vendor
 from security_master.errors import ExplainedError
-
-SHOWN = 20
-"""Faults of a kind that a report names one by one."""
 
 
 @dataclass
@@ -52,6 +49,7 @@ class SessionReport:
     bytes: int = 0
     classes: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    retried: dict[str, str] = field(default_factory=dict)
     new_shapes: list[str] = field(default_factory=list)
     rejects: list[str] = field(default_factory=list)
     rows: dict[str, str] = field(default_factory=dict)
@@ -70,7 +68,7 @@ class NightReport:
 
 
 class GaveUp(ExplainedError, RuntimeError):
-    """A delivery was not whole by the deadline. Nothing of it was published."""
+    """A delivery was not whole by the deadline, or cannot be asked for. Nothing of it was published."""
 
 
 class Deliveries(Protocol):
@@ -97,27 +95,31 @@ class Fetched:
     def ask(self, session: date, report: SessionReport) -> list[str]:
         need = Need(NIGHT, session, session)
         found = fetch(self.settings, need, self.clock, self.environment, zone=self.zone)
-        stopped = []
+        stopped, refused = [], []
         for name, done in found.items():
             report.requests += done.requests
             report.attempts += done.attempts
             report.units += done.units
             report.bytes += done.bytes
             report.failed = {k: why for k, why in report.failed.items() if k not in done.settled} | done.failed
+            report.retried |= done.retried
             report.new_shapes += [f"{name}: {shape}" for shape in done.new_shapes]
             for kind, count in done.classes.items():
                 report.classes[kind] = report.classes.get(kind, 0) + count
             stopped += [done.stopped] * bool(done.stopped)
+            refused += [done.stopped] * done.refused
+        if refused:
+            raise GaveUp(f"the delivery of {session} cannot be asked for, and nothing was published: {refused[0]}")
         first = self.settings.layers[0]
         missing = open_vendor(first).missing(session, landed(self.settings, first, self.zone), self.settings)
-        return missing and [*missing, *stopped]
+        return [*missing, *stopped]
 
     def source(self, report: SessionReport) -> Source:
+        session = date.fromisoformat(report.session)
         source = LandedSource(self.settings, zone=self.zone)
         tables = source.load()
-        for layer, rejects in source.rejects.items():
-            report.rejects += [f"{layer}: {r.request} row {r.row}: {r.why}" for r in rejects[:SHOWN]]
-        report.rejects += source.notices[-SHOWN:]
+        batch = Need(NIGHT, session, session).batch_id
+        report.rejects = [line for rejects in source.rejects.values() for line in reject_lines(rejects, batch)]
         report.rows = {table: origin.file for table, origin in tables.origins.items()}
         return _Loaded(source.name, tables)
 

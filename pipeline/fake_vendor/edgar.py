@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.fake_vendor.eodhd import Answer
+from pipeline.fake_vendor.faults import NOTES_ACCESSION
 from pipeline.fake_vendor.market import Company, FakeMarket, each
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -141,7 +142,11 @@ def _index(market: FakeMarket, clock: dt.datetime, day: dt.date) -> Answer:
 
 def _document(market: FakeMarket, clock: dt.datetime, cik: str, folder: str) -> Answer:
     accession = f"{folder[:10]}-{folder[10:12]}-{folder[12:]}"
-    filed = next((f for f in _shown(market, clock, cik) if f.accession == accession), None)
+    filings = _shown(market, clock, cik)
+    if accession == NOTES_ACCESSION and filings:
+        page = _removal_page(filings[-1], accession, "3.85% Notes due 2043", "(a)(2)", "")
+        return Answer(200, page.encode(), "text/html")
+    filed = next((f for f in filings if f.accession == accession), None)
     if filed is None:
         return Answer(404, NO_SUCH_KEY, "application/xml")
     page = _removal(market, filed) if filed.form == "25-NSE" else _cover(filed)
@@ -174,18 +179,24 @@ def _removal(market: FakeMarket, filed: Filed) -> str:
         heir = next(c for c in market.companies if code in (c.tickers[0][1], c.ticker_on(last)))
         terms.append(f"{gone['successor_ratio']:.6g} of a share of {heir.name} Common Stock")
     said = f"Each share of common stock was exchanged for {' and '.join(terms)}. " if terms else ""
+    said += f"The Exchange also notifies that this security was suspended from trading on {after:%B} {after.day}, "
+    provision = PROVISIONS.get(str(gone.get("reason")), "")
+    return _removal_page(filed, filed.accession, "Common Stock", provision, f"{said}{after.year}.")
+
+
+def _removal_page(filed: Filed, accession: str, description: str, provision: str, exhibit: str) -> str:
     local = _local(filed)
-    return f"""<SEC-DOCUMENT>{filed.accession}.txt : {local:%Y%m%d}
+    return f"""<SEC-DOCUMENT>{accession}.txt : {local:%Y%m%d}
 <SEC-HEADER>
 <ACCEPTANCE-DATETIME>{local:%Y%m%d%H%M%S}
 FILED AS OF DATE:		{local:%Y%m%d}
 </SEC-HEADER>
 <notificationOfRemoval>
     <issuer><cik>{int(filed.company.cik)}</cik><entityName>{filed.company.name}</entityName></issuer>
-    <descriptionClassSecurity>Common Stock</descriptionClassSecurity>
-    <ruleProvision>17 CFR 240.12d2-2{PROVISIONS.get(str(gone.get("reason")), "")}</ruleProvision>
+    <descriptionClassSecurity>{description}</descriptionClassSecurity>
+    <ruleProvision>17 CFR 240.12d2-2{provision}</ruleProvision>
 </notificationOfRemoval>
-{said}The Exchange also notifies that this security was suspended from trading on {after:%B} {after.day}, {after.year}.
+{exhibit}
 </SEC-DOCUMENT>
 """
 

@@ -7,18 +7,23 @@ by chance: a plan says it all.
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from security_master.errors import ExplainedError
 
 
 class FaultUnknown(ExplainedError, ValueError):
     """A planned fault has no such name."""
+
+
+NEW_YORK = ZoneInfo("America/New_York")
 
 
 @dataclass
@@ -75,17 +80,24 @@ class FaultPlan:
 
     def __init__(self, rules: list[dict[str, Any]] | None = None) -> None:
         self._lock = threading.Lock()
+        self._twins: set[str] = set()
         self.set(rules or [])
 
     def set(self, rules: list[dict[str, Any]]) -> None:
         """Replace the plan. Raises FaultUnknown."""
         made = [Rule(**rule) for rule in rules]
         for rule in made:
-            if rule.fault not in STATUSES and rule.fault not in WHOLE and rule.fault not in ROWS:
-                known = ", ".join([*STATUSES, *WHOLE, *ROWS])
+            if not any(rule.fault in kinds for kinds in KINDS):
+                known = ", ".join(name for kinds in KINDS for name in kinds)
                 raise FaultUnknown(f"fault {rule.fault!r} is not known; expected one of {known}")
         with self._lock:
             self.rules = made
+
+    def plain(self, path: str) -> str:
+        """The path of the same security under its own code, where `old_twin` gave it a second one."""
+        for twin in self._twins:
+            path = path.replace(f"/{twin}_old.", f"/{twin}.")
+        return path
 
     def apply(self, asked: str, reply: Reply) -> tuple[Reply, str]:
         """The reply with the first rule that matches, and that rule's fault ("" for none)."""
@@ -97,8 +109,12 @@ class FaultPlan:
         if rule.fault in WHOLE:
             return WHOLE[rule.fault](reply, rule.argument), rule.fault
         rows = json.loads(reply.body)
+        if rule.fault in FILES:
+            return replace(reply, body=json.dumps(FILES[rule.fault](rows)).encode()), rule.fault
         if not isinstance(rows, list) or not rows:
             return reply, ""
+        if rule.fault == "old_twin":
+            self._twins.add(str(rule.argument))
         return replace(reply, body=json.dumps(ROWS[rule.fault](rows, rule.argument)).encode()), rule.fault
 
     def _take(self, asked: str) -> Rule | None:
@@ -156,6 +172,10 @@ ROWS: dict[str, Callable[[Rows, Any], Rows]] = {
     "wrong_exchange_rows": lambda rows, _: [*rows, *({**row, "exchange_short_name": "F"} for row in rows[:50])],
     "spun_raw": _spun,
     "late_etfs": lambda rows, etfs: [row for row in rows if row.get("code") not in (etfs or [])],
+    "old_twin": lambda rows, code: [
+        *rows,
+        *({**row, "Code": f"{code}_old"} for row in rows if row.get("Code") == code),
+    ],
     "shape_changed": lambda rows, _: [{**row, "isin_code": "US0000000000"} for row in rows],
 }
 
@@ -178,3 +198,44 @@ WHOLE: dict[str, Callable[[Reply, Any], Reply]] = {
     "wrong_symbol_body": lambda reply, body: replace(reply, body=str(body or '{"General":{"Code":"ZZZZ"}}').encode()),
     "echo_secret": lambda reply, secret: replace(reply, body=reply.body[:-1] + f',{{"you":"{secret}"}}]'.encode()),
 }
+
+
+NOTES_ACCESSION = "9999999997-99-000025"
+"""Of the Form 25 that `notes_form25` adds: the server has its text under this number for every issuer."""
+
+
+def _flipped(value: dict[str, Any]) -> dict[str, Any]:
+    """Acceptance times in UTC instead of on New York's clock."""
+    recent = value["filings"]["recent"]
+    local = [dt.datetime.fromisoformat(said[:19]).replace(tzinfo=NEW_YORK) for said in recent["acceptanceDateTime"]]
+    recent["acceptanceDateTime"] = [f"{at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S}.000Z" for at in local]
+    return value
+
+
+def _thousands(value: dict[str, Any]) -> dict[str, Any]:
+    """Counts of the latest filing in thousands."""
+    for tags in value["facts"].values():
+        for tag in tags.values():
+            rows = tag["units"]["shares"]
+            for row in rows:
+                row["val"] //= 1000 if row["accn"] == rows[-1]["accn"] else 1
+    return value
+
+
+def _with_notes(value: dict[str, Any]) -> dict[str, Any]:
+    """One more filing: a Form 25 for notes, on the day of the latest one."""
+    recent = value["filings"]["recent"]
+    for column in recent.values():
+        column.insert(0, column[0])
+    recent["accessionNumber"][0], recent["form"][0] = NOTES_ACCESSION, "25-NSE"
+    recent["primaryDocument"][0] = "primary_doc.xml"
+    return value
+
+
+FILES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "clock_flip": _flipped,
+    "thousands": _thousands,
+    "notes_form25": _with_notes,
+}
+"""What goes wrong in an issuer's file."""
+KINDS: tuple[Mapping[str, Any], ...] = (STATUSES, WHOLE, ROWS, FILES)

@@ -66,7 +66,10 @@ class FakeMarket:
     """Everything that happens, and what a vendor shows of it at an instant (`clock`, aware UTC)."""
 
     def __init__(self, market: SimulatedMarket) -> None:
+        self.first = dt.date.fromisoformat(market.first_session)
         self.tables: SourceTables = SimulatedSource(market).load()
+        self._grouped: dict[str, tuple[dict[str, pd.DataFrame], pd.DataFrame]] = {}
+        self._codes: tuple[dt.datetime, dict[str, Company]] | None = None
 
     @cached_property
     def companies(self) -> list[Company]:
@@ -78,6 +81,12 @@ class FakeMarket:
 
     def codes(self, clock: dt.datetime) -> dict[str, Company]:
         """By the code that the vendor has at an instant. Earlier owners of a code are `_old`, `_old1`, ..."""
+        made = self._codes
+        if made is None or made[0] != clock:
+            self._codes = made = clock, self._codes_at(clock)
+        return made[1]
+
+    def _codes_at(self, clock: dt.datetime) -> dict[str, Company]:
         today = clock.date()
         found: dict[str, Company] = {}
         shown = [c for c in self.companies if self.listed_at(c) <= clock]
@@ -163,11 +172,19 @@ class FakeMarket:
         )
 
     def _own(self, table: str, spans: pd.DataFrame) -> pd.DataFrame:
-        frame = getattr(self.tables, table)
         day = {"shares": "period_end", "ticker_changes": "effective_date", "delistings": "last_session",
                "classification": "valid_from"}.get(table, "ex_date")  # fmt: skip
-        parts = [_inside(frame[frame["vendor_code"] == s.vendor_code], day, s) for s in each(spans)]
+        of_code, none = self._of_code(table)
+        parts = [_inside(of_code.get(s.vendor_code, none), day, s) for s in each(spans)]
         return pd.concat(parts).drop_duplicates().reset_index(drop=True)
+
+    def _of_code(self, table: str) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+        """The rows of a table by vendor code, and no rows."""
+        if table not in self._grouped:
+            frame = getattr(self.tables, table)
+            own = {str(code): rows for code, rows in frame.groupby("vendor_code", observed=True)}
+            self._grouped[table] = own, frame.iloc[:0]
+        return self._grouped[table]
 
 
 def _inside(frame: pd.DataFrame | None, day: str, span: Any) -> pd.DataFrame:

@@ -82,6 +82,7 @@ class FakeVendor:
         if token != self.token:
             return refusal("401"), 0
         units = eodhd.cost(path)
+        path = self.faults.plain(path)
         day = self.now.date().isoformat()
         if path.startswith("/internal-user"):
             said = {"apiRequests": self.used.get(day, 0), "apiRequestsDate": day, "dailyRateLimit": self.units_a_day}

@@ -16,7 +16,17 @@ import httpx2
 from pipeline.landing.classify import Answer, classify
 from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.ledger import Ledger, Quota, QuotaSpent
-from pipeline.landing.requests import PROMOTED, RETRIED, SETTLED, Class, FetchError, Line, NotLanded, Request
+from pipeline.landing.requests import (
+    PROMOTED,
+    RETRIED,
+    SETTLED,
+    SETTLED_TONIGHT,
+    Class,
+    FetchError,
+    Line,
+    NotLanded,
+    Request,
+)
 from pipeline.landing.shape import shape_digest, shape_of_body
 from pipeline.landing.zone import LandingZone
 
@@ -62,7 +72,8 @@ class Access:
 class FetchReport:
     """What a fetch did. stopped: why it ended before its time, "" when it did not; resumable: it can go on later.
 
-    classes: last answers by class; failed: requests without one that can be used, and why; settled: requests with one.
+    refused: asking again would not help either. classes: last answers by class; failed: requests without one that can
+    be used, and why; settled: requests with one; retried: requests asked more than once, and why.
     """
 
     requests: int = 0
@@ -71,9 +82,11 @@ class FetchReport:
     units: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
+    retried: dict[str, str] = field(default_factory=dict)
     new_shapes: list[str] = field(default_factory=list)
     stopped: str = ""
     resumable: bool = False
+    refused: bool = False
     settled: set[str] = field(default_factory=set)
 
     def add(self, other: FetchReport) -> None:
@@ -82,12 +95,17 @@ class FetchReport:
         self.classes.update(other.classes)
         self.settled |= other.settled
         self.failed = {key: why for key, why in self.failed.items() if key not in other.settled} | other.failed
+        self.retried |= other.retried
         self.new_shapes += other.new_shapes
-        self.stopped, self.resumable = other.stopped, other.resumable
+        self.stopped, self.resumable, self.refused = other.stopped, other.resumable, other.refused
 
 
 class Stopped(FetchError):
-    """The vendor refuses the key, is down, or calls a request wrong: asking on would not help."""
+    """The vendor is down: asking on would not help now."""
+
+
+class Refused(Stopped):
+    """The vendor refuses the key or calls a request wrong: asking again would not help either."""
 
 
 class Fetcher:
@@ -125,7 +143,7 @@ class Fetcher:
     def done(self, request: Request) -> Line | None:
         """The line that settles a request of this batch, None while it should be asked."""
         line = self._done.get((request.key, request.nth))
-        return line if line is not None and line.answer in SETTLED else None
+        return line if line is not None and line.answer in (SETTLED_TONIGHT if self.night else SETTLED) else None
 
     def unasked(self, request: Request) -> bool:
         """Whether this fetcher has not asked yet, and no earlier one settled it."""
@@ -141,6 +159,7 @@ class Fetcher:
                 for error in pool.map(lambda bundle: self._bundle(bundle, report), todo):
                     if error is not None and not report.stopped:
                         report.stopped, report.resumable = str(error), isinstance(error, QuotaSpent)
+                        report.refused = isinstance(error, Refused)
         finally:
             self.zone.flush()
             self.close()
@@ -174,6 +193,8 @@ class Fetcher:
             spent = (self.clock.now() - began).total_seconds()
             if line.answer not in RETRIED or attempt == ATTEMPTS or spent + wait > PATIENCE:
                 break
+            with self._lock:
+                report.retried[request.key] = f"{line.answer}: {line.note}" if line.note else str(line.answer)
             self.clock.sleep(wait)
         self._note(request, line, report)
         return line
@@ -304,11 +325,11 @@ def retry_after(text: str, now: datetime) -> float:
 def _refuse(line: Line, request: Request) -> None:
     """Answers after which nobody asks on. Raises Stopped or QuotaSpent."""
     if line.answer is Class.AUTH:
-        raise Stopped(f"{line.source} refuses the key or the contact ({line.note}); see docs/vendors.md for setting it")
+        raise Refused(f"{line.source} refuses the key or the contact ({line.note}); see docs/vendors.md for setting it")
     if line.answer is Class.QUOTA:
         raise QuotaSpent(
             f"{line.source} says that its quota is spent ({line.note}). What was fetched is kept; incomplete, "
             "resumable: the same command goes on after 00:00 GMT"
         )
     if line.answer is Class.BAD_REQUEST:
-        raise Stopped(f"{request.key}: {line.source} calls the request wrong ({line.note}); report it, with this line")
+        raise Refused(f"{request.key}: {line.source} calls the request wrong ({line.note}); report it, with this line")

@@ -33,7 +33,9 @@ class Class(StrEnum):
 PROMOTED = frozenset({Class.OK, Class.EMPTY})
 RETRIED = frozenset({Class.CORRUPT, Class.THROTTLED, Class.UNAVAILABLE})
 SETTLED = PROMOTED | {Class.NOT_FOUND, Class.PLAN, Class.PARTIAL}
-"""Asking again in the same batch would give the same."""
+"""Asking again for the same history would give the same."""
+SETTLED_TONIGHT = PROMOTED | {Class.PLAN}
+"""A night asks again while its delivery is not whole: what was not there, or only in part, may be by then."""
 
 Form = Literal["json", "text", "zip"]
 

@@ -48,6 +48,9 @@ class Fetching(Group):
     )
     deadline_minutes: Minutes = Field(180.0, ge=0, description="how long a night waits for a delivery")
     poll_minutes: Minutes = Field(10.0, gt=0, description="how often it asks meanwhile")
+    timeout_seconds: Annotated[float, Unit("seconds")] = Field(
+        60.0, gt=0, description="silence of a vendor after which a request counts as failed"
+    )
     alert: tuple[str, ...] = Field(
         (), description="command that is run when a night fails, with the message as its last argument"
     )

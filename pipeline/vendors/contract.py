@@ -49,11 +49,29 @@ class Need:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row, or an answer, that became no fact, and why."""
+    """A row, or an answer (row -1), that became no fact or was read otherwise than it stands, and why."""
 
     request: str
     row: int
     why: str
+    batch: str = ""
+
+    @classmethod
+    def of(cls, line: Line, row: int, why: str) -> Reject:
+        return cls(line.request_key, row, why, line.batch_id)
+
+
+def reject_lines(rejects: Sequence[Reject], batch: str) -> list[str]:
+    """The rejects of a batch as sentences: rows of one answer that share a reason together."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for reject in rejects:
+        if reject.batch == batch:
+            rows.setdefault((reject.request, reject.why), []).append(reject.row)
+    found = []
+    for (request, why), at in rows.items():
+        of = "" if at == [-1] else f" row {at[0]}" if len(at) == 1 else f" rows {at[0]} and {len(at) - 1:,} more"
+        found.append(f"{request}{of}: {why}")
+    return found
 
 
 @dataclass
@@ -99,11 +117,10 @@ def received(line: Line) -> pd.Timestamp:
 
 @dataclass
 class VendorTables:
-    """Columns by table, as `made_table` takes them; rejects; and what a person should know."""
+    """Columns by table, as `made_table` takes them, and what became no fact or was read otherwise."""
 
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
 
 
 def columns_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:

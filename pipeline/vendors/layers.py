@@ -65,7 +65,6 @@ class LandedSource:
     zone: LandingZone | None = None
     provenance: dict[str, Counter[str]] = field(default_factory=dict)
     rejects: dict[str, list[Reject]] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -79,7 +78,7 @@ class LandedSource:
         for name in self.settings.layers:
             answers = landed(self.settings, name, zone, self.known_as_of)
             made[name] = open_vendor(name).tables(answers, self.settings, below)
-            self.rejects[name], self.notices = made[name].rejects, self.notices + made[name].notices
+            self.rejects[name] = made[name].rejects
             if below is None:
                 if "prices" not in made[name].columns:
                     raise SourceError(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from pipeline.landing.fetcher import Bundle
-from pipeline.landing.requests import SETTLED, Line, Request
-from pipeline.vendors.contract import Landed, Need
+from pipeline.landing.requests import PROMOTED, SETTLED, SETTLED_TONIGHT, Class, Line, Request
+from pipeline.vendors.contract import BACKFILL, Landed, Need
 
 
 class Rounds:
@@ -20,7 +21,22 @@ class Rounds:
     def is_settled(self, request: Request) -> bool:
         """Whether a request needs no asking: it has its answer, or this fetch has tried."""
         line = self.asked.get((request.key, request.nth))
-        return line is not None and (line.answer in SETTLED or line.requested_at >= self.need.since)
+        settled = SETTLED if self.need.kind == BACKFILL else SETTLED_TONIGHT
+        return line is not None and (line.answer in settled or line.requested_at >= self.need.since)
+
+    def is_answered(self, request: Request, since: str = "") -> bool:
+        """Whether any batch has its answer, received at `since` or later. "Not found" is one when said in two batches:
+        what is missing today may be there tomorrow."""
+        lines = [line for line in self._by_key.get(request.key, ()) if line.received_at >= since]
+        absent = {line.batch_id for line in lines if line.answer is Class.NOT_FOUND}
+        return len(absent) > 1 or any(line.answer in PROMOTED for line in lines)
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[Line]]:
+        found: dict[str, list[Line]] = {}
+        for line in self.landed.lines:
+            found.setdefault(line.request_key, []).append(line)
+        return found
 
     def first_open(self, parts: Iterable[Callable[[], list[Bundle]]]) -> list[Bundle]:
         """The bundles of the first part with a request that is not settled; [] when nothing is left."""

@@ -52,6 +52,7 @@ class Practice:
     url: str
     settings: Settings
     clock: SteppedClock
+    first: dt.date
 
     def at(self, instant: dt.datetime) -> None:
         """The time it is, for the vendor and for us."""
@@ -66,7 +67,7 @@ class Practice:
         return {"ERM3_EODHD_TOKEN": TOKEN}
 
     def backfill(self, end: dt.date, settings: Settings | None = None) -> dict[str, FetchReport]:
-        need = Need(BACKFILL, dt.date.fromisoformat(FIRST), end)
+        need = Need(BACKFILL, self.first, end)
         return fetch(settings or self.settings, need, self.clock, self.environment)
 
     def night(self, day: dt.date) -> dict[str, FetchReport]:
@@ -90,16 +91,17 @@ class Practice:
 
 
 @contextmanager
-def practice(root: Path, now: dt.datetime, **settings: Any) -> Iterator[Practice]:
-    """A running fake vendor at `now`, and settings whose root is `root`."""
-    vendor = FakeVendor(market(), now, token=TOKEN)
+def practice(root: Path, now: dt.datetime, of: FakeMarket | None = None, **settings: Any) -> Iterator[Practice]:
+    """A running fake vendor at `now`, and settings whose root is `root`. of: another market than `market()`."""
+    of = of or market()
+    vendor = FakeVendor(of, now, token=TOKEN)
     server = serve(vendor)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
     given = {"urls": {"eodhd": f"{base}/api", "edgar": base}, "contact": CONTACT, **settings.pop("fetching", {})}
     made = Settings(root=str(root), fetching=given, **{"source": "eodhd", **settings})
     try:
-        yield Practice(vendor, base, made, SteppedClock(now))
+        yield Practice(vendor, base, made, SteppedClock(now), of.first)
     finally:
         server.shutdown()
         server.server_close()

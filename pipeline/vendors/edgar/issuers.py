@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
-from pipeline.vendors.contract import EVER, Landed, Reject
+from pipeline.vendors.contract import EVER, Landed, Reject, received
 from pipeline.vendors.edgar import endpoints as ask
 from pipeline.vendors.edgar.counts import Count, counts
 from pipeline.vendors.edgar.cover import ClassCount, parse_cover
@@ -67,8 +67,10 @@ class Issuers:
             else:
                 continue
             own = found.setdefault(ask.cik_of(line), {})
-            for filing in read:
-                own.setdefault(filing.accession, filing)
+            other = sum(own.setdefault(filing.accession, filing).accepted != filing.accepted for filing in read)
+            if other:
+                why = f"{other} acceptance times are not those read before, which stay"
+                self.rejects.append(Reject.of(line, -1, why))
         return found
 
     def has_classes(self, cik: str) -> bool:
@@ -100,17 +102,38 @@ class Issuers:
     def share_rows(self) -> pd.DataFrame:
         """The table `shares`: of the facts, or of the covers where an issuer has several classes."""
         rows: list[tuple[Any, ...]] = []
-        for cik in sorted(self._facts):
+        for cik in sorted(self._readings):
             if cik not in self.codes or self.has_classes(cik):
                 continue
-            facts, known = self._facts[cik]
-            accepted = {filing.accession: filing.accepted for filing in self.filings(cik)}
-            for count in counts(facts, accepted, self._ratio(cik)):
-                rows.append(self._share_row(self.code_on(cik, count.end), count, known.get(count.accession, pd.NaT)))
+            rows += self._counted_rows(cik)
         for line in self.landed.of(ask.COVER):
             rows += self._class_rows(line)
         frame = pd.DataFrame(rows, columns=SHARE_COLUMNS)
-        return frame.drop_duplicates(["vendor_code", "period_end", "filed_at"]).reset_index(drop=True)
+        return frame.drop_duplicates().reset_index(drop=True)
+
+    def _counted_rows(self, cik: str) -> list[tuple[Any, ...]]:
+        """The counts of an issuer, as each reading of its facts gave them.
+
+        What an earlier reading gave otherwise is another row, known from the later one.
+        """
+        accepted = {filing.accession: filing.accepted for filing in self.filings(cik)}
+        state: dict[tuple[str, int, dt.date], Fact] = {}
+        told: dict[tuple[dt.date, str], float] = {}
+        rows = []
+        for line in self._readings[cik]:
+            facts = self.landed.parsed(line, parse_facts)
+            if line is not self._readings[cik][0] and not set(facts) - set(state.values()):
+                continue
+            state |= {(fact.accession, fact.rank, fact.end): fact for fact in facts}
+            known = self.landed.known_from(line)
+            for count in counts(list(state.values()), accepted, self._ratio(cik, received(line))):
+                if told.get((count.end, count.accession)) == count.shares:
+                    continue
+                told[count.end, count.accession] = count.shares
+                rows.append(self._share_row(self.code_on(cik, count.end), count, known))
+                if count.note:
+                    self.rejects.append(Reject.of(line, -1, f"the count of {count.end} is {count.note}; put right"))
+        return rows
 
     def _share_row(self, code: str, count: Count, received: Any) -> tuple[Any, ...]:
         accepted = np.datetime64(count.known, "us")
@@ -123,7 +146,7 @@ class Issuers:
         filing = self._filings.get(cik, {}).get(accession)
         found: list[ClassCount] = self.landed.parsed(line, parse_cover)
         if filing is None or not found:
-            self.rejects.append(Reject(line.request_key, -1, "a cover without counts, or of no known filing"))
+            self.rejects.append(Reject.of(line, -1, "a cover without counts, or of no known filing"))
             return []
         received, rows = self.landed.known_from(line), []
         for one in found:
@@ -134,21 +157,17 @@ class Issuers:
         return rows
 
     @cached_property
-    def _facts(self) -> dict[str, tuple[list[Fact], dict[str, Any]]]:
-        """By issuer: the facts as first read, and by accession the receipt that brought them (NaT: a first history)."""
-        found: dict[str, tuple[list[Fact], dict[str, Any]]] = {}
+    def _readings(self) -> dict[str, list[Line]]:
+        """By issuer, the readings of its facts."""
+        found: dict[str, list[Line]] = {}
         for line in self.landed.of(ask.FACTS):
-            facts, known = found.setdefault(ask.cik_of(line), ([], {}))
-            had = set(facts)
-            for fact in self.landed.parsed(line, parse_facts):
-                if fact not in had:
-                    facts.append(fact)
-                    known.setdefault(fact.accession, self.landed.known_from(line))
+            found.setdefault(ask.cik_of(line), []).append(line)
         return found
 
-    def _ratio(self, cik: str) -> Any:
-        """Function of (end, filed): product of the ratios of splits between, of the issuer's codes."""
+    def _ratio(self, cik: str, told_by: pd.Timestamp) -> Any:
+        """Function of (end, filed): product of the ratios of splits between, of the issuer's codes, told by then."""
         own = self.splits[self.splits["vendor_code"].isin(self.codes[cik])]
+        own = own[own["known_from"].isna() | (own["known_from"] <= told_by)]
         own = own.drop_duplicates("ex_date", keep="first")
         days = own["ex_date"].to_numpy().astype("datetime64[D]")
         ratios = (own["ratio_new"] / own["ratio_old"]).to_numpy(dtype=float) if len(own) else np.zeros(0)
@@ -164,11 +183,16 @@ class Issuers:
         rows = []
         for line in self.landed.of(ask.FILING):
             removal = self.landed.parsed(line, parse_removal)
-            if removal is None or not removal.common or removal.cik not in self.codes:
+            if removal is None or removal.cik not in self.codes:
+                continue
+            if not removal.common:
+                self.rejects.append(
+                    Reject.of(line, -1, f"a removal of {removal.description or 'nothing named'}: no stock")
+                )
                 continue
             ended = self._ended(removal)
             if ended is None:
-                self.rejects.append(Reject(line.request_key, -1, f"{removal.description}: no security ended then"))
+                self.rejects.append(Reject.of(line, -1, f"{removal.description}: no security ended then"))
                 continue
             code, last = ended
             received = self.landed.known_from(line)

@@ -51,6 +51,7 @@ class Edgar:
             headers={"User-Agent": contact, "Accept-Encoding": "gzip"},
             secrets=(contact,),
             hosts={"/Archives": www, "/files": www},
+            timeout=settings.fetching.timeout_seconds,
         )
 
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
@@ -95,26 +96,25 @@ class _Plan(Rounds):
         return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(self.issuers.codes)]
 
     def day(self) -> list[Bundle]:
-        """The indexes of the weekdays since the last night, or since the first history was read."""
-        lines = [line for line in self.landed.lines if line.batch_id != self.need.batch_id]
-        read = [ask.day_of(line) for line in lines if line.endpoint == ask.INDEX]
-        read += [dt.date.fromisoformat(line.received_at[:10]) for line in lines if line.endpoint == ask.SUBMISSIONS][:1]
-        since = max(read, default=self.need.end)
+        """The indexes of the weekdays since the first history was read that no night has."""
+        first = next((line.received_at[:10] for line in self.landed.of(ask.SUBMISSIONS)), str(self.need.end))
+        since = min(dt.date.fromisoformat(first), self.need.end)
         days = [self.need.end - dt.timedelta(days=back) for back in range(MOST_DAYS)]
-        return [[ask.index(day)] for day in days if day.weekday() < 5 and (day == self.need.end or day >= since)]
+        asked = [ask.index(day) for day in days if day.weekday() < 5 and day >= since]
+        return [[request] for request in asked if not self.is_answered(request)]
 
     def who_filed(self) -> list[Bundle]:
-        """Issuers that filed a report or were removed on the day, and those that were never asked about."""
-        first: dict[str, str] = {}
-        for line in self.landed.of(ask.SUBMISSIONS):
-            first.setdefault(ask.cik_of(line), line.batch_id)
-        # those asked about first in this batch too, so that the same plan comes out again
-        wanted = set(self.issuers.codes) - {cik for cik, batch in first.items() if batch != self.need.batch_id}
+        """Issuers that by an index filed a report or were removed, and whose file was not read since; and new ones."""
+        filed = dict.fromkeys(self.issuers.codes, "")
         for line in self.landed.of(ask.INDEX):
-            if line.batch_id == self.need.batch_id:
-                filed = self.landed.parsed(line, parse_index)
-                wanted |= {row.cik for row in filed if row.form in COUNTED | REMOVED}
-        return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(wanted & set(self.issuers.codes))]
+            for row in self.landed.parsed(line, parse_index):
+                if row.form in COUNTED | REMOVED and row.cik in filed:
+                    filed[row.cik] = line.received_at
+        bundles = [
+            [request for request in (ask.submissions(cik), ask.facts(cik)) if not self.is_answered(request, since)]
+            for cik, since in sorted(filed.items())
+        ]
+        return [bundle for bundle in bundles if bundle]
 
     def older_pages(self) -> list[Bundle]:
         """Further pages of issuers whose latest one does not reach back far enough."""
@@ -125,8 +125,7 @@ class _Plan(Rounds):
             if said.filings and min(f.filed for f in said.filings) > since
             for page in said.older
         ]
-        had = {line.request_key for line in self.landed.of(ask.OLDER)}
-        return [[request] for page in pages if (request := ask.older(page)).key not in had]
+        return [[request] for page in pages if not self.is_answered(request := ask.older(page))]
 
     def removals(self) -> list[Bundle]:
         return self._documents(REMOVED, ask.FILING)
@@ -136,17 +135,21 @@ class _Plan(Rounds):
         return self._documents(COUNTED, ask.COVER)
 
     def _documents(self, forms: frozenset[str], endpoint: str) -> list[Bundle]:
-        had = {ask.accession_of(line) for line in self.landed.of(endpoint)}
         found: list[Bundle] = []
         for cik in sorted(self.issuers.latest):
             if endpoint == ask.COVER and not self.issuers.has_classes(cik):
                 continue
             for filing in self.issuers.filings(cik):
-                if filing.form in forms and filing.accession not in had and filing.filed >= self.need.start - EARLIER:
-                    if endpoint == ask.COVER and filing.document.endswith((".htm", ".html")):
-                        found.append([ask.cover(cik, filing.accession, filing.document)])
-                    elif endpoint == ask.FILING:
-                        found.append([ask.filing(cik, filing.accession)])
+                if filing.form not in forms or filing.filed < self.need.start - EARLIER:
+                    continue
+                if endpoint == ask.FILING:
+                    request = ask.filing(cik, filing.accession)
+                elif filing.document.endswith((".htm", ".html")):
+                    request = ask.cover(cik, filing.accession, filing.document)
+                else:
+                    continue
+                if not self.is_answered(request):
+                    found.append([request])
         return found
 
 

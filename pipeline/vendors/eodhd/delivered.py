@@ -1,7 +1,6 @@
 """What of the landed answers counts: histories that hang together, nights that are whole, lists, changes.
 
-A history counts when the splits asked before and after it are the same bytes: otherwise its volumes and amounts may be
-in units of either side of a split. The bars of a day count when they cover the names that had one the session before.
+The bars of a day count when they cover the names that had one the session before.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pipeline.sources.currencies import CURRENCIES
 from pipeline.sources.shipped import shipped_factor_etfs
 from pipeline.vendors.contract import NIGHT, Landed, Reject
 from pipeline.vendors.eodhd import endpoints as ask
+from pipeline.vendors.eodhd.histories import Histories, History
 from pipeline.vendors.eodhd.parse import (
     Change,
     Dividend,
@@ -54,26 +54,16 @@ LOOK_BACK = 10
 
 
 @dataclass(frozen=True)
-class History:
-    """One symbol's bars, splits and dividends, asked together. known: receipt of the bars, NaT for a first history."""
-
-    code: str
-    line: Line
-    bars: pd.DataFrame
-    splits: tuple[Split, ...]
-    dividends: tuple[Dividend, ...]
-    known: pd.Timestamp
-
-
-@dataclass(frozen=True)
 class Day:
-    """The bars of one day as delivered. whole: whether they count; why: what is missing when they do not."""
+    """The bars of one day as delivered. why: what is missing when they do not count; gaps: names of the session before
+    without one."""
 
     session: dt.date
     line: Line
     bars: pd.DataFrame
     known: pd.Timestamp
     why: str
+    gaps: frozenset[str]
 
 
 class Delivered:
@@ -111,42 +101,37 @@ class Delivered:
             try:
                 said = self.landed.parsed(line, parse_fundamentals)
             except (WrongAnswer, ValueError) as error:
-                self.rejects.append(Reject(line.request_key, -1, str(error)))
+                self.rejects.append(Reject.of(line, -1, str(error)))
                 continue
             if said.code == ask.code_of(line):
                 found.append((line, said))
             else:
-                self.rejects.append(Reject(line.request_key, -1, f"the answer is about {said.code}"))
+                self.rejects.append(Reject.of(line, -1, f"the answer is about {said.code}"))
         return found
 
     @cached_property
-    def histories(self) -> list[History]:
-        return [history for line, history in self.asked_histories if history is not None]
+    def _asked(self) -> Histories:
+        return Histories(self.landed, self.changes, self._census, self.rejects)
 
     @cached_property
-    def asked_histories(self) -> list[tuple[Line, History | None]]:
-        """Every landed history, None for one whose parts do not hang together (yet)."""
-        parts = {(line.batch_id, line.endpoint, ask.code_of(line), line.nth): line for line in self.landed.facts
-                 if line.endpoint in (ask.SPLITS, ask.DIVIDENDS)}  # fmt: skip
-        found: list[tuple[Line, History | None]] = []
-        for line in self.landed.of(ask.EOD):
-            batch, code, nth = line.batch_id, ask.code_of(line), line.nth
-            before = parts.get((batch, ask.SPLITS, code, 2 * nth - 1))
-            after = parts.get((batch, ask.SPLITS, code, 2 * nth))
-            paid = parts.get((batch, ask.DIVIDENDS, code, nth))
-            if before is None or after is None or paid is None or before.sha256 != after.sha256:
-                found.append((line, None))
-                continue
-            try:
-                bars, rejects = self.landed.parsed(line, parse_bars)
-            except (WrongAnswer, ValueError) as error:
-                self.rejects.append(Reject(line.request_key, -1, str(error)))
-                found.append((line, None))
-                continue
-            self.rejects += [Reject(line.request_key, row, why) for row, why in rejects]
-            splits, dividends = self._rows(before, parse_splits), self._rows(paid, parse_dividends)
-            known = self.landed.known_from(line)
-            found.append((line, History(code, line, bars, tuple(splits), tuple(dividends), known)))
+    def histories(self) -> list[History]:
+        return self._asked.accepted
+
+    @property
+    def refused(self) -> set[tuple[str, str, int]]:
+        """(batch, code, nth) of histories that came whole and do not count."""
+        return self._asked.refused
+
+    @cached_property
+    def _census(self) -> dict[str, dict[dt.date, float]]:
+        """By code, the closes of past days that were asked for all symbols."""
+        found: dict[str, dict[dt.date, float]] = {}
+        for line in self.landed.of(ask.DAY_BARS):
+            if not line.batch_id.startswith(NIGHT):
+                frame, day = self.day_bars(line)[0], ask.day_of(line)
+                own = frame[(frame["date"] == np.datetime64(day, "s")).to_numpy()]
+                for code, close in zip(own["code"], own["close"], strict=True):
+                    found.setdefault(code, {})[day] = close
         return found
 
     @cached_property
@@ -161,16 +146,21 @@ class Delivered:
             frame, rejects = self.day_bars(line)
             own = (frame["date"] == np.datetime64(session, "s")).to_numpy()
             rejects = rejects + [(-1, f"{int((~own).sum())} rows of other days")] * bool((~own).any())
-            self.rejects += [Reject(line.request_key, row, why) for row, why in rejects]
+            self.rejects += [Reject.of(line, row, why) for row, why in rejects]
             frame = frame[own & frame["code"].isin(self.codes).to_numpy()]
             twice = frame["code"].duplicated(keep=False)
             if twice.any():
-                self.rejects.append(Reject(line.request_key, -1, f"{int(twice.sum())} rows of codes that stand twice"))
+                self.rejects.append(Reject.of(line, -1, f"{int(twice.sum())} rows of codes that stand twice"))
                 frame = frame[~twice]
-            why = counted.lacking(line, session, set(frame["code"]))
-            day = Day(session, line, frame.reset_index(drop=True), self.landed.known_from(line), why)
+            why, gaps = counted.lacking(line, session, set(frame["code"]))
+            day = Day(session, line, frame.reset_index(drop=True), self.landed.known_from(line), why, gaps)
             found.append(day)
-            if not why:
+            if why:
+                self.rejects.append(Reject.of(line, -1, f"the bars of the day do not count: {why}"))
+            else:
+                fractions = int((frame["volume"] % 1 > 0).sum())
+                if fractions:
+                    self.rejects.append(Reject.of(line, -1, f"{fractions:,} volumes that are no whole numbers"))
                 counted.add(session, set(frame["code"]))
         return found
 
@@ -198,7 +188,7 @@ class Delivered:
         rows = [row for row in found if row.code in self.codes]
         own = [row for row in rows if row.ex_date == day]
         if len(own) < len(rows):
-            self.rejects.append(Reject(line.request_key, -1, f"{len(rows) - len(own)} rows of other days"))
+            self.rejects.append(Reject.of(line, -1, f"{len(rows) - len(own)} rows of other days"))
         return line, day, own
 
     @cached_property
@@ -217,7 +207,7 @@ class Delivered:
             try:
                 found.append((line, ask.code_of(line).removesuffix("USD"), self.landed.parsed(line, parse_bars)[0]))
             except (WrongAnswer, ValueError) as error:
-                self.rejects.append(Reject(line.request_key, -1, str(error)))
+                self.rejects.append(Reject.of(line, -1, str(error)))
         return found
 
     def in_scope(self, row: Listed) -> bool:
@@ -239,9 +229,9 @@ class Delivered:
         try:
             rows = self.landed.parsed(line, parse)
         except (WrongAnswer, ValueError) as error:
-            self.rejects.append(Reject(line.request_key, -1, str(error)))
+            self.rejects.append(Reject.of(line, -1, str(error)))
             return []
-        self.rejects += [Reject(line.request_key, row, why) for row, why in rows.rejects]
+        self.rejects += [Reject.of(line, row, why) for row, why in rows.rejects]
         return rows.found
 
 
@@ -255,23 +245,25 @@ class _Names:
     def add(self, session: dt.date, names: set[str]) -> None:
         self._of[session] = names
 
-    def lacking(self, line: Line, session: dt.date, names: set[str]) -> str:
-        """Why these names are not a whole delivery of the session; "" when they are."""
+    def lacking(self, line: Line, session: dt.date, names: set[str]) -> tuple[str, frozenset[str]]:
+        """Why these names are not a whole delivery of the session ("" when they are), and whose bars it lacks."""
         if not bool(xnys().is_session(np.datetime64(session, "D"))):
-            return f"{session} is no session"
+            return f"{session} is no session", frozenset()
         earlier = [h for h in self._delivered.histories if h.line.received_at <= line.received_at]
         before = self._before(session, earlier) & {history.code for history in earlier}
         for told, change in self._delivered.changes:
             if change.effective <= session and told.received_at <= line.received_at:
                 before.discard(change.old)
+        gaps = frozenset(before - names)
         if not before:
-            return "" if names else "no bars"
+            return "" if names else "no bars", gaps
         bound = self._delivered.settings.fetching.coverage
         share = len(before & names) / len(before)
         if share < bound:
-            return f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
-        etfs = sorted((before & self._delivered.factor_etfs) - names)
-        return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else ""
+            said = f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
+            return said, gaps
+        etfs = sorted(gaps & self._delivered.factor_etfs)
+        return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else "", gaps
 
     def _before(self, session: dt.date, earlier: list[History]) -> set[str]:
         """Names of the session before, from its delivery or from histories; of an earlier one where there are none."""

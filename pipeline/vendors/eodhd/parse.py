@@ -277,8 +277,9 @@ def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int,
         named = (frame["code"] != "").to_numpy()
         rejects += [(int(kept[k]), "another exchange than US, or no code") for k in np.flatnonzero(~(venue & named))]
         wanted &= venue & named
-    frame = frame[wanted].drop_duplicates().reset_index(drop=True)
-    return frame, sorted(rejects)
+    twice = wanted & frame.duplicated().to_numpy()
+    rejects += [(int(kept[k]), "stands twice") for k in np.flatnonzero(twice)]
+    return frame[wanted & ~twice].reset_index(drop=True), sorted(rejects)
 
 
 def _maybe(value: Any) -> float:

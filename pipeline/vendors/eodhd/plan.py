@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.calendar import xnys
 from pipeline.landing.fetcher import Bundle
-from pipeline.landing.requests import SETTLED
+from pipeline.landing.requests import SETTLED_TONIGHT, Class
 from pipeline.vendors.contract import BACKFILL, Need
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.delivered import Delivered
@@ -49,19 +49,23 @@ class Plan(Rounds):
         """The day's bars, again while they are not whole, and the events of the last sessions.
 
         The splits of the next session too: by the morning the vendor has applied them to the volumes of the day.
+        Events of the session that none had are asked twice: an empty answer looks like a quiet day.
         """
         session = self.need.end
-        delivered = [day for day in self.delivered.days if day.session == session]
-        whole = any(not day.why for day in delivered)
-        fresh = any(day.line.requested_at >= self.need.since for day in delivered)
-        nth = 1 + sum(day.line.batch_id == self.need.batch_id for day in delivered)
+        whole = any(not day.why for day in self.delivered.days if day.session == session)
+        own = [line for line in self.asked.values() if line.endpoint == ask.DAY_BARS and ask.day_of(line) == session]
+        fresh = any(line.requested_at >= self.need.since for line in own)
+        nth = 1 + sum(line.answer in SETTLED_TONIGHT for line in own)
         bars: list[Bundle] = [] if whole or fresh else [[ask.of_day(ask.DAY_BARS, session, nth=nth)]]
         calendar = xnys()
         at = calendar.ordinal(session)
         days = [calendar.sessions[at - back].item() for back in range(LATE_SESSIONS)]
         events = (ask.DAY_SPLITS, ask.DAY_DIVIDENDS)
+        empty = {line.endpoint for line in self.asked.values() if line.answer is Class.EMPTY and line.nth == 1
+                 and line.endpoint in events and ask.day_of(line) == session}  # fmt: skip
+        again: list[Bundle] = [[ask.of_day(kind, session, nth=2)] for kind in events if kind in empty]
         ahead = ask.of_day(ask.DAY_SPLITS, calendar.sessions[at + 1].item())
-        return [*bars, [ahead], *([ask.of_day(kind, day)] for day in days for kind in events)]
+        return [*bars, [ahead], *([ask.of_day(kind, day)] for day in days for kind in events), *again]
 
     def lists(self) -> list[Bundle]:
         """Both lists, once a week, and when the day has codes that no list knows, or lacks listed ones."""
@@ -99,8 +103,8 @@ class Plan(Rounds):
         return [[ask.fundamentals(code)] for code in codes]
 
     def touched_histories(self) -> list[Bundle]:
-        """Symbols with a split, new and renamed ones, and tonight's part of the rest."""
-        codes = self._with_news() | self._new_codes()
+        """Symbols with a split, new and renamed ones, those the day had no bar of, and tonight's part of the rest."""
+        codes = self._with_news() | self._new_codes() | self._gaps()
         ordinal = xnys().ordinal(self.need.end)
         codes |= {code for code in self.delivered.codes if _turn(code) == ordinal % TURN and self._alive(code)}
         return [self.history(code, live=self._alive(code)) for code in sorted(codes)]
@@ -116,7 +120,7 @@ class Plan(Rounds):
         return [[ask.rate(currency, *self._span())] for currency in sorted(self.delivered.foreign)]
 
     def history(self, code: str, *, live: bool) -> Bundle:
-        """Splits, bars, dividends, splits again; once more when a split came in between."""
+        """Splits, bars, dividends, splits again; once more when what came whole does not count."""
         start, end = self._span()
         for nth in range(1, TRIES + 1):
             bundle = [
@@ -127,8 +131,7 @@ class Plan(Rounds):
             ]
             if not all(self.is_settled(request) for request in bundle):
                 return bundle
-            before, after = (self.asked[bundle[k].key, bundle[k].nth] for k in (0, 3))
-            if before.sha256 == after.sha256 or not {before.answer, after.answer} <= SETTLED:
+            if (self.need.batch_id, code, nth) not in self.delivered.refused:
                 break
         return bundle
 
@@ -170,6 +173,11 @@ class Plan(Rounds):
         before = {h.code for h in self.delivered.histories if h.line.batch_id != self.need.batch_id}
         found = {code for code, row in self.delivered.active().items() if self.delivered.in_scope(row)} - before
         return found & self.delivered.codes if known else found
+
+    def _gaps(self) -> set[str]:
+        """Names with a bar the session before and none in the day's bars that count."""
+        days = [day for day in self.delivered.days if day.session == self.need.end and not day.why]
+        return set().union(*(day.gaps for day in days[-1:]))
 
     def _asked_history(self, code: str) -> bool:
         request = ask.of_symbol(ask.EOD, code, *self._span())

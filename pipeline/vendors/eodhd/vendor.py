@@ -41,6 +41,7 @@ class Eodhd:
             Quota(settings.fetching.units.get(self.name, UNITS_A_DAY)),
             headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
             secrets=(token,) if token != "demo" else (),
+            timeout=settings.fetching.timeout_seconds,
         )
 
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
@@ -87,11 +88,6 @@ class Eodhd:
         tables["dividends"] = tables["dividends"][tables["dividends"]["vendor_code"].isin(listed)]
         result.columns = columns_of(tables)
         result.columns["prices"]["vendor_code"] = pd.Categorical(prices["vendor_code"])
-        result.notices += [
-            f"bars of {day.session}, received {day.line.received_at}, do not count: {day.why}"
-            for day in delivered.days
-            if day.why
-        ]
         return result
 
 

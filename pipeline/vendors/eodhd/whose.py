@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.vendors.eodhd.delivered import Delivered, History
+from pipeline.vendors.eodhd.delivered import Delivered
+from pipeline.vendors.eodhd.histories import History
 from pipeline.vendors.eodhd.parse import Change, is_old
 
 TWINS_AGREE = 0.9

@@ -53,7 +53,7 @@ def bars_of(tables: SourceTables, day: dt.date) -> pd.DataFrame:
 def test_a_night_asks_for_the_day_in_three_calls_and_its_bars_are_known_from_their_receipt(vendor: Practice) -> None:
     report = vendor.night(NEXT)["eodhd"]
     assert missing(vendor) == []
-    assert report.units < 1000
+    assert report.units < 1100  # two of them again, since no splits and no dividends look like a quiet day
     bars = bars_of(vendor.source().load(), NEXT)
     assert len(bars) == bars["vendor_code"].nunique() > 40
     assert not bars["known_assumed"].any()

@@ -89,7 +89,7 @@ def test_rows_of_a_day_are_judged_one_by_one_and_repetitions_count_once() -> Non
         body(us, us, bar(code="AAPL", exchange_short_name="F"), bar(code="NA", exchange_short_name="US"))
     )
     assert frame["code"].tolist() == ["AAPL", "NA"]
-    assert [row for row, _ in rejects] == [2]
+    assert rejects == [(1, "stands twice"), (2, "another exchange than US, or no code")]
 
 
 @pytest.mark.parametrize(
