@@ -265,13 +265,6 @@ class SecurityMaster(TickerDirectory):
         """The dates of the snapshots that are recorded under today's rule of a universe."""
         return snapshots.recorded_days(self._store, name)
 
-    def universe_counts(self, name: str, as_of: Any, valid: ArrayLike, *, known_as_of: Any = None) -> dict[str, int]:
-        """Members in force, and how many of them are valid that day. valid: sec_ids with a valid price."""
-        universe = self.universe(name, as_of, known_as_of=known_as_of)
-        members = set(universe.members) if universe else set()
-        active = len(members & set(np.asarray(valid, dtype=object).tolist()))
-        return {"active": active, "in_universe_mask": len(members), "inactive_from_validity": len(members) - active}
-
     # -- why ------------------------------------------------------------------------------------------------------
 
     def explain(self, ticker: str, as_of: Any, *, known_as_of: Any = None) -> pd.DataFrame:

@@ -43,12 +43,8 @@ Years = Annotated[int, typer.Option(min=1, max=27, help="Years up to --as-of.")]
 @app.command()
 def metrics(
     who: Whom,
-    as_of: AsOf = None,
-    root: Root = None,
-    publication: Publication = None,
-    form: Form = Format.table,
-    out: Out = None,
-) -> None:
+    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+) -> None:  # fmt: skip
     """All fields of a stock at its last session with a hedge ratio (docs/fields.md says what they are)."""
     from pipeline.query.fields import BY_WIRE
 
@@ -66,12 +62,8 @@ def metrics(
 @app.command()
 def decompose(
     who: Whom,
-    as_of: AsOf = None,
-    root: Root = None,
-    publication: Publication = None,
-    form: Form = Format.table,
-    out: Out = None,
-) -> None:
+    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+) -> None:  # fmt: skip
     """A stock in its four layers: share of the risk, hedge ratio, and the ETF to trade."""
     from pipeline.query.table import Table, texts
 
@@ -95,12 +87,8 @@ def returns(
     who: Whom,
     years: Years = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="The last N sessions only.")] = None,
-    as_of: AsOf = None,
-    root: Root = None,
-    publication: Publication = None,
-    form: Form = Format.table,
-    out: Out = None,
-) -> None:
+    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+) -> None:  # fmt: skip
     """Daily returns, closes, factor returns, L3 hedge ratios and shares of a stock; of an ETF returns and closes."""
     table = _opened(root, publication).ticker_returns(who, years, as_of)
     table = table if limit is None else table.tail(limit)
@@ -112,12 +100,8 @@ def lstar(
     who: Whom,
     years: Years = 1,
     threshold: Annotated[float | None, typer.Option(help="0 to 0.5; by default the published level.")] = None,
-    as_of: AsOf = None,
-    root: Root = None,
-    publication: Publication = None,
-    form: Form = Format.table,
-    out: Out = None,
-) -> None:
+    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+) -> None:  # fmt: skip
     """The depth worth hedging (L1, L2, L3) at each session, with its ratios and residual."""
     table = _opened(root, publication).lstar(who, years, threshold, as_of)
     _emit(table, form, out, {**table.attrs, **table.columns} if form is Format.json else None)

@@ -123,13 +123,9 @@ def resolve(
 
 @app.command()
 def history(
-    sec_id: SecId,
-    as_of: Until = None,
-    root: Root = None,
-    known_as_of: Known = None,
-    publication: Publication = None,
+    sec_id: SecId, as_of: Until = None, root: Root = None, known_as_of: Known = None, publication: Publication = None,
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Tickers, listings, names, identifiers, classes and the end of a security, with dates on both clocks."""
     with opened(root, publication) as master:
         _emit(master.history(sec_id, as_of=as_of, known_as_of=known_as_of), as_json, known_as_of)
@@ -137,13 +133,9 @@ def history(
 
 @app.command()
 def lineage(
-    sec_id: SecId,
-    as_of: Until = None,
-    root: Root = None,
-    known_as_of: Known = None,
-    publication: Publication = None,
+    sec_id: SecId, as_of: Until = None, root: Root = None, known_as_of: Known = None, publication: Publication = None,
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Mergers and spin-offs to and from a security, with ratios."""
     with opened(root, publication) as master:
         _emit(master.lineage(sec_id, as_of=as_of, known_as_of=known_as_of), as_json, known_as_of)

@@ -70,8 +70,3 @@ MEANINGS: dict[ReturnFlag, str] = {
     ReturnFlag.BATCH_FAULT: "the session's delivery is quarantined as a whole",
     ReturnFlag.WITHHELD: "withheld by a person",
 }
-
-
-def has_return(flag: int) -> bool:
-    """Whether cells with this code carry a number."""
-    return 0 < flag < FIRST_MISSING

@@ -31,8 +31,6 @@ from security_master import (
 from security_master.dates import instant_texts
 from security_master.errors import at_file
 
-Instant = np.datetime64
-
 MASTER_TABLES = (
     "securities",
     "ticker_changes",

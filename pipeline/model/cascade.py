@@ -113,6 +113,48 @@ def _no_such_level(out: Betas, levels: Ladder, wanted: Bools2D, cells: Stretch) 
                 out.reason[level, i, t] = why
 
 
+class Summed(NamedTuple):
+    """What the levels of a stretch read, beside the sums of the stock.
+
+    legs, windows: of the stretch; links, seen: of its sessions; gaps: whether the stock misses sessions of its windows
+    """
+
+    legs: Legs
+    windows: Windows
+    links: Links
+    seen: Coverage
+    gaps: bool
+
+
+@inlined
+def sum_stretch(
+    stocks: Stocks,
+    factors: Factors,
+    span: Span,
+    rows: FactorRows,
+    p: int,
+    cells: Stretch,
+    row: StockRow,
+    sums: StockSums,
+) -> Summed:
+    """The rolling sums of a stretch of a stock, whose returns are in row, into sums."""
+    panel, missing = factors.panel, row.missing
+    window = factors.weights.by_age.size - 1
+    i, begin, end = cells
+    c, length = begin - span.start, end - begin
+    here, t = slice(c, c + length), slice(begin, end + window - 1)
+    legs = Legs(panel.filled[rows.market, t], panel.filled[rows.sector, t], panel.filled[rows.subsector, t])
+    windows = Windows(length, (span.first + begin) % window)
+    r = row.filled[c : c + length + window - 1]
+    outputs = (sums.rr, sums.rm, sums.rs, sums.ru, sums.r)
+    window_sums(r, (r, legs.m, legs.s, legs.u), windows, factors.weights, outputs)
+    links = Links(panel.link[p, SECTOR_ON_MARKET, here], panel.link[p, SUB_ON_SECTOR, here])
+    seen = Coverage(
+        missing[here], missing[c + window : c + window + length], panel.complete[p, here], stocks.wanted[i, begin:end]
+    )
+    return Summed(legs, windows, links, seen, missing[c + length + window - 1] != missing[c])
+
+
 @inlined
 def _own_factors(
     factors: Factors, p: int, legs: Legs, at: int, windows: Windows, alpha: float, ok: Floats1D, work: Scratch
@@ -140,23 +182,13 @@ def _fit_by_sums(
     out: Betas,
 ) -> None:
     """All levels of a stretch by rolling sums; work.left.verdict says which sessions still need their residuals."""
-    panel, missing, sums = factors.panel, work.row.missing, work.sums
+    sums, c = work.sums, cells.begin - span.start
+    legs, windows, links, seen, gaps = sum_stretch(stocks, factors, span, rows, p, cells, work.row, sums)
     window = factors.weights.by_age.size - 1
-    i, begin, end = cells
-    c, length = begin - span.start, end - begin
-    run, here, t = slice(c, c + length + window - 1), slice(c, c + length), slice(begin, end + window - 1)
-    legs = Legs(panel.filled[rows.market, t], panel.filled[rows.sector, t], panel.filled[rows.subsector, t])
-    windows = Windows(length, (span.first + begin) % window)
-    r = work.row.filled[run]
-    outputs = (sums.rr, sums.rm, sums.rs, sums.ru, sums.r)
-    window_sums(r, (r, legs.m, legs.s, legs.u), windows, factors.weights, outputs)
     cleaned = FactorColumns(factors.rows[p], c)
-    if missing[c + length + window - 1] != missing[c]:
-        cleaned = _own_factors(factors, p, legs, c, windows, estimator.alpha, work.row.valid[run], work)
-    links = Links(panel.link[p, SECTOR_ON_MARKET, here], panel.link[p, SUB_ON_SECTOR, here])
-    seen = Coverage(
-        missing[here], missing[c + window : c + window + length], panel.complete[p, here], stocks.wanted[i, begin:end]
-    )
+    if gaps:
+        valid = work.row.valid[c : c + windows.n + window - 1]
+        cleaned = _own_factors(factors, p, legs, c, windows, estimator.alpha, valid, work)
     first, second, third = level_of(out, 0, cells), level_of(out, 1, cells), level_of(out, 2, cells)
     market_level(sums, cleaned, seen, window, estimator.min_obs, work.left, first)
     if rows.depth >= 2:

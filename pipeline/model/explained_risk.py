@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.model.assignments import Span, Stocks, Stretch, ladder, next_stretch
-from pipeline.model.cascade import Factors
+from pipeline.model.cascade import Factors, sum_stretch
 from pipeline.model.compiled import Floats2D, Floats3D, inlined, kernel
 from pipeline.model.link_betas import (
     GRAM,
@@ -25,8 +25,8 @@ from pipeline.model.link_betas import (
     Legs,
     factor_sums,
 )
-from pipeline.model.rolling_sums import LANES, Weights, Windows, split_missing, window_sums
-from pipeline.model.stretch_fit import THROUGH_RESIDUALS, Coverage, FactorColumns, Links, StockSums
+from pipeline.model.rolling_sums import LANES, Weights, split_missing
+from pipeline.model.stretch_fit import THROUGH_RESIDUALS, FactorColumns, StockSums
 from pipeline.model.stretch_shares import (
     CENTRED,
     Betas1D,
@@ -92,25 +92,16 @@ def _shares_by_sums(
     out: Shares,
 ) -> None:
     """All levels of a stretch by rolling sums; work.left.verdict says which sessions still need their residuals."""
-    panel, missing, sums = factors.panel, work.row.missing, work.sums
+    sums, c = work.sums, cells.begin - span.start
+    legs, windows, links, seen, gaps = sum_stretch(stocks, factors, span, rows, p, cells, work.row, sums)
     window = factors.weights.by_age.size - 1
-    i, begin, end = cells
-    c, length = begin - span.start, end - begin
-    run, here, t = slice(c, c + length + window - 1), slice(c, c + length), slice(begin, end + window - 1)
-    legs = Legs(panel.filled[rows.market, t], panel.filled[rows.sector, t], panel.filled[rows.subsector, t])
-    windows = Windows(length, (span.first + begin) % window)
-    r = work.row.filled[run]
-    outputs = (sums.rr, sums.rm, sums.rs, sums.ru, sums.r)
-    window_sums(r, (r, legs.m, legs.s, legs.u), windows, factors.weights, outputs)
     centred = FactorColumns(factors.rows[p], c)
-    if missing[c + length + window - 1] != missing[c]:
-        factor_sums(work.row.valid[run], legs, windows, factors.weights, True, work.products, work.gram)
-        centre_factors(work.gram, panel.link[p], c, length, work.centred)
+    if gaps:
+        valid = work.row.valid[c : c + windows.n + window - 1]
+        factor_sums(valid, legs, windows, factors.weights, True, work.products, work.gram)
+        centre_factors(work.gram, factors.panel.link[p], c, windows.n, work.centred)
         centred = FactorColumns(work.centred, 0)
-    links = Links(panel.link[p, SECTOR_ON_MARKET, here], panel.link[p, SUB_ON_SECTOR, here])
-    seen = Coverage(
-        missing[here], missing[c + window : c + window + length], panel.complete[p, here], stocks.wanted[i, begin:end]
-    )
+    i, begin, end = cells
     betas = Betas1D(beta[0, i, begin:end], beta[1, i, begin:end], beta[2, i, begin:end])
     market_shares(sums, centred, betas, seen, window, min_obs, work.left, out, cells)
     if rows.depth >= 2:

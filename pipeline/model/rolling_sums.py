@@ -15,12 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.model.compiled import Floats, Floats1D, Ints1D, kernel
+from pipeline.model.compiled import Floats, Floats1D, Ints1D, inlined, kernel
 
 # A return of this size or more is not a return: NaN, infinity, and what would overflow when squared.
 ABSURD = 1e100
 # Work arrays of one window are padded with zeros to a multiple of this: sums over them need no scalar remainder.
 LANES = 16
+
+
+Others = tuple[Floats1D, Floats1D, Floats1D, Floats1D]
+FiveSums = tuple[Floats1D, Floats1D, Floats1D, Floats1D, Floats1D]
 
 
 class Weights(NamedTuple):
@@ -59,26 +63,13 @@ def _weights(by_age: Floats) -> Weights:
     return Weights(by_age, oldest_first)
 
 
-@kernel
-def window_sums(
-    y: Floats1D,
-    others: tuple[Floats1D, Floats1D, Floats1D, Floats1D],
-    windows: Windows,
-    weights: Weights,
-    out: tuple[Floats1D, Floats1D, Floats1D, Floats1D, Floats1D],
-) -> None:
-    """Weighted sums over windows of y times each of the others, and of y alone.
-
-    y, others: (>= n + window - 1,), finite; out: (>= n,)
-
-    Five sums side by side hide each other's latency, so that one alone costs no less. Each loop runs over slices that
-    start where it does and has no condition inside.
-    """
+@inlined
+def _sum_suffixes(y: Floats1D, others: Others, windows: Windows, weights: Weights, out: FiveSums) -> None:
+    """The part of each window that lies in the block before that of its last session, summed from the block's end."""
     a, b, c, d = others
     ya, yb, yc, yd, y1 = out
     count, phase, ages = windows.n, windows.phase, weights.oldest_first
     window = weights.by_age.size - 1
-    step = weights.by_age[1]
     begin, end = 0, window - phase
     while begin < count:
         s0 = s1 = s2 = s3 = s4 = 0.0
@@ -106,6 +97,15 @@ def window_sums(
             # The window that is exactly this block is all prefix.
             ya[begin] = yb[begin] = yc[begin] = yd[begin] = y1[begin] = 0.0
         begin, end = end, end + window
+
+
+@inlined
+def _add_prefixes(y: Floats1D, others: Others, windows: Windows, weights: Weights, out: FiveSums) -> None:
+    """The part of each window that lies in the block of its last session, joined to what `_sum_suffixes` found."""
+    a, b, c, d = others
+    ya, yb, yc, yd, y1 = out
+    count, phase, step = windows.n, windows.phase, weights.by_age[1]
+    window = weights.by_age.size - 1
     begin = window - phase if phase > 0 else 0
     stop = count + window - 1
     while begin < stop:
@@ -135,6 +135,19 @@ def window_sums(
             o3[k] = join[k] * o3[k] + s3
             o4[k] = join[k] * o4[k] + s4
         begin += window
+
+
+@kernel
+def window_sums(y: Floats1D, others: Others, windows: Windows, weights: Weights, out: FiveSums) -> None:
+    """Weighted sums over windows of y times each of the others, and of y alone.
+
+    y, others: (>= n + window - 1,), finite; out: (>= n,)
+
+    Five sums side by side hide each other's latency, so that one alone costs no less. Each loop runs over slices that
+    start where it does and has no condition inside.
+    """
+    _sum_suffixes(y, others, windows, weights, out)
+    _add_prefixes(y, others, windows, weights, out)
 
 
 @kernel

@@ -53,11 +53,6 @@ class Cascade:
         return cls(np.empty(shape), np.empty(shape), np.empty(shape, np.int16), np.empty(shape, np.uint8), counts)
 
     @property
-    def reasons(self) -> dict[str, dict[str, int]]:
-        """Counts by level and reason, without the zeros and without NONE."""
-        return reason_counts(self.counts)
-
-    @property
     def unconverged(self) -> int:
         return int(self.counts[:, DegenerateReason.UNCONVERGED].sum())
 

@@ -253,6 +253,27 @@ def _why_not(level: int, sums: Sums, reference: float, n: int, min_obs: int, lin
     return 0
 
 
+@inlined
+def _own_sessions(
+    row: StockRow,
+    panel: FactorPanel,
+    legs: FactorRows,
+    cell: Cell,
+    weights: Weights,
+    whole_legs: bool,
+    scratch: WindowScratch,
+) -> tuple[Floats1D, Effective]:
+    """Weights of the sessions that a stock with gaps has together with the market, and what they come to."""
+    window, w = weights.by_age.size - 1, scratch.w
+    for k in range(window):
+        w[k], scratch.ok[k] = weights.oldest_first[k], 1.0
+    n = _drop(row.valid[cell.column :], window, scratch.ok, w)
+    if not whole_legs:
+        n = _drop(panel.valid[legs.market, cell.session :], window, scratch.ok, w)
+    sw, sw2 = total_weights(w)
+    return w, Effective(sw, sw2, n)
+
+
 @kernel
 def fit_window(
     row: StockRow,
@@ -277,14 +298,7 @@ def fit_window(
     whole_legs = panel.complete[p, j] == 1
     w, effective = weights.oldest_first, full
     if row.missing[j + window] > row.missing[j] or not whole_legs:
-        w = scratch.w
-        for k in range(window):
-            w[k], scratch.ok[k] = weights.oldest_first[k], 1.0
-        n = _drop(row.valid[j:], window, scratch.ok, w)
-        if not whole_legs:
-            n = _drop(panel.valid[legs.market, t:], window, scratch.ok, w)
-        sw, sw2 = total_weights(w)
-        effective = Effective(sw, sw2, n)
+        w, effective = _own_sessions(row, panel, legs, cell, weights, whole_legs, scratch)
     points = Points(scratch.y, scratch.x, w, scratch.wx, scratch.wy)
     sums = _enter(row.filled[j:], m, window, points)
     reference, above = sums.yy, 0

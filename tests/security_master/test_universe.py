@@ -302,15 +302,6 @@ def test_a_changed_rule_is_a_new_version_beside_the_old_one(tmp_path: Path) -> N
     assert old.members.tolist() != new.members.tolist()
 
 
-def test_counts_tell_members_from_those_with_a_valid_price(tmp_path: Path) -> None:
-    path = tmp_path / "m.sqlite"
-    sec_ids = master_with(path, market())
-    record_snapshot(path, chosen := snapshot(sec_ids, 1), JUNE, KNOWN)
-    with SecurityMaster.open(path) as master:
-        counts = master.universe_counts("uni_mc_50", "2019-07-01", chosen.members[:47])
-    assert counts == {"active": 47, "in_universe_mask": 50, "inactive_from_validity": 3}
-
-
 def test_a_published_snapshot_stays_when_a_hundred_names_die_are_renamed_or_corrected(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     tables = market()

@@ -11,10 +11,22 @@ import pytest
 from pipeline.sources import SourceTables
 from pipeline.sources.planted_faults import price_faults
 from pipeline.sources.planted_faults.kinds import FAULTS
-from pipeline.sources.planted_faults.plant import FULL_COUNTS, LEDGER_COLUMNS, plant_faults, scaled_counts
+from pipeline.sources.planted_faults.plant import FULL_COUNTS, plant_faults, scaled_counts
 from tests.sources.simulated_markets import small_tables
 
 COUNT = 3
+
+LEDGER_COLUMNS = (
+    "id",
+    "kind",
+    "vendor_code",
+    "first_session",
+    "last_session",
+    "true_value",
+    "wrong_value",
+    "expected_handling",
+    "detectable_from_single_source",
+)
 
 
 @cache

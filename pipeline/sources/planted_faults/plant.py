@@ -20,18 +20,6 @@ from pipeline.sources.specs import TABLES
 from pipeline.sources.streams import stream
 from pipeline.sources.tables import RawTable, SourceTables, check_tables, made_table
 
-LEDGER_COLUMNS = (
-    "id",
-    "kind",
-    "vendor_code",
-    "first_session",
-    "last_session",
-    "true_value",
-    "wrong_value",
-    "expected_handling",
-    "detectable_from_single_source",
-)
-
 FULL_COUNTS = {kind: fault.full_count for kind, fault in FAULTS.items()}
 """Counts for a market of 3,000 stocks over 20 years."""
 
