@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ import pytest
 from pipeline import machine
 from pipeline.store.stage import Stage
 from security_master.errors import FileRefused, at_file
+from tests.gates import PATIENCE
 
 PROGRAM = """
 import sys
@@ -29,7 +31,7 @@ def wait(root: str):
     with Stage.begin(root, "night"):
         Path(root, "begun").touch()
         import time
-        time.sleep(120)
+        time.sleep(600)
 
 __main__.main()
 """
@@ -55,7 +57,7 @@ def waiting(root: Path, before: str = "") -> subprocess.Popen[str]:
 def test_a_signal_ends_a_run_in_order(tmp_path: Path, number: signal.Signals) -> None:
     process = waiting(tmp_path)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert said.startswith(f"ended by {number.name}: readers see a whole publication; the lease was given back")
     assert f"{tmp_path}/.staging/night" in said
@@ -71,7 +73,7 @@ def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=PATIENCE) == 128 + signal.SIGTERM
 
 
 def limited(what: int, size: int, *words: object) -> subprocess.CompletedProcess[str]:
@@ -80,7 +82,7 @@ def limited(what: int, size: int, *words: object) -> subprocess.CompletedProcess
         preexec_fn=lambda: resource.setrlimit(what, (size, size)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         env=os.environ | {"ERM3_SIMULATED__STOCKS": "20", "ERM3_SIMULATED__LAST_SESSION": "2018-03-29"},
     )
 
@@ -98,6 +100,7 @@ def test_with_enough_address_space_a_command_runs() -> None:
 
 
 def test_a_limit_on_the_size_of_files_is_a_sentence_and_gives_the_lease_back(tmp_path: Path) -> None:
+    importlib.import_module("pipeline.model")  # compiled kernels are files, too
     root = tmp_path / "root"
     words = ("run", "--start", "2018-03-01", "--end", "2018-03-05", "--quiet", "--root", root)
     done = limited(resource.RLIMIT_FSIZE, 20_000, *words)

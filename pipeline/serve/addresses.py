@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from pipeline.query import QueryFamily, SeveralAnswers
 from pipeline.query.errors import BadQuestion, one_of
-from pipeline.serve import answers
+from pipeline.serve import answers, batches
 from pipeline.serve import questions as q
 from pipeline.serve.answers import Answer
 from pipeline.serve.encoding import answer
@@ -127,8 +127,8 @@ def batch_analyze(asked: Json, body: q.Analyze) -> Response:
     asked.form, wanted = body.format.value, [str(metric) for metric in body.metrics]
 
     def make(family: QueryFamily) -> Answer:
-        document = answers.batch_analyze(family, body.tickers, wanted, body.years)
-        return document, None if asked.form == "json" else answers.batch_table(document, wanted)
+        document = batches.analyze(family, body.tickers, wanted, body.years)
+        return document, None if asked.form == "json" else batches.analyzed_table(document, wanted)
 
     return asked(make)
 
@@ -137,7 +137,7 @@ def batch_analyze(asked: Json, body: q.Analyze) -> Response:
 def batch_lstar(asked: Json, body: q.Depths) -> Response:
     """Hedge depths of up to 100 stocks."""
     asked.form, asked.market = body.format.value, body.market_factor_etf
-    return asked(answers.batch_lstar, body.tickers, body.years, body.threshold)
+    return asked(batches.depths, body.tickers, body.years, body.threshold)
 
 
 @router.post("/portfolio", responses=q.answers("dollars", tabular=False))

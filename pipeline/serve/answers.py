@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from pipeline.query import NothingThere, QueryError, QueryFamily, Table, screening, universe
 from pipeline.query import history as past
 from pipeline.query.errors import BadQuestion
-from pipeline.query.fields import BY_WIRE, L3_RATIOS, LEVELS, field, sdk_name
-from pipeline.query.table import texts, together
+from pipeline.query.fields import BY_WIRE, LEVELS, field, sdk_name
+from pipeline.query.table import texts
 from pipeline.query.values import YEAR
 
 SOURCE = "zarr"
 MAG7 = ("AAPL", "AMZN", "GOOG", "GOOGL", "META", "MSFT", "NVDA", "TSLA")
-RATIOS = ("l1_market", "l2_market", "l2_sector", "l3_market", "l3_sector", "l3_subsector")
-BATCH = ("full_metrics", "hedge_ratios", "returns", "l3_decomposition")
 Answer = tuple[dict[str, Any], Table | None]
 """A document for JSON, and a table for CSV and Parquet where there is one."""
 
@@ -42,7 +40,7 @@ def _looked_for(search: str) -> None:
         raise BadQuestion("search is empty; give a ticker or a part of a name", code="empty_search")
 
 
-def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
+def flat(found: Mapping[str, Any]) -> dict[str, Any]:
     """A snapshot as one row."""
     values = found["metrics"]
     told = {
@@ -54,7 +52,7 @@ def _flat(found: Mapping[str, Any]) -> dict[str, Any]:
     return told | values
 
 
-def _rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]], text: Sequence[str]) -> Table:
+def as_table(names: Sequence[str], rows: Sequence[Mapping[str, Any]], text: Sequence[str]) -> Table:
     """Rows as columns: text where it is named, float32 where all are as stored, float64 otherwise."""
     columns: dict[str, NDArray] = {}
     for name in names:
@@ -71,17 +69,20 @@ def _rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]], text: Sequenc
 
 
 def metrics(family: QueryFamily, ticker: str, as_of: str | None) -> Answer:
+    """All fields of a stock at its last session with a hedge ratio; the table is one row."""
     found = family.metrics(ticker, as_of)
-    row = _flat(found)
-    return _echo(found, as_of), _rows(list(row), [row], ("ticker", "date"))
+    row = flat(found)
+    return _echo(found, as_of), as_table(list(row), [row], ("ticker", "date"))
 
 
 def decompose(family: QueryFamily, ticker: str, as_of: str | None) -> Answer:
+    """A stock in its four layers."""
     found = family.decompose(ticker, as_of)
     return (_echo(found, as_of) | ({} if as_of is None else {"as_of_basis": "report_date"})), None
 
 
 def ticker_returns(family: QueryFamily, ticker: str, years: int, limit: int | None, as_of: str | None) -> Answer:
+    """Daily returns of a stock with its closes, ratios and shares; of an ETF returns and closes."""
     table = family.ticker_returns(ticker, years, as_of)
     table = table if limit is None else table.tail(limit)
     told = table.attrs
@@ -114,18 +115,21 @@ def _series(family: QueryFamily, table: Table, as_of: str | None, **more: Any) -
 
 
 def l3_decomposition(family: QueryFamily, ticker: str, years: int, as_of: str | None) -> Answer:
+    """The L3 ratios, shares and returns of a stock through time."""
     return _series(family, family.l3_decomposition(ticker, years, as_of), as_of)
 
 
 def returns_decomposition(
     family: QueryFamily, ticker: str, years: int, as_of: str | None, include_lstar: bool, threshold: float | None
 ) -> Answer:
+    """A stock's return through time in the returns of its layers."""
     table = family.returns_decomposition(ticker, years, as_of, include_lstar, threshold)
     used = {"threshold_used": table.attrs["threshold_used"]} if include_lstar else {}
     return _series(family, table, as_of, **used)
 
 
 def lstar(family: QueryFamily, ticker: str, years: int, threshold: float | None, as_of: str | None) -> Answer:
+    """The depth worth hedging at each session, with its ratios and residual."""
     table = family.lstar(ticker, years, threshold, as_of)
     return _series(family, table, as_of, threshold_used=table.attrs["threshold_used"], axis="industry")
 
@@ -139,129 +143,13 @@ def series(family: QueryFamily, ticker: str, fields: Sequence[str], years: int, 
     return _series(family, Table(columns, "date", table.attrs), as_of, units=units)
 
 
-# -- several stocks -----------------------------------------------------------------------------------------------
-
-
-def distinct(tickers: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(ticker.strip().upper() for ticker in tickers))
-
-
-def batch_analyze(family: QueryFamily, tickers: Sequence[str], wanted: Sequence[str], years: int) -> dict[str, Any]:
-    """Results by ticker as asked, with a summary; a ticker that has no answer is an error of its own."""
-    results: dict[str, Any] = {}
-    for ticker in distinct(tickers):
-        try:
-            results[ticker] = _analyzed(family, ticker, wanted, years)
-        except QueryError as error:
-            results[ticker] = {"ticker": ticker, "status": "error", "error": str(error)}
-    good = sum(entry["status"] == "success" for entry in results.values())
-    return {"results": results, "summary": {"total": len(results), "success": good, "errors": len(results) - good}}
-
-
-def _analyzed(family: QueryFamily, ticker: str, wanted: Sequence[str], years: int) -> dict[str, Any]:
-    found = family.metrics(ticker)
-    entry: dict[str, Any] = {
-        "ticker": ticker,
-        "status": "success",
-        "meta": found["meta"],
-        "hedge_levels": found["hedge_levels"],
-    }
-    if "full_metrics" in wanted:
-        entry["full_metrics"] = _flat(found) | {"ticker": ticker}
-    if "hedge_ratios" in wanted:
-        entry["hedge_ratios"] = {name: found["metrics"][field(f"{name}_hr").wire] for name in RATIOS}
-    if "returns" in wanted or "l3_decomposition" in wanted:
-        ratios = L3_RATIOS
-        names = dict.fromkeys(("returns_gross", *ratios, *(past.L3 if "l3_decomposition" in wanted else ())))
-        table = past.fields_of(family, found["symbol"], years, None, list(names))
-        if "returns" in wanted:
-            legs = [table[name] for name in ratios]
-            entry["returns"] = {
-                "dates": table["date"],
-                "values": table["returns_gross"],
-                **dict(zip(("l1", "l2", "l3"), legs, strict=True)),
-                **{f"l3_{level}_hr": ratio for level, ratio in zip(LEVELS, legs, strict=True)},
-            }
-        if "l3_decomposition" in wanted:
-            entry["l3_decomposition"] = {"dates": table["date"]} | {sdk_name(w): table[w] for w in past.L3}
-    return entry
-
-
-def batch_table(document: Mapping[str, Any], wanted: Sequence[str]) -> Table:
-    """The same as rows: metrics if they were asked for, else ratios, else returns; a header even without rows."""
-    good = [entry for entry in document["results"].values() if entry["status"] == "success"]
-    if "full_metrics" in wanted:
-        names = ("ticker", "date", "volatility", "close_price", *BY_WIRE)
-        return _rows(names, [entry["full_metrics"] for entry in good], ("ticker", "date"))
-    if "hedge_ratios" in wanted:
-        rows = [{"ticker": entry["ticker"], **entry["hedge_ratios"]} for entry in good]
-        found = _rows(("ticker", *RATIOS), rows, ("ticker",))
-        return Table({n: c if n == "ticker" else c.astype(np.float32) for n, c in found.columns.items()}, "ticker")
-    block = "returns" if "returns" in wanted else "l3_decomposition"
-    tables = [Table(_long(entry[block], block), "date") for entry in good]
-    return together(tables, [entry["ticker"] for entry in good]) or _empty(_long(_NOTHING[block], block))
-
-
-def _long(block: Mapping[str, NDArray], kind: str) -> dict[str, NDArray]:
-    ratios = {f"l3_{level}_hr": block[f"l3_{level}_hr"] for level in LEVELS}
-    if kind == "returns":
-        return {"date": block["dates"], "returns_gross": block["values"], **ratios}
-    return {"date": block["dates"]} | {name: block[name] for name in block if name != "dates"}
-
-
-_FLOATS = np.empty(0, np.float32)
-_NOTHING: dict[str, dict[str, NDArray]] = {
-    "returns": {"dates": texts([]), "values": _FLOATS, **{f"l3_{level}_hr": _FLOATS for level in LEVELS}},
-    "l3_decomposition": {"dates": texts([]), **{sdk_name(w): _FLOATS for w in past.L3}},
-}
-
-
-def _empty(columns: Mapping[str, NDArray]) -> Table:
-    return Table({"ticker": texts([]), **columns}, "ticker")
-
-
-def batch_lstar(family: QueryFamily, tickers: Sequence[str], years: int, threshold: float | None) -> Answer:
-    results: dict[str, Any] = {}
-    tables: list[Table] = []
-    for ticker in distinct(tickers):
-        try:
-            document, table = lstar(family, ticker, years, threshold, None)
-        except NothingThere as error:
-            results[ticker] = {"ticker": ticker, "status": "not_found", "error": str(error)}
-        except QueryError as error:
-            results[ticker] = {"ticker": ticker, "status": "error", "error": str(error)}
-        else:
-            assert table is not None
-            results[ticker] = {**document, "ticker": ticker, "status": "success"}
-            tables.append(table)
-    good = [ticker for ticker, entry in results.items() if entry["status"] == "success"]
-    lost = sum(entry["status"] == "not_found" for entry in results.values())
-    summary = {
-        "total": len(results),
-        "success": len(good),
-        "errors": len(results) - len(good) - lost,
-        "not_found": lost,
-    }
-    columns = (
-        "lstar",
-        "market_hr",
-        "sector_hr",
-        "subsector_hr",
-        "total_er",
-        "residual_return",
-        "l2_sector_er",
-        "l3_subsector_er",
-    )
-    nothing = _empty({"date": texts([]), "lstar": texts([])} | dict.fromkeys(columns[1:], _FLOATS))
-    return {"results": results, "summary": summary}, together(tables, good) or nothing
-
-
 # -- cross sections -----------------------------------------------------------------------------------------------
 
 
 def industry_panel(
     family: QueryFamily, teo: str | None, level: str | None, min_peers: int | None, change: str | None
 ) -> Answer:
+    """Mean and dispersion of the betas of every industry."""
     table = family.industry_panel(teo, level, min_peers, change)
     document = {
         **table.attrs,
@@ -276,6 +164,7 @@ def industry_panel(
 
 
 def screen(family: QueryFamily, metric: str, cohort: str, window: str, as_of: str | None, **filters: Any) -> Answer:
+    """The valid members of the universe, ranked and filtered."""
     table = family.screen(metric, cohort, window, as_of, **filters)
     return _echo({**table.attrs, "rankings": table.rows()}, as_of), table
 
@@ -283,11 +172,13 @@ def screen(family: QueryFamily, metric: str, cohort: str, window: str, as_of: st
 def rankings(
     family: QueryFamily, ticker: str, metric: str | None, cohort: str | None, window: str | None, as_of: str | None
 ) -> Answer:
+    """Where one stock stands in each cohort, by each metric and window asked about."""
     table = screening.ranks(family, ticker, as_of, metric, cohort, window)
     return _echo({**table.attrs, "rankings": table.rows()}, as_of), table
 
 
 def tickers(family: QueryFamily, search: str | None, mag7: bool, include_metadata: bool, as_of: str | None) -> Answer:
+    """Who is in the universe, or what a search finds, or the seven that clients ask for by name."""
     if search is None:
         found = universe.tickers(family, as_of, include_metadata)
         if mag7:
@@ -323,12 +214,14 @@ def securities(family: QueryFamily, search: str, as_of: str | None) -> Answer:
 
 
 def members(family: QueryFamily, name: str, teo: str | None) -> Answer:
+    """The members of a universe at a session."""
     found = family.members(name, teo)
     rows = found["members"]
     return found, Table({key: texts([row[key] for row in rows]) for key in ("symbol", "ticker")}, "symbol")
 
 
 def etf_returns(family: QueryFamily, sleeve: str, wanted: Sequence[str] | None, teo: str | None) -> Answer:
+    """Returns of factor ETFs at a session."""
     table = family.etf_returns(sleeve, wanted, teo)
     windows = list(universe.WINDOWS)
     rows = [
@@ -343,6 +236,7 @@ def etf_returns(family: QueryFamily, sleeve: str, wanted: Sequence[str] | None, 
 
 
 def portfolio(family: QueryFamily, positions: Mapping[str, float], level: str, as_of: str | None) -> Answer:
+    """A portfolio's hedge in dollars of each ETF, and where its risk comes from."""
     hedge = family.portfolio_hedge(positions, as_of, level)
     document = {**vars(hedge), "hedge_ratios": family.portfolio_hedge_ratios(positions, as_of)}
     for name, ask in (("risk", family.portfolio_decomposition), ("bridge", _bridge_of_year(family))):
@@ -362,6 +256,7 @@ def _bridge_of_year(family: QueryFamily) -> Callable[[Mapping[str, float], str |
 
 
 def industry_history(family: QueryFamily, industry: int, level: str, as_of: str | None) -> Answer:
+    """The aggregates of one industry through time."""
     found = family.industry_history(level, None, as_of)
     if industry not in found.industry.values.tolist():
         raise NothingThere(f"there is no industry {industry}", code="unknown_industry")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.runs import app
 from tests.assets.browser import free_port, wait_until_it_answers
+from tests.gates import PATIENCE
 from tests.query.conftest import family, stocks, whole  # noqa: F401 (fixtures)
 
 
@@ -143,13 +144,13 @@ def test_several_workers_answer_and_end_together(whole):  # noqa: F811
     address = f"http://127.0.0.1:{port}/api"
     try:
         wait_until_it_answers(f"{address}/health", server)
-        assert requests.get(f"{address}/tickers", timeout=60).status_code == 401
+        assert requests.get(f"{address}/tickers", timeout=PATIENCE).status_code == 401
         key = {"Authorization": "Bearer k"}
-        answers = [requests.get(f"{address}/tickers", headers=key, timeout=60) for _ in range(12)]
+        answers = [requests.get(f"{address}/tickers", headers=key, timeout=PATIENCE) for _ in range(12)]
         assert {answer.status_code for answer in answers} <= {200, 429}
         assert 3 <= sum(answer.ok for answer in answers) <= 6, "each worker counts the requests of a key"
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(PATIENCE)
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{address}/health", timeout=5)

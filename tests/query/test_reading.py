@@ -18,6 +18,7 @@ from pipeline.engine import execution
 from pipeline.read import open_dataset
 from pipeline.settings import SimulatedMarket
 from tests.engine.published_market import settings_for
+from tests.gates import PATIENCE
 from tests.serve.conftest import serving
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,7 +66,7 @@ def test_javascript_asks_the_server(place):
         pytest.skip("needs node")
     for text in of("javascript"):
         words = [node, "--input-type=module", "--eval", place(text)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("2019-04-30 ")
 
@@ -77,7 +78,7 @@ def test_r_reads_what_a_command_wrote(place, family, stocks):
     command = next(line for line in "\n".join(of("")).splitlines() if line.endswith("aapl.csv"))
     assert CliRunner().invoke(app, place(command).split()[1:]).exit_code == 0
     (text,) = of("r")
-    done = subprocess.run([rscript, "-e", place(text)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([rscript, "-e", place(text)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     expected = family.ticker_returns(stocks[0], years=2)["l3_cfr"].astype(float)
     assert done.stdout.split()[:2] == [str(len(expected)), f"{np.nanstd(expected, ddof=1):.6f}"]
@@ -106,7 +107,7 @@ def years(tmp_path_factory) -> Path:
 def test_a_notebook_runs_from_top_to_bottom(path, years, monkeypatch):
     monkeypatch.setenv("ERM3_ROOT", str(years))
     book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    NotebookClient(book, timeout=int(PATIENCE), kernel_name="python3").execute()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not any(output.output_type == "error" for output in outputs)
 

@@ -15,6 +15,7 @@ import requests
 import uvicorn
 
 from pipeline.serve.app import make_app
+from tests.gates import PATIENCE
 from tests.query.conftest import family, published_eve, stocks, tables, whole  # noqa: F401 (fixtures)
 
 KEY = "a key of the tests"
@@ -26,10 +27,10 @@ class Server:
     session: requests.Session
 
     def get(self, path: str, **asked: Any) -> requests.Response:
-        return self.session.get(f"{self.address}/api{path}", timeout=60, **asked)
+        return self.session.get(f"{self.address}/api{path}", timeout=PATIENCE, **asked)
 
     def post(self, path: str, body: Any = None, **asked: Any) -> requests.Response:
-        return self.session.post(f"{self.address}/api{path}", json=body, timeout=60, **asked)
+        return self.session.post(f"{self.address}/api{path}", json=body, timeout=PATIENCE, **asked)
 
     def ok(self, path: str, **params: Any) -> Any:
         found = self.get(path, params=params)
@@ -43,7 +44,7 @@ def serving(root: Path, key: str | None = None, rate: int = 0) -> Iterator[Serve
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while not server.started:
         assert thread.is_alive(), "the server ended"
         assert time.monotonic() < until, "the server does not answer"
@@ -54,7 +55,7 @@ def serving(root: Path, key: str | None = None, rate: int = 0) -> Iterator[Serve
             session.headers["Authorization"] = f"Bearer {key}"
         yield Server(f"http://127.0.0.1:{port}", session)
     server.should_exit = True
-    thread.join(30)
+    thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import requests
 
 from tests.assets.browser import Browser, browser
 from tests.engine.conftest import EVE
+from tests.gates import PATIENCE
 
 pytestmark = pytest.mark.browser
 KEYS = {"down": "\ue015", "enter": "\ue007", "escape": "\ue00c"}
@@ -27,7 +28,7 @@ def page(server, tmp_path_factory) -> Iterator[Browser]:
 
 
 def test_the_page_loads_nothing_from_elsewhere(server, page):
-    found = requests.get(server.address, timeout=30)
+    found = requests.get(server.address, timeout=PATIENCE)
     assert "default-src 'self'" in found.headers["Content-Security-Policy"]
     page.open(server.address)
     page.wait_for("Ticker or name")

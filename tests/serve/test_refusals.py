@@ -7,6 +7,7 @@ import re
 import pytest
 import requests
 
+from tests.gates import PATIENCE
 from tests.serve.conftest import KEY, serving
 
 BAD = {
@@ -89,7 +90,7 @@ TELLING = re.compile(r"Traceback|File \"|/tmp|/home|\.py\b|\.zarr|sqlite|site-pa
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_question_has_the_declared_answer(name, server):
     method, path, body, status = BAD[name]
-    found = server.session.request(method, f"{server.address}/api{path}", json=body, timeout=30)
+    found = server.session.request(method, f"{server.address}/api{path}", json=body, timeout=PATIENCE)
     assert found.status_code == status, found.text
     if status != 200:
         assert set(found.json()) >= {"error", "message"}
@@ -114,7 +115,7 @@ def test_a_bad_question_has_the_declared_answer(name, server):
 )
 def test_a_body_that_is_no_question_is_refused(sent, server):
     headers = {"Content-Type": "application/json"}
-    found = server.session.post(f"{server.address}/api/decompose", data=sent, headers=headers, timeout=30)
+    found = server.session.post(f"{server.address}/api/decompose", data=sent, headers=headers, timeout=PATIENCE)
     assert found.status_code == 400, found.text
     assert set(found.json()) == {"error", "message"}
 
@@ -123,7 +124,7 @@ def test_a_body_that_is_no_question_is_refused(sent, server):
 def test_a_body_of_more_than_a_megabyte_is_refused(chunked, server):
     data = (b"x" * 100_000 for _ in range(20)) if chunked else b"x" * 2_000_000
     try:
-        found = requests.post(f"{server.address}/api/decompose", data=data, timeout=30)
+        found = requests.post(f"{server.address}/api/decompose", data=data, timeout=PATIENCE)
     except requests.ConnectionError:
         return  # closed while it was sent
     assert found.status_code == 413
@@ -136,10 +137,10 @@ def test_a_key_is_asked_for_before_anything_else(whole):
         tag = server.get("/tickers").headers["ETag"]
         for given in ({}, {"Authorization": "Bearer other"}, {"Authorization": f"Basic {KEY}"}, {"X-API-Key": ""}):
             headers = {**given, "If-None-Match": tag}
-            refused = requests.get(f"{server.address}/api/tickers", headers=headers, timeout=30)
+            refused = requests.get(f"{server.address}/api/tickers", headers=headers, timeout=PATIENCE)
             assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
-        assert requests.get(f"{server.address}/api/tickers", headers={"X-API-Key": KEY}, timeout=30).ok
-        assert requests.get(f"{server.address}/api/health", timeout=30).json() == {"status": "healthy"}
+        assert requests.get(f"{server.address}/api/tickers", headers={"X-API-Key": KEY}, timeout=PATIENCE).ok
+        assert requests.get(f"{server.address}/api/health", timeout=PATIENCE).json() == {"status": "healthy"}
 
 
 def test_more_requests_than_a_minute_has_are_told_when_to_come_again(whole):

@@ -25,6 +25,7 @@ from pipeline.store.lease import LeaseHeld, LeaseLost
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publish_cloud import JOURNAL, RESTATEMENT_MARK
 from pipeline.store.stage import Stage
+from tests.gates import PATIENCE
 from tests.store.conftest import Emulator
 from tests.store.family import (
     FAMILY,
@@ -317,8 +318,8 @@ def test_a_forked_process_gets_an_error_instead_of_hanging(new_root: NewRoot) ->
     answers = forked.Queue()
     child = forked.Process(target=read_in_child, args=(objects, answers))
     child.start()
-    assert "not fork-safe" in answers.get(timeout=600)
-    child.join(timeout=600)
+    assert "not fork-safe" in answers.get(timeout=PATIENCE)
+    child.join(timeout=PATIENCE)
     assert child.exitcode == 0
 
 

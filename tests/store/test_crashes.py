@@ -20,6 +20,7 @@ from pipeline.read import open_dataset
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
 from pipeline.store.stage import Stage
+from tests.gates import PATIENCE
 from tests.store.family import FAMILY, bury, expected, live_bytes, publish, restate, symbols
 
 pytestmark = pytest.mark.usefixtures("no_heartbeat")
@@ -289,7 +290,7 @@ def kill_at_random_moments(
         do(root, step)
         assert reader.poll() is None, "the reader saw something wrong"
     (root / "stop").touch()
-    said, _ = reader.communicate(timeout=600)
+    said, _ = reader.communicate(timeout=PATIENCE)
     assert reader.returncode == 0
     undisturbed = prepared(tmp_path, "undisturbed", base)
     for step in steps:

@@ -21,6 +21,7 @@ from pipeline.store.lease import LeaseHeld, LeaseLost, this_process
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
 from pipeline.store.stage import Stage
+from tests.gates import PATIENCE
 from tests.store.family import (
     bury,
     clock,
@@ -31,7 +32,6 @@ from tests.store.family import (
     symbols,
 )
 
-PATIENCE = 600
 """Seconds after which a process that should be quick counts as hanging, on a machine that is very busy."""
 
 
