@@ -146,6 +146,7 @@ class Scope:
         return dict(zip(self.etfs.tickers, (str(sec_id) for sec_id in self.etfs.sec_ids), strict=True))
 
     def name(self, kind: str) -> str:
+        """Name of a store of this factor set."""
         return f"{kind}_{self.factor_set.id}"
 
     @property
@@ -160,6 +161,7 @@ class Scope:
         )
 
     def blocks(self) -> list[tuple[int, int]]:
+        """Ordinals [a, b] of stretches that fit into memory."""
         return [(a, min(a + ROW_CHUNK - 1, self.last)) for a in range(self.first, self.last + 1, ROW_CHUNK)]
 
 
@@ -189,6 +191,7 @@ class Worst:
                 self.rows.append((float(error[i, j]), cell))
 
     def check(self) -> Check:
+        """The verdict, with the worst cells seen."""
         self.rows.sort(key=lambda item: -item[0])
         return Check(
             self.name, self.store, self.broken == 0, self.value, self.bound, self.cells, self.explanation,
@@ -205,6 +208,7 @@ def axis_of(view: StoreView) -> NDArray:
 
 
 def members_of(scope: Scope, symbols: NDArray, first: int, last: int) -> NDArray[np.bool_]:
+    """(sessions, n): member of the universe and valid at the session; KeyError for symbols that ds_masks lacks."""
     masks = scope.family.view("ds_masks")
     rows, columns = scope.rows(masks, first, last), slice(0, len(masks.symbol))
     member = masks.read(scope.factor_set.universe, rows, columns) & masks.read("validity", rows, columns)
@@ -226,6 +230,7 @@ def returns_in_window(scope: Scope, symbols: NDArray, first: int, last: int) -> 
 
 
 def cell_parameters(model: ModelParameters) -> reference.CellParameters:
+    """The model's parameters as the second implementation takes them."""
     return reference.CellParameters(
         model.estimator, model.min_obs, model.half_life, model.huber_epsilon, model.huber_scale_floor, model.ridge_alpha
     )
@@ -273,4 +278,5 @@ def some_sessions(scope: Scope) -> list[int]:
 
 
 def failures(checks: Sequence[Check]) -> list[Check]:
+    """The checks that did not pass."""
     return [check for check in checks if not check.passed]

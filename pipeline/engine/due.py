@@ -69,6 +69,7 @@ def due_at(settings: Settings, now: datetime) -> Due:
 
 
 def delay(settings: Settings) -> np.timedelta64:
+    """From a session's close to its knowledge instant."""
     return np.timedelta64(settings.rules.vendor_delay_minutes, "m")
 
 

@@ -26,6 +26,7 @@ def coverage(run: Run, store: StagedStore, rows: slice, found: NDArray[np.float6
 
 
 def count(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of each session, from (sessions, n) cells."""
     return cells.sum(axis=1).astype(np.float64)
 
 

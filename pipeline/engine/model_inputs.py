@@ -23,6 +23,7 @@ def etf_window(run: Run, first: int, last: int) -> NDArray[np.float64]:
 
 
 def stock_window(run: Run, symbols: NDArray, first: int, last: int) -> NDArray[np.float64]:
+    """(n, T + window - 1) returns that windows ending in [first, last] read."""
     return run.history("ds_daily").window("return", symbols, first - run.kernel.window + 1, last)
 
 
@@ -64,6 +65,7 @@ class Peers:
 
     @classmethod
     def read(cls, run: Run, raw: StagedStore, first: int, last: int) -> Peers:
+        """The sessions [first, last] of a store of raw betas."""
         rows, daily = run.rows(raw, first, last), run.open("ds_daily")
         daily_rows, cols = run.rows(daily, first, last), daily.cols_of(raw.symbol)
         cap = daily.read("market_cap", daily_rows)[:, cols].T.astype(np.float64)

@@ -83,6 +83,7 @@ class Run:
 
     @cached_property
     def facts(self) -> Facts:
+        """What was landed for this run, as of its knowledge instants."""
         return load_facts(self.scratch / "facts", self.restated_as_of)
 
     @property
@@ -117,6 +118,7 @@ class Run:
 
     @cached_property
     def etfs(self) -> FactorEtfs:
+        """The factor ETFs; MarketMissing when their table names another market ETF than the settings."""
         etfs = self.master.factor_etfs()
         if etfs.tickers[etfs.market] != self.settings.market:
             raise MarketMissing(
@@ -142,6 +144,7 @@ class Run:
 
     @cached_property
     def kernel(self) -> KernelParams:
+        """The model's parameters as the kernels take them."""
         p = self.settings.model
         return KernelParams(
             estimator=p.estimator,
@@ -160,10 +163,12 @@ class Run:
 
     @property
     def warm_up_first(self) -> int:
+        """First session of the warm-up of what is published."""
         return max(self.published_first - self.look_back, 0)
 
     @property
     def needs_warm_up(self) -> bool:
+        """Whether the windows of this run reach before what is published."""
         return self.first - self.published_first < self.look_back
 
     @property
@@ -186,6 +191,7 @@ class Run:
         return own if self.restated_as_of is None else np.maximum(own, self.restated_as_of)
 
     def days(self, first: int, last: int) -> NDArray[np.datetime64]:
+        """Sessions of the ordinals [first, last], datetime64[D]."""
         return self.calendar.sessions[first : last + 1]
 
     def blocks(
@@ -275,4 +281,5 @@ class Run:
         store.set_coord("unique_ticker", unique)
 
     def done(self, store: StagedStore, last: int) -> None:
+        """Tell how far a store has come: through the ordinal last."""
         self.progress(store.name, last - self.first + 1, self.sessions)

@@ -63,6 +63,7 @@ class Access:
         return self.base_url + request.path
 
     def hide(self, text: str) -> str:
+        """A text without keys."""
         for secret in self.secrets:
             text = text.replace(secret, HIDDEN)
         return text
@@ -90,6 +91,7 @@ class FetchReport:
     settled: set[str] = field(default_factory=set)
 
     def add(self, other: FetchReport) -> None:
+        """Add what another fetch did after this one."""
         self.requests, self.attempts = self.requests + other.requests, self.attempts + other.attempts
         self.bytes, self.units = self.bytes + other.bytes, self.units + other.units
         self.classes.update(other.classes)

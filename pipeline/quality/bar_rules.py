@@ -58,6 +58,7 @@ def closes_outside_range(bars: pd.DataFrame, factor: float) -> NDArray[np.bool_]
 
 
 def impossible_volumes(bars: pd.DataFrame) -> NDArray[np.bool_]:
+    """(n,) of bars: negative or infinite; none at all is not impossible."""
     volume = bars["volume"].to_numpy()
     with np.errstate(invalid="ignore"):
         return ~np.isnan(volume) & ~((volume >= 0) & np.isfinite(volume))

@@ -28,6 +28,7 @@ class ChunkCache:
         self._lock = Lock()
 
     def get(self, key: Hashable, read: Callable[[], NDArray | None]) -> NDArray | None:
+        """The chunk kept under a key, or what read() gives; what was not asked for longest goes when room is short."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
