@@ -153,7 +153,6 @@ NO_PARAMETERS = {
     "_SHIFT",  # a packed key
     "CODES",  # industry codes have four digits
     "COMMON_CLOSES",  # evidence of identity, whose rules are the security master's own
-    "SCALE",  # 1.4826, of a normal variable
     "PRE, SPLIT, POST",  # the order of the events of one ex-date
 }
 """Numbers at the head of a module that change no result."""

@@ -18,12 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.settings import EtfRules
+from pipeline.settings import SCALE, EtfRules
 
 Floats = NDArray[np.float64]
-
-SCALE = 1.4826
-"""Standard deviation of a normal variable over the median of its size."""
 
 CODES = 10_000
 """More than the largest industry code."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
-from pipeline.settings import SessionRules
+from pipeline.settings import SCALE, SessionRules
 from security_master.errors import ExplainedError
 
 SHOWN = 20
@@ -144,7 +144,7 @@ def _moved_as_one(step: NDArray[np.float64], rules: SessionRules) -> tuple[NDArr
     for k in np.flatnonzero(np.isfinite(step).sum(0) >= rules.names):
         moves = step[np.isfinite(step[:, k]), k]
         median[k] = np.median(moves)
-        spread = 1.4826 * np.median(np.abs(moves - median[k]))
+        spread = SCALE * np.median(np.abs(moves - median[k]))
         size[k] = abs(median[k]) / spread if spread > 0 else (np.inf if median[k] else 0.0)
     return size, median
 

@@ -17,7 +17,7 @@ from pipeline.returns.bars import Grid
 from pipeline.returns.cells import Found
 from pipeline.returns.roster import Roster
 from pipeline.returns.total_return import AccruedCells, growth
-from pipeline.settings import DataRules, OutlierRules
+from pipeline.settings import SCALE, DataRules, OutlierRules
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Ordinary:
         sizes = np.abs(before[np.isfinite(before)])
         if len(sizes) < rules.scale_minimum:
             return 0.0
-        return 1.4826 * max(_upper_median(sizes), _upper_median(sizes[-rules.calm_sessions :]))
+        return SCALE * max(_upper_median(sizes), _upper_median(sizes[-rules.calm_sessions :]))
 
 
 class _Moves(NamedTuple):

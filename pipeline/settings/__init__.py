@@ -21,9 +21,10 @@ from pipeline.settings.return_rules import DelistingRules, OutlierRules
 from pipeline.settings.rules import DataRules, parameter_attributes
 from pipeline.settings.run import Settings
 from pipeline.settings.sources import TABLE_SOURCES, VENDORS, Fetching, SimulatedMarket
-from pipeline.settings.units import Unit, unit_of
+from pipeline.settings.units import SCALE, Unit, unit_of
 
 __all__ = [
+    "SCALE",
     "TABLE_SOURCES",
     "UNIVERSES",
     "VENDORS",

@@ -8,6 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+SCALE = 1.4826
+"""Standard deviation of a normal variable over the median of its size."""
+
 
 @dataclass(frozen=True)
 class Unit:

@@ -20,7 +20,7 @@ from pipeline.store.staged_store import StagedStore
 
 def _variables() -> tuple[VariableSpec, ...]:
     cell = ("teo", "symbol")
-    legs = {1: ("market",), 2: ("market", "sector"), 3: ("market", "sector", "subsector")}
+    legs = {depth: LEVELS[:depth] for depth in (1, 2, 3)}
     through = {1: "the market level", 2: "market and sector", 3: "market, sector and subsector"}
     ratios = tuple(
         VariableSpec(

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
+from pipeline.settings import SCALE
 from pipeline.sources.tables import SourceTables
 
 ELBOW_ROOM = 15
@@ -112,7 +113,7 @@ class Spoiled:
         before = (self.ordinals[a:b] < ordinal) & (self.ordinals[a:b] >= ordinal - 60) & ~self.dropped[a:b]
         close = self.values["close"][a:b][before]
         moves = np.abs(np.diff(np.log(close[close > 0])))
-        return 1.4826 * float(np.median(moves)) if len(moves) else 0.0
+        return SCALE * float(np.median(moves)) if len(moves) else 0.0
 
     def code_at(self, position: int) -> str:
         return self.code_names[self.codes[position]]
