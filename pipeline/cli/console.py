@@ -90,10 +90,14 @@ def complain(what: str, why: str) -> None:
     err.print(Text.assemble((visible(what), "red"), f": {visible(why)}"))
 
 
-def commands(description: str) -> typer.Typer:
-    """An empty group of commands. They need not catch anything."""
+def commands(description: str, completion: bool = False) -> typer.Typer:
+    """An empty group of commands. They need not catch anything. completion: options that install it in a shell."""
     return typer.Typer(
-        cls=_Explaining, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=description
+        cls=_Explaining,
+        no_args_is_help=True,
+        add_completion=completion,
+        pretty_exceptions_enable=False,
+        help=description,
     )
 
 
@@ -151,6 +155,34 @@ def bars(quiet: bool) -> Iterator[Any]:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, default=str))
+
+
+def print_rows_of(frame: pd.DataFrame, as_json: bool, number: str | None = None, missing: str = "-") -> None:
+    """A frame as a table of text, or its rows as JSON."""
+    if as_json:
+        print_json(records(frame))
+    else:
+        print_frame(frame, number, missing=missing)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON has them: days as texts, what is missing as null."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d}" if value == value.normalize() else value.isoformat()
+    if value is None or value is pd.NaT or (isinstance(value, float) and value != value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def print_phases(seconds: Mapping[str, float]) -> None:
+    """Where the time went."""
+    out.print("Seconds by phase: " + ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items()))
 
 
 def print_frame(frame: pd.DataFrame, number: str | None = None, index: bool = False, missing: str = "-") -> None:

@@ -1,4 +1,4 @@
-"""`erm3 show`: one stock at one session, or the industries, in tables for a person."""
+"""`erm3 show`, `history`, `verify`, `touched`: a look at what is published."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import DAY, AsJson, Root, out, print_json, print_table, settings_of
+from pipeline.cli.console import (
+    DAY,
+    AsJson,
+    Root,
+    out,
+    print_checks,
+    print_json,
+    print_rows_of,
+    print_table,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from pipeline.query import Table
@@ -37,6 +47,59 @@ def show(
     if not as_json:
         out.print(f"{ticker} on {day} is {symbol}, in {settings.root}")
     print_tables(shown.stock(settings, symbol, day), as_json)
+
+
+def history(
+    store: Annotated[str | None, typer.Argument(help="A store; all publications without one.")] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publications of the family, or those that changed one store: when, why, and whether one can still be opened."""
+    from pipeline import read
+    from pipeline.reports.show import NotPublished
+
+    where = settings_of(root=root).root
+    stores = read.open_family(where).stores
+    if store is not None and store not in stores:
+        raise NotPublished(f"there is no store {store} in {where}; there are {', '.join(stores)}")
+    print_rows_of(read.history(where, store), as_json, missing="NaN")
+
+
+def verify(
+    root: Root = None,
+    start: Annotated[datetime | None, typer.Option(formats=DAY)] = None,
+    end: Annotated[datetime | None, typer.Option(formats=DAY)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run all checks on the published data; exit status 1 and a table when one fails."""
+    from pipeline.audits import failures
+    from pipeline.engine.verify import verify as verify_published
+
+    settings = settings_of(root=root)
+    checks = verify_published(settings, start and start.date(), end and end.date())
+    broken = failures(checks)
+    if as_json:
+        print_json([check.as_dict() for check in checks])
+    else:
+        print_checks(checks)
+        out.print(f"{len(checks) - len(broken)} checks passed, {len(broken)} failed, in {settings.root}")
+    raise typer.Exit(1 if broken else 0)
+
+
+def touched(
+    start: Annotated[datetime, typer.Option("--from", formats=DAY, help="First session whose inputs changed.")],
+    end: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last session whose inputs changed.")],
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """The published sessions that a change of inputs can touch, and so must be computed again."""
+    from pipeline.engine import operations
+
+    first, last = map(str, operations.touched(settings_of(root=root), start.date(), end.date()))
+    if as_json:
+        print_json({"first": first, "last": last})
+    else:
+        out.print(f"{first} to {last}")
 
 
 def print_tables(tables: dict[str, Table], as_json: bool) -> None:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import INSTANT, AsJson, Quiet, Root, SourceName, SourcePath, bars, out, settings_of
+from pipeline.cli.console import (
+    INSTANT,
+    AsJson,
+    Quiet,
+    Root,
+    SourceName,
+    SourcePath,
+    bars,
+    out,
+    print_phases,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from pipeline.engine.night import NightReport
@@ -65,6 +76,7 @@ def tell(report: NightReport) -> None:
         ):
             for line in lines[:20]:
                 out.print(f"  {title}: {line}")
+        print_phases(told.seconds)
     out.print(report.words)
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.console import DAY, INSTANT, Root, SourceName, SourcePath, commands, out, print_frame, settings_of
+from pipeline.cli.console import (
+    DAY,
+    INSTANT,
+    AsJson,
+    Root,
+    SourceName,
+    SourcePath,
+    commands,
+    out,
+    print_frame,
+    print_json,
+    records,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +54,8 @@ def list_(
     since: Annotated[datetime | None, typer.Option(formats=DAY, help="Found on or after this day.")] = None,
     flags: Annotated[bool, typer.Option("--flags", help="Flags too, not only what is quarantined.")] = False,
     decided: Annotated[bool, typer.Option("--decided", help="Also cells that somebody decided about.")] = False,
-    limit: Annotated[int, typer.Option(help="Longest list; 0 for all.")] = 50,
+    limit: Annotated[int, typer.Option(min=0, help="Longest list; 0 for all.")] = 50,
+    as_json: AsJson = False,
 ) -> None:
     """Findings that wait for a person, the worst first."""
     import numpy as np
@@ -65,8 +80,7 @@ def list_(
         waiting = [(a, b) not in done for a, b in zip(rows["sec_id"], rows["session"], strict=True)]
         rows = rows[np.array(waiting, bool)]
     shown = named(worst(rows, limit or len(rows)), tickers, xnys().sessions)
-    _print_rows(shown)
-    out.print(f"{len(rows):,} findings" + (f", {len(shown)} shown" if len(shown) < len(rows) else ""))
+    _tell(shown, as_json, f"{len(rows):,} findings" + (f", {len(shown)} shown" if len(shown) < len(rows) else ""))
 
 
 @app.command()
@@ -94,37 +108,25 @@ def _decide(
 ) -> None:
     from getpass import getuser
 
-    from pipeline.calendar import xnys
-    from pipeline.quality.decisions import WHOLE_SESSION, QualityDecision, append_decision
+    from pipeline.engine.decide import decide
 
-    where, day = settings_of(root=root).root, session.date().isoformat()
-    xnys().ordinal(day)  # a closed day is a mistake that should be heard of now
-    sec_id = security if security == WHOLE_SESSION else _identify(where, security, day)
-    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds")
-    append_decision(where, QualityDecision(sec_id, day, verdict, now, by or getuser(), reason, rule or ""))
+    where, day, now = settings_of(root=root).root, session.date().isoformat(), datetime.now(UTC).replace(tzinfo=None)
+    made = decide(where, verdict, security, day, by or getuser(), reason, now, rule or "")
     about = f" ({rule})" if rule else ""
-    out.print(f"{verdict}{about}: {security} ({sec_id}) on {day}, in force from {now} UTC.")
-    out.print(f"What is published changes only by: erm3 restate --from {day} --known-as-of {now} --reason ...")
-
-
-def _identify(root: str, security: str, day: str) -> str:
-    """Permanent id of a ticker as of a day, or the id itself."""
-    from pipeline.read import published_master
-
-    with published_master(root) as master:
-        if security in set(master.roster()["sec_id"]):
-            return security
-        sec_id = master.resolve(security, day)
-    if not sec_id:
-        raise typer.BadParameter(f"{security} was no ticker on {day}; give the permanent id, see `erm3 quality list`")
-    return str(sec_id)
+    out.print(f"{verdict}{about}: {security} ({made.sec_id}) on {day}, in force from {made.known_from} UTC.")
+    out.print(
+        f"What is published changes only by: erm3 restate --from {day} --known-as-of {made.known_from} --reason ..."
+    )
 
 
 @app.command()
-def rules() -> None:
+def rules(as_json: AsJson = False) -> None:
     """All rules with what follows from them."""
     from pipeline.quality.findings import RULES
 
+    if as_json:
+        print_json([asdict(rule) for rule in RULES.values()])
+        return
     for name, rule in RULES.items():
         out.print(f"{name:<26}{rule.level:<8}{rule.outcome:<12}{rule.meaning}")
 
@@ -158,6 +160,7 @@ def late(
     root: Root = None,
     source: SourceName = None,
     source_path: SourcePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Returns that facts learned late would change, with the sessions whose model values hold them in their window.
 
@@ -179,15 +182,18 @@ def late(
     first_print = dry_run(tables, settings.rules, decisions=decided)
     restated = dry_run(tables, settings.rules, restated_as_of=instant, decisions=decided)
     rows = late_changes(first_print.panel, restated.panel, settings.model.window)
-    _print_rows(named(rows, restated.ticker_of, xnys().sessions))
-    out.print(f"{len(rows):,} returns would change with what was known at {instant}")
+    shown = named(rows, restated.ticker_of, xnys().sessions)
+    _tell(shown, as_json, f"{len(rows):,} returns would change with what was known at {instant}")
 
 
 @app.command()
 def score(
-    stocks: Annotated[int, typer.Option(help="Stocks of the simulated market.")] = 300,
+    stocks: Annotated[int, typer.Option(min=4, help="Stocks of the simulated market.")] = 300,
     seed: Annotated[int, typer.Option(help="Which errors are planted.")] = 1,
-    scale: Annotated[float, typer.Option(help="How many, against a market of 3,000 stocks over 20 years.")] = 0.5,
+    scale: Annotated[
+        float, typer.Option(min=0, help="How many, against a market of 3,000 stocks over 20 years.")
+    ] = 0.5,
+    as_json: AsJson = False,
 ) -> None:
     """Plant vendor errors of every kind into a simulated market and count what the rules find."""
     from pipeline.reports.quality_score import score_faults
@@ -199,10 +205,14 @@ def score(
     clean = open_source(settings).load()
     planted, ledger = plant_faults(clean, seed=seed, counts=scaled_counts(scale))
     result = score_faults(clean, planted, ledger, settings.rules)
+    columns = ["kind", "vendor_code", "first_session", "true_value", "wrong_value", "harm"]
+    if as_json:
+        rates = {"recall": result.recall, "taken_away": result.taken_away, "kept": result.kept, "jumps": result.jumps}
+        print_json({"kinds": records(result.kinds), "missed": records(result.missed[columns]), **rates})
+        return
     print_frame(result.kinds, ".4g", missing="NaN")
     if len(result.missed):
         out.print("\nnot found:")
-        columns = ["kind", "vendor_code", "first_session", "true_value", "wrong_value", "harm"]
         print_frame(result.missed[columns], missing="NaN")
     out.print(
         f"\nrecall {result.recall:.4f} on what a single source can reveal; {result.taken_away:.6%} of clean cells "
@@ -214,6 +224,7 @@ def score(
 def alarms(
     source_path: Annotated[Path, typer.Option(help="Directory of a `files` source with years of history.")],
     stops: Annotated[bool, typer.Option("--stops", help="List only what would have stopped a night.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count by year what the rules about sessions and factor ETFs say about the history of a source."""
     from pipeline.reports.false_alarms import false_alarms
@@ -221,6 +232,9 @@ def alarms(
 
     rows = false_alarms(FilesSource(source_path).load(), settings_of().rules)
     shown = rows[rows["outcome"] == "stop"] if stops else rows
+    if as_json:
+        print_json(records(shown))
+        return
     _print_rows(shown.astype({"date": "str"}))
     nights = rows[rows["outcome"] == "stop"].drop_duplicates("date")
     by_year = nights["date"].dt.year.value_counts().sort_index()
@@ -234,6 +248,7 @@ def compare(
     bound: Annotated[float, typer.Option(help="Difference from which on a name-day is listed.")] = 0.05,
     tolerance: Annotated[float, typer.Option(help="Difference up to which two returns agree.")] = 1e-3,
     periods: Annotated[list[str] | None, typer.Option("--period", help="FIRST:LAST, as often as wanted.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare returns from closes and events with the vendor's back-adjusted closes, and list where they part."""
     import numpy as np
@@ -248,8 +263,7 @@ def compare(
     theirs, calendar = vendor_returns(run.facts, run.panel), xnys()
     rows = disagreements(run.facts, run.panel, bound)
     listed = with_names(rows, run.ticker_of, calendar.sessions)
-    print_frame(listed, "+.4f", missing="NaN")
-    out.print(f"{len(rows)} name-days differ by more than {bound:.0%}")
+    agreed = []
     whole = f"{calendar.sessions[run.panel.first]}:{calendar.sessions[run.panel.last]}"
     for period in periods or [whole]:
         begin, _, end = period.partition(":")
@@ -258,7 +272,13 @@ def compare(
             last = int(calendar.on_or_before(np.datetime64(end or begin, "D")))
         except ValueError:
             raise typer.BadParameter(f"{period!r} is no period; write it like 2024-01-02:2024-03-28") from None
-        found = agreement(run.panel, theirs, first, last, tolerance)
+        agreed.append((period, agreement(run.panel, theirs, first, last, tolerance)))
+    if as_json:
+        print_json({"differ": records(listed), "periods": {period: asdict(found) for period, found in agreed}})
+        return
+    print_frame(listed, "+.4f", missing="NaN")
+    out.print(f"{len(rows)} name-days differ by more than {bound:.0%}")
+    for period, found in agreed:
         out.print(f"{period}: {found.within:.4%} of {found.compared:,} returns within {tolerance * 1e4:g} bp")
 
 
@@ -278,6 +298,14 @@ def _odd_months(settings: Settings) -> pd.DataFrame:
     ret = daily["return"].values.astype(float)
     months = daily["teo"].values.astype("datetime64[M]")
     return market_correlation(ret, before, market[at].astype(float), months, settings.rules.sessions)
+
+
+def _tell(rows: pd.DataFrame, as_json: bool, words: str) -> None:
+    if as_json:
+        print_json(records(rows))
+        return
+    _print_rows(rows)
+    out.print(words)
 
 
 def _print_rows(rows: pd.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.console import DAY, INSTANT, Root, SourceName, commands, out, print_json, settings_of
+from pipeline.cli.console import DAY, INSTANT, AsJson, Root, SourceName, commands, out, print_json, settings_of
 
 if TYPE_CHECKING:
     from pipeline.landing.requests import Line
@@ -21,9 +22,14 @@ Of = Annotated[str | None, typer.Option("--source", help="Only this vendor.")]
 
 
 def _zone(root: str | None, raw: str | None) -> LandingZone:
-    from pipeline.landing.zone import LandingZone
+    """The landing zone. Raises NotLanded where nothing was ever landed."""
+    from pipeline.landing.requests import NotLanded
+    from pipeline.landing.zone import MANIFEST, LandingZone
 
-    return LandingZone(settings_of(root=root, raw=raw).raw_root)
+    zone = LandingZone(settings_of(root=root, raw=raw).raw_root)
+    if not zone.objects.children(MANIFEST):
+        raise NotLanded(f"no answer of a vendor was ever kept in {zone.objects.url}; `erm3 fetch` asks for a history")
+    return zone
 
 
 def _row(line: Line) -> str:
@@ -41,7 +47,8 @@ def list_lines(
         str | None, typer.Option("--class", help="Only answers of this class, e.g. SUSPECT_EMPTY.")
     ] = None,
     known_as_of: Annotated[datetime | None, typer.Option(formats=INSTANT, help="Received by this UTC instant.")] = None,
-    limit: Annotated[int, typer.Option(help="The last so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 50,
+    as_json: AsJson = False,
     root: Root = None,
     raw: Raw = None,
 ) -> None:
@@ -52,6 +59,9 @@ def list_lines(
         for line in _zone(root, raw).lines(cut, source)
         if match in line.request_key and batch in (None, line.batch_id) and answer in (None, line.answer.value)
     ]
+    if as_json:
+        print_json([json.loads(line.to_json()) for line in lines[-limit:]])
+        return
     for line in lines[-limit:]:
         out.print(_row(line))
     out.print(f"{len(lines):,} requests" + (f", the last {limit} shown" if len(lines) > limit else ""))
@@ -65,8 +75,6 @@ def show(
     raw: Raw = None,
 ) -> None:
     """The manifest line of the latest answer, and its body."""
-    import json
-
     from pipeline.landing.requests import NotLanded
     from pipeline.landing.shape import shape_of_body
 
@@ -99,9 +107,7 @@ def verify(root: Root = None, raw: Raw = None) -> None:
 
 
 @app.command()
-def stat(
-    source: Of = None, as_json: Annotated[bool, typer.Option("--json")] = False, root: Root = None, raw: Raw = None
-) -> None:
+def stat(source: Of = None, as_json: AsJson = False, root: Root = None, raw: Raw = None) -> None:
     """By batch: attempts, classes of answers, bytes, first and last receipt."""
     zone = _zone(root, raw)
     batches: dict[str, list[Line]] = {}
@@ -176,7 +182,6 @@ def fake_vendor(
 
     Its clock stands until it is set: POST /__clock. GET /__log says what was asked.
     """
-    import json
     from pathlib import Path
 
     from pipeline.fake_vendor.faults import FaultPlan
@@ -184,7 +189,12 @@ def fake_vendor(
     from pipeline.fake_vendor.server import FakeVendor, serve
 
     settings = settings_of()
-    plan = FaultPlan(json.loads(Path(faults).read_text()) if faults else [])
+    plan = FaultPlan()
+    if faults:
+        try:
+            plan.set(json.loads(Path(faults).read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            raise typer.BadParameter(f"{faults} is no list of faults: {error}", param_hint="--faults") from None
     vendor = FakeVendor(FakeMarket(settings.simulated), now.replace(tzinfo=UTC), token=token, faults=plan)
     server = serve(vendor, port)
     out.print(

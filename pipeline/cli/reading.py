@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.console import DAY, Root, out, print_json, print_rows, print_table, settings_of
+from pipeline.cli.console import DAY, AsJson, Root, out, print_json, print_rows, print_table, settings_of
 
 if TYPE_CHECKING:
     from pipeline.query import QueryFamily, Table
@@ -35,7 +35,7 @@ AsOf = Annotated[
     datetime | None, typer.Option("--as-of", formats=DAY, help="Nothing dated later counts; default: the last session.")
 ]
 Publication = Annotated[str | None, typer.Option(help="An earlier publication (`erm3 history` lists them).")]
-Form = Annotated[Format, typer.Option("--format", help="For people, or for programs.")]
+Form = Annotated[Format, typer.Option("--format", help="For people, or for programs; --json is short for one.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File to write; standard output by default.")]
 Years = Annotated[int, typer.Option(min=1, max=27, help="Years up to --as-of.")]
 
@@ -44,8 +44,10 @@ Years = Annotated[int, typer.Option(min=1, max=27, help="Years up to --as-of.")]
 def metrics(
     who: Whom,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """All fields of a stock at its last session with a hedge ratio (docs/fields.md says what they are)."""
+    form = Format.json if as_json else form
     from pipeline.query.fields import BY_WIRE
 
     found = _opened(root, publication).metrics(who, as_of)
@@ -63,8 +65,10 @@ def metrics(
 def decompose(
     who: Whom,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """A stock in its four layers: share of the risk, hedge ratio, and the ETF to trade."""
+    form = Format.json if as_json else form
     from pipeline.query.table import Table, texts
 
     found = _opened(root, publication).decompose(who, as_of)
@@ -88,8 +92,10 @@ def returns(
     years: Years = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="The last N sessions only.")] = None,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Daily returns, closes, factor returns, L3 hedge ratios and shares of a stock; of an ETF returns and closes."""
+    form = Format.json if as_json else form
     table = _opened(root, publication).ticker_returns(who, years, as_of)
     table = table if limit is None else table.tail(limit)
     _emit(table, form, out, {**table.attrs, "data": table.rows()} if form is Format.json else None)
@@ -101,8 +107,10 @@ def lstar(
     years: Years = 1,
     threshold: Annotated[float | None, typer.Option(help="0 to 0.5; by default the published level.")] = None,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """The depth worth hedging (L1, L2, L3) at each session, with its ratios and residual."""
+    form = Format.json if as_json else form
     table = _opened(root, publication).lstar(who, years, threshold, as_of)
     _emit(table, form, out, {**table.attrs, **table.columns} if form is Format.json else None)
 
@@ -113,8 +121,10 @@ def panel(
     min_peers: Annotated[int | None, typer.Option(help="Fewest companies, 1 to 500.")] = None,
     change: Annotated[str | None, typer.Option(help="1m: beside the session a month earlier.")] = None,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Mean and dispersion of the betas of every industry."""
+    form = Format.json if as_json else form
     table = _opened(root, publication).industry_panel(as_of, level, min_peers, change)
     _emit(
         table,
@@ -130,8 +140,10 @@ def portfolio(
     file: Annotated[Path, typer.Argument(help="CSV of ticker and dollars (or weight); negative is short.")],
     level: Annotated[str, typer.Option(help="Hedge market (L1), and sector (L2), and subsector (L3).")] = "L3",
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """A portfolio's hedge in dollars of each ETF, where its risk comes from, and what has no hedge ratio."""
+    form = Format.json if as_json else form
     import numpy as np
 
     from pipeline.query import NotComputable, Table
@@ -162,8 +174,10 @@ def bridge(
     start: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First session.")] = None,
     end: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last session; names as on it.")] = None,
     root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """A compounded return in bars that add up: market, sector, subsector, residual."""
+    form = Format.json if as_json else form
     import numpy as np
 
     from pipeline.query import Table
@@ -188,8 +202,10 @@ def screen(
     decile: Annotated[int | None, typer.Option(help="1 (best) to 10.")] = None,
     sector: Annotated[str | None, typer.Option(help="Only stocks of this sector ETF.")] = None,
     as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """The valid members of the universe, ranked."""
+    form = Format.json if as_json else form
     table = _opened(root, publication).screen(
         metric, cohort, window, as_of, min_percentile=min_percentile, decile=decile, sector_filter=sector, limit=limit
     )
@@ -199,9 +215,15 @@ def screen(
 
 @app.command()
 def tickers(
-    as_of: AsOf = None, root: Root = None, publication: Publication = None, form: Form = Format.table, out: Out = None
+    as_of: AsOf = None,
+    root: Root = None,
+    publication: Publication = None,
+    form: Form = Format.table,
+    out: Out = None,
+    as_json: AsJson = False,
 ) -> None:
     """Who is in the universe: the valid members with their names, sectors and the ETFs of both levels."""
+    form = Format.json if as_json else form
     from pipeline.query import Table, universe
     from pipeline.query.table import texts
 

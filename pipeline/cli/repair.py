@@ -24,12 +24,15 @@ def repair(
     something is wrong.
     """
     from pipeline.store.filesystem import open_publications
+    from pipeline.store.objects import StoreError
     from pipeline.store.repair import examine
     from pipeline.store.repair import repair as put_back
 
     publications = open_publications(settings_of(root=root).root)
     other = None if take_from is None else open_publications(take_from)
     where = publications.objects.url
+    if not publications.objects.children(""):
+        raise StoreError(f"nothing is published under {where}, and nothing else is there: name the right --root")
     if not apply:
         steps = examine(publications, other)
         for step in steps:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from pipeline.cli import quality, raw, reading, security
 from pipeline.cli.console import (
     DAY,
     INSTANT,
+    AsJson,
     Quiet,
     Root,
     SourceName,
@@ -25,11 +27,14 @@ from pipeline.cli.console import (
     print_checks,
     print_findings,
     print_frame,
+    print_json,
+    print_phases,
+    records,
     settings_of,
 )
 from pipeline.cli.delivery import check
 from pipeline.cli.doctor import doctor
-from pipeline.cli.looking import print_tables, show
+from pipeline.cli.looking import history, print_tables, show, touched, verify
 from pipeline.cli.new import new
 from pipeline.cli.nightly import nightly
 from pipeline.cli.plots import plot
@@ -43,9 +48,10 @@ if TYPE_CHECKING:
 app = commands(
     """ERM3: build, check and look at the hierarchical equity factor model.
 
-    Start with `erm3 demo`, which runs everything on the embedded simulated market. With your own data:
-    `erm3 run --source files --source-path DIR --root OUT --start 2020-09-01 --end 2020-12-31`.
-    Settings not given here come from ERM3_* variables and erm3.toml (docs/operations.md)."""
+    Start with `erm3 demo`, which runs everything on the embedded simulated market, or with `erm3 new DIR`, a small
+    directory of tables to replace by your own. `erm3 doctor` says whether all is there that a night needs. Settings not
+    given here come from ERM3_* variables and erm3.toml (docs/settings.md).""",
+    completion=True,
 )
 app.add_typer(quality.app, name="quality")
 app.add_typer(security.app, name="security")
@@ -54,6 +60,9 @@ app.command()(raw.fetch)
 app.command()(raw.fake_vendor)
 app.command()(nightly)
 app.command()(show)
+app.command()(history)
+app.command()(verify)
+app.command()(touched)
 app.command()(practice)
 app.command()(doctor)
 app.command()(new)
@@ -90,6 +99,7 @@ def run(
     root: Root = None,
     until: Annotated[str | None, typer.Option(help="Stop after this store, e.g. ds_daily, and what it needs.")] = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute, audit and publish every session from --start to --end.
 
@@ -99,12 +109,15 @@ def run(
     from pipeline.engine import execution, operations
 
     settings = settings_of(source=source, source_path=source_path, root=root)
-    asked = (start.date(), end.date())
+    asked, told = (start.date(), end.date()), []
     for first, last, late in operations.spans(settings, [asked]) or [(*asked, None)]:
-        began = time.perf_counter()
         with bars(quiet) as progress:
             outcome = execution.execute(settings, first, last, until, progress, known_as_of=late)
-        _report(settings, outcome, time.perf_counter() - began)
+        told.append(_document(outcome))
+        if not as_json:
+            _report(settings, outcome)
+    if as_json:
+        print_json(told)
 
 
 @app.command()
@@ -115,6 +128,7 @@ def backfill(
     source_path: SourcePath = None,
     root: Root = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish a long range in runs of two years. Interrupted, the same command goes on after the last published run.
 
@@ -129,29 +143,34 @@ def backfill(
     delivery = Delivery.of(settings)
     until = end.date() if end else delivery.tables.prices["date"].max().date()
     todo = operations.spans(settings, operations.chunked(settings, start.date(), until))
+    say, told = (lambda text: None) if as_json else out.print, []
     if not todo:
-        out.print(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
-        return
-    if note := operations.warm_up_note(settings, todo[0][0], delivery.tables):
-        out.print(note)
+        say(f"All sessions from {start.date()} to {until} are published in {settings.root}.")
+    elif note := operations.warm_up_note(settings, todo[0][0], delivery.tables):
+        say(note)
     sessions = [len(xnys().between(first, last)) for first, last, _ in todo]
-    out.print(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
+    if todo:
+        say(f"{sum(sessions):,} sessions in {len(todo)} runs, {todo[0][0]} to {todo[-1][1]}")
     done, seconds = 0, Counter({"read the source": time.perf_counter() - began})
     for (first, last, late), size in zip(todo, sessions, strict=True):
         with bars(quiet) as progress:
             outcome = execution.execute(settings, first, last, progress=progress, source=delivery, known_as_of=late)
         done += size
         seconds.update(outcome.seconds)
+        told.append(_document(outcome))
         spent = time.perf_counter() - began
         left = spent / done * (sum(sessions) - done)
         checks = sum(len(found) for found in outcome.checks.values())
-        out.print(
+        say(
             f"{first} to {last} published: {checks} checks passed; {done:,} of {sum(sessions):,} sessions in "
             f"{spent:.0f} s, about {left:.0f} s left"
         )
-        print_findings(outcome.findings)
-    phases = ", ".join(f"{phase} {taken:.1f}" for phase, taken in seconds.items())
-    out.print(f"Seconds by phase: {phases}")
+        if not as_json:
+            print_findings(outcome.findings)
+    if as_json:
+        print_json(told)
+    elif todo:
+        print_phases(seconds)
 
 
 @app.command()
@@ -169,6 +188,7 @@ def restate(
     source_path: SourcePath = None,
     root: Root = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compute published sessions again with later knowledge, and publish what differs as a declared restatement.
 
@@ -182,6 +202,10 @@ def restate(
     instant = None if known_as_of is None else np.datetime64(known_as_of, "us")
     with bars(quiet) as progress:
         done = operations.restate(settings, start.date(), reason, instant, progress)
+    if as_json:
+        published = done.publication and done.publication.publication
+        print_json({"publication": published, "changes": records(done.changes)})
+        return
     if done.publication is None:
         out.print(f"Nothing from {done.first} to {done.last} differs; nothing was published.")
         return
@@ -193,60 +217,19 @@ def restate(
 
 
 @app.command()
-def touched(
-    start: Annotated[datetime, typer.Option("--from", formats=DAY, help="First session whose inputs changed.")],
-    end: Annotated[datetime, typer.Option("--to", formats=DAY, help="Last session whose inputs changed.")],
-    root: Root = None,
-) -> None:
-    """The published sessions that a change of inputs can touch, and so must be computed again."""
-    from pipeline.engine import operations
-
-    settings = settings_of(root=root)
-    first, last = operations.touched(settings, start.date(), end.date())
-    out.print(f"{first} to {last}")
-
-
-@app.command()
-def history(
-    store: Annotated[str | None, typer.Argument(help="A store; all publications without one.")] = None,
-    root: Root = None,
-) -> None:
-    """Publications of the family, or those that changed one store: when, why, and whether one can still be opened."""
-    from pipeline import read
-
-    print_frame(read.history(settings_of(root=root).root, store), missing="NaN")
-
-
-@app.command()
-def verify(
-    root: Root = None,
-    start: Annotated[datetime | None, Day] = None,
-    end: Annotated[datetime | None, Day] = None,
-) -> None:
-    """Run all checks on the published data; exit status 1 and a table when one fails."""
-    from pipeline.audits import failures
-    from pipeline.engine.verify import verify as verify_published
-
-    settings = settings_of(root=root)
-    checks = verify_published(settings, start and start.date(), end and end.date())
-    print_checks(checks)
-    broken = failures(checks)
-    out.print(f"{len(checks) - len(broken)} checks passed, {len(broken)} failed, in {settings.root}")
-    raise typer.Exit(1 if broken else 0)
-
-
-@app.command()
-def demo(root: Root = "data/simulated", quiet: Quiet = False) -> None:
+def demo(root: Root = "data/simulated", quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Run everything on the embedded simulated market, then show where the data is and how to look at it."""
     from pipeline.engine import execution
     from pipeline.reports import show as shown
 
     settings = settings_of(source="simulated", root=root)
     begin, end = demo_range(settings)
-    began = time.perf_counter()
     with bars(quiet) as progress:
         outcome = execution.execute(settings, begin, end, None, progress)
-    _report(settings, outcome, time.perf_counter() - began)
+    if as_json:
+        print_json(_document(outcome))
+        return
+    _report(settings, outcome)
     industries = shown.industries(settings, end, "subsector", settings.model.min_peers)
     symbol, ticker = shown.example(settings, end)
     out.print(f"\nIndustries on {end}, subsector level, at least {settings.model.min_peers} companies:")
@@ -273,7 +256,19 @@ def demo_range(settings: Settings) -> tuple[date, date]:
     return days[settings.model.window].item(), days[-1].item()
 
 
-def _report(settings: Settings, outcome: Outcome, seconds: float) -> None:
+def _document(outcome: Outcome) -> dict[str, Any]:
+    """What a run did, for a program."""
+    return {
+        "publication": outcome.publication and outcome.publication.publication,
+        "complete_through": outcome.publication and outcome.publication.complete_through,
+        "checks": [check.as_dict() for found in outcome.checks.values() for check in found],
+        "notes": outcome.notes,
+        "findings": asdict(outcome.findings),
+        "seconds": outcome.seconds,
+    }
+
+
+def _report(settings: Settings, outcome: Outcome) -> None:
     checks = [check for found in outcome.checks.values() for check in found]
     print_checks(checks, only_figures=True)
     for store, notes in outcome.notes.items():
@@ -286,5 +281,6 @@ def _report(settings: Settings, outcome: Outcome, seconds: float) -> None:
     else:
         out.print(
             f"Published {published.publication} in {settings.root}, complete through {published.complete_through}: "
-            f"{len(checks)} checks passed, {seconds:.1f} s."
+            f"{len(checks)} checks passed."
         )
+    print_phases(outcome.seconds)

@@ -22,6 +22,7 @@ from pipeline.cli.console import (
     print_frame,
     print_json,
     print_row,
+    records,
     settings_of,
 )
 
@@ -272,20 +273,9 @@ def _tell_build(report: BuildReport, path: Path, as_json: bool) -> None:
 
 def _emit(frame: pd.DataFrame, as_json: bool, known_as_of: str | None) -> None:
     if as_json:
-        rows = [{name: _plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
-        print_json({"known_as_of": known_as_of, "rows": rows})
+        print_json({"known_as_of": known_as_of, "rows": records(frame)})
     else:
         print_frame(frame)
-
-
-def _plain(value: Any) -> Any:
-    import pandas as pd
-
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}"
-    if value is None or value is pd.NaT or (isinstance(value, float) and value != value):
-        return None
-    return value.item() if hasattr(value, "item") else value
 
 
 def _known(known_as_of: str | None) -> str:

@@ -8,6 +8,7 @@ which the publication declares (`restated_as_of` of its record), so that a late 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,8 @@ from pipeline.engine.run import Progress, silent
 from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.zone import LandingZone
 from pipeline.market_data.delivery import Delivery
+from pipeline.quality.decisions import WHOLE_SESSION, recorded_decisions
+from pipeline.quality.deliveries import listed
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.vendors.contract import NIGHT, Need, reject_lines
@@ -36,7 +39,10 @@ from security_master.errors import ExplainedError
 
 @dataclass
 class SessionReport:
-    """One due session. missing: why it was not published. late: the receipt that its knowledge instant moved to."""
+    """One due session.
+
+    missing: why it was not published. late: the receipt that its knowledge instant moved to. seconds: by phase.
+    """
 
     session: str
     publication: str | None = None
@@ -53,6 +59,7 @@ class SessionReport:
     new_shapes: list[str] = field(default_factory=list)
     rejects: list[str] = field(default_factory=list)
     rows: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,7 +145,7 @@ class Laid:
     def ask(self, session: date, report: SessionReport) -> list[str]:
         self._tables = open_source(self.settings).load()
         why = lacking(self._tables, session, self.settings)
-        return [why] if why else []
+        return [why] if why and not accepted(self.settings.root, session) else []
 
     def source(self, report: SessionReport) -> Source:
         assert self._tables is not None  # `ask` came first
@@ -174,11 +181,20 @@ def lacking(tables: SourceTables, session: date, settings: Settings) -> str:
         return f"no prices of {session} were delivered"
     share = len(now & then) / max(len(then), 1)
     if then and share < settings.fetching.coverage:
-        bound = settings.fetching.coverage
+        listings = tables.securities.drop_duplicates("vendor_code", keep="last").set_index("vendor_code")["ticker"]
+        absent = [str(listings[code]) for code in sorted(then - now)]
         return (
-            f"prices of {session}: {share:.1%} of the {len(then):,} names of the session before, expected {bound:.0%}"
+            f"prices of {session}: {share:.1%} of the {len(then):,} names of the session before, expected "
+            f"{settings.fetching.coverage:.0%}; without one: {listed(absent)}. To publish the session without them: "
+            f"erm3 quality release '*' {session} --rule coverage --reason ..., and run the night again"
         )
     return ""
+
+
+def accepted(root: str, session: date) -> bool:
+    """Whether a person accepted that a session's prices do not cover the names."""
+    said = (one for one in recorded_decisions(root) if (one.sec_id, one.session) == (WHOLE_SESSION, str(session)))
+    return any(one.decision == "release" and one.rule in ("", "coverage") for one in said)
 
 
 def nightly(
@@ -211,11 +227,14 @@ def _publish_due(
         for session in due_at(settings, clock.now()).missing:
             told = SessionReport(str(session))
             report.sessions.append(told)
+            began = time.perf_counter()
             _wait(deliveries, session, told, clock, settings, deadline)
+            told.seconds = {"wait for the delivery": time.perf_counter() - began}
             source = Delivery.of(settings, deliveries.source(told))
             late = deliveries.late(session)
             told.late = None if late is None else str(late)
             outcome = execution.execute(settings, session, session, None, progress, source, late)
+            told.seconds |= outcome.seconds
             told.publication = outcome.publication.publication if outcome.publication else None
         report.words = f"Published through {report.sessions[-1].session}."
     except BaseException as error:

@@ -133,7 +133,7 @@ def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport)
     rules = run.settings.rules
     rewritten, lost = _compare_deliveries(run, facts.prices, report.left), _compare_tables(run, tables, report)
     facts = cut(facts, run.reads_from - lookback(rules), run.last)
-    faults = delivery_faults(facts, run.computed, rules.sessions)
+    faults = delivery_faults(facts, run.computed, rules.sessions, lambda ids: _tickers(run, ids))
     about = (faults["sec_id"] != "").to_numpy()
     named = [
         f"{who}: {says}"
@@ -167,6 +167,11 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
         path.write_text(json.dumps(now, indent=1, sort_keys=True))
     run.stage.add_file(TABLES_FILE, path)
     return concat_findings(found)
+
+
+def _tickers(run: Run, sec_ids: Sequence[str]) -> list[str]:
+    ids = np.asarray(sec_ids, dtype=object)
+    return [str(ticker) for ticker in run.master.labels(ids, run.calendar.sessions[run.first])[0]]
 
 
 def _named(run: Run, sec_ids: Sequence[str]) -> list[str]:

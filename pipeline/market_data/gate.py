@@ -13,24 +13,31 @@ from numpy.typing import NDArray
 
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.decisions import WHOLE_SESSION
+from pipeline.quality.deliveries import Names
 from pipeline.quality.findings import RULES, concat_findings
 from pipeline.quality.session_rules import BatchFault, batch_findings, shifted_codes
 from pipeline.settings import SessionRules
+
+SAID_WITH = {"missing_members": "coverage"}
+"""A rule, and another one whose answer holds for it: that few names have a price, and that members have none."""
 
 PRICES = "prices of the session"
 """What a person answers who withholds the prices of a session."""
 
 
-def delivery_faults(facts: Facts, ranges: Iterable[tuple[int, int]], rules: SessionRules) -> pd.DataFrame:
+def delivery_faults(
+    facts: Facts, ranges: Iterable[tuple[int, int]], rules: SessionRules, named: Names = list
+) -> pd.DataFrame:
     """Findings that stop a run: about a whole session, or about all dates of a security.
 
-    ranges: [first, last] of the sessions (ordinals) to look at, each by itself.
+    ranges: [first, last] of the sessions (ordinals) to look at, each by itself. named: permanent ids -> how a person
+    calls them.
     """
     frames = [facts.splits, facts.dividends, facts.spin_offs]
     events = pd.concat([frame[["sec_id", "ex"]] for frame in frames], ignore_index=True)
     found = []
     for first, last in ranges:
-        found.append(batch_findings(facts.prices, events, first, last, rules))
+        found.append(batch_findings(facts.prices, events, first, last, rules, named))
         found.append(shifted_codes(facts.findings, first, last, rules))
     return concat_findings(found)
 
@@ -56,7 +63,12 @@ def _answered(faults: pd.DataFrame, decisions: pd.DataFrame) -> NDArray[np.bool_
     said = set(zip(decisions["sec_id"], decisions["session"], rule.where(~withheld, PRICES), strict=True))
     answered = []
     for fault in faults.to_dict("records"):
-        answers = ["", fault["rule"], *([PRICES] if RULES[fault["rule"]].level == "panel" else [])]
+        answers = [
+            "",
+            fault["rule"],
+            SAID_WITH.get(fault["rule"], fault["rule"]),
+            *([PRICES] if RULES[fault["rule"]].level == "panel" else []),
+        ]
         who = fault["sec_id"] or WHOLE_SESSION
         answered.append(any((who, fault["session"], answer) in said for answer in answers))
     return np.array(answered, bool)

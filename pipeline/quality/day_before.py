@@ -6,7 +6,6 @@ looked at: the `members` largest stocks by market cap that had a price the sessi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.datasets.return_flags import ReturnFlag
-from pipeline.quality.deliveries import listed
+from pipeline.quality.deliveries import Names, listed
 from pipeline.quality.findings import concat_findings, findings_frame
 from pipeline.settings import DayBeforeRules
-
-Names = Callable[[Sequence[str]], Sequence[str]]
-"""Permanent ids -> how a person calls them."""
 
 
 class Stocks(NamedTuple):

@@ -10,7 +10,7 @@ of a table is about them is counted beside the rest, so that a table whose every
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from pipeline.settings import DeliveryRules
 TABLES_FILE = "delivered_tables.json"
 SHOWN = 10
 """Names that a message shows at most."""
+
+Names = Callable[[Sequence[str]], Sequence[str]]
+"""Permanent ids -> how a person calls them."""
 
 Counts = Mapping[str, Any]
 """Of a table: `rows`, `securities` (or currencies) that they speak of, `last` date, "" for none; `ended`: rows by

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
+from pipeline.quality.deliveries import Names, listed
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import SCALE, SessionRules
 from security_master.errors import ExplainedError
@@ -46,14 +47,15 @@ class BatchFault(ExplainedError, RuntimeError):
 
 
 def batch_findings(
-    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules, named: Names = list
 ) -> pd.DataFrame:
     """Faults of whole sessions in [first, last]; each looks at its session and the one before, as first printed.
 
     events: frame with `sec_id` and `ex` whose securities are left out of the comparison of closes on that session.
+    named: permanent ids -> how a person calls them.
     """
     blocks = [
-        _faults_of_sessions(prices, events, begin, min(begin + SESSIONS_AT_ONCE - 1, last), rules)
+        _faults_of_sessions(prices, events, begin, min(begin + SESSIONS_AT_ONCE - 1, last), rules, named)
         for begin in range(first, last + 1, SESSIONS_AT_ONCE)
     ]
     return concat_findings(blocks)
@@ -88,7 +90,7 @@ class _Sessions(NamedTuple):
 
 
 def _faults_of_sessions(
-    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules
+    prices: pd.DataFrame, events: pd.DataFrame, first: int, last: int, rules: SessionRules, named: Names
 ) -> pd.DataFrame:
     close, vendor, volume, eventful = _Sessions.of(prices, events, first - 1, last)
     level = np.where(np.isfinite(close), close, vendor)
@@ -115,6 +117,11 @@ def _faults_of_sessions(
         ("unchanged_closes", unchanged, rules.unchanged, unchanged > rules.unchanged, "names repeat their close"),
     ]
     found = [_stops(rule, value, bound, enough & bad, says, first) for rule, value, bound, bad, says in rows]
+    ids = prices["sec_id"].cat.categories.to_numpy(object)
+    found[0]["evidence"] = [
+        f"{says}; without one: {listed(named(ids[before[:, k] & ~now[:, k]].tolist()))}"
+        for says, k in zip(found[0]["evidence"], found[0]["session"].to_numpy() - first, strict=True)
+    ]
     odd = np.flatnonzero(enough & (as_one > rules.as_one) & (np.abs(moved) > rules.as_one_move))
     found.append(
         findings_frame(

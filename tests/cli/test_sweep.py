@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.runs import app
 from security_master import MASTER_FILE
+from tests.engine.conftest import whole  # noqa: F401 (fixture)
+from tests.engine.published_market import seen_by_readers
 
 SPAN = "--start 2020-01-02 --end 2020-01-03"
 READING = {
@@ -38,6 +43,16 @@ READING = {
     "bridge": "bridge AAPL",
     "screen": "screen mkt_cap",
     "restate": "restate --from 2020-01-02 --reason late",
+    "tickers": "tickers",
+    "plot": "plot betas AAPL",
+    "portfolio": "portfolio held.csv",
+    "nightly": "nightly --now 2020-01-03T12:00:00",
+    "doctor": "doctor --now 2020-01-03T12:00:00",
+    "quality confirm": "quality confirm AAPL 2020-01-02 --reason seen",
+    "raw list": "raw list",
+    "raw show": "raw show x",
+    "raw verify": "raw verify",
+    "raw stat": "raw stat",
 }
 """Commands that work on what is in a root."""
 
@@ -48,6 +63,35 @@ DELIVERED = {
     "quality late": "quality late --known-as-of 2020-01-03",
 }
 """Commands that read a delivery."""
+
+ALONE = {"serve", "fake-vendor", "practice", "demo", "new", "check", "fetch", "quality rules", "quality score",
+         "quality alarms", "quality compare"}  # fmt: skip
+"""Commands that ask no root and no configured delivery; wrong arguments of theirs are below."""
+
+NO_TABLE = {"serve", "fake-vendor", "practice", "new", "fetch", "plot", "repair", "raw show", "raw verify",
+            "quality release", "quality confirm", "quality report"}  # fmt: skip
+"""Commands that print lines of text or write files; all others have `--json`."""
+
+
+def every_command(command: Any = None, way: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """(name, command) of all that can be asked."""
+    command = command or get_command(app)
+    for name, one in getattr(command, "commands", {}).items():
+        yield from every_command(one, (*way, name))
+    if not hasattr(command, "commands"):
+        yield " ".join(way), command
+
+
+def test_no_command_is_left_out_here() -> None:
+    asked_here = [*READING, *DELIVERED, *ALONE]
+    assert sorted(asked_here) == sorted(name for name, _ in every_command())
+
+
+def test_every_command_that_prints_a_table_prints_json_too() -> None:
+    without = {
+        name for name, command in every_command() if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert without == NO_TABLE
 
 
 def emptied(path: Path) -> None:
@@ -104,7 +148,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_command_says_what_is_wrong_with_a_root(command: str, kind: str, tmp_path: Path) -> None:
     root = tmp_path / "root[red]"
     ROOTS[kind](root)
-    said = is_a_sentence(asked(command, "--root", root), fails=not command.startswith(("history", "repair")))
+    Path("held.csv").write_text("ticker,dollars\nAAPL,1\n")
+    said = is_a_sentence(asked(command, "--root", root), fails=command != "repair")
+    assert "Empty DataFrame" not in said
     asks_the_master = command.startswith("security") and command != READING["security coverage"]
     if asks_the_master and kind in ("an emptied master", "a database of another program", "no database"):
         assert str(root / MASTER_FILE) in said
@@ -162,10 +208,119 @@ def test_a_delivery_is_not_built_on_a_root_that_is_something_else(
         "returns AAPL --years 0",
         "portfolio nothing.csv",
         "run --start 2020-01-02 --end 2020-01-03 --source files",
+        "serve --host 0.0.0.0",
+        "serve --port 99999",
+        "fake-vendor --now whenever",
+        "fake-vendor --now 2020-01-02 --faults nothing.json",
+        "fake-vendor --now 2020-01-02 --faults erm3.txt",
+        "practice --root .",
+        "new erm3.txt",
+        "new .",
+        "check nothing",
+        "check erm3.txt",
+        "fetch --start 2020-01-02 --end 2020-01-03",
+        "fetch --start 2020-01-02 --end 2020-01-03 --source eodhd",
+        "quality score --stocks 1",
+        "quality score --scale -1",
+        "quality alarms --source-path nothing",
+        "quality compare --source-path nothing",
+        "quality list --limit -1",
+        "raw list --limit 0",
+        "nightly --now whenever",
+        "doctor --now whenever",
+        "plot betas AAPL --out picture.txt",
+        "restate --from 2020-13-01 --reason r",
     ],
 )
-def test_a_wrong_argument_is_a_sentence(wrong: str, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_a_sentence(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ERM3_EODHD_TOKEN", raising=False)
+    (tmp_path / "erm3.txt").write_text("no plan and no directory")
     is_a_sentence(asked(wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "show NOBODY",
+        "show SPY",
+        "show --on 2019-01-06",
+        "show --on 1999-01-04",
+        "show industries --level nothing",
+        "history ds_nothing",
+        "tickers --as-of 1999-01-04",
+        "metrics NOBODY",
+        "metrics XLK",
+        "metrics NA#7",
+        "decompose NA --as-of 1999-01-04",
+        "returns NOBODY",
+        "lstar SPY",
+        "lstar NA --threshold 2",
+        "panel --level nothing",
+        "panel --change 1y",
+        "portfolio .",
+        "portfolio held.csv --level L9",
+        "bridge NA --from 2019-03-01 --to 2019-02-01",
+        "bridge .csv",
+        "screen nothing",
+        "screen mkt_cap --decile 11",
+        "screen mkt_cap --sector NOBODY --window 7d",
+        "plot nothing NA",
+        "plot betas",
+        "plot betas NOBODY",
+        "plot betas NA --out nowhere/betas.png",
+        "touched --from 2019-03-01 --to 2019-02-01",
+        "touched --from 1999-01-04 --to 1999-01-05",
+        "metrics NA --publication 000099-nothing",
+        "verify --start 2030-01-02 --end 2030-01-03",
+        "quality release NOBODY 2019-01-04 --reason seen",
+        "quality release * 2019-01-04 --reason seen",
+        "quality release * 2019-01-04 --rule nothing --reason seen",
+        "security resolve NOBODY --as-of 2019-01-04",
+        "security history S0000000",
+        "security decide Q1 new --by me --reason seen",
+        "security queue --publication nothing",
+        "restate --from 2019-01-04 --reason=",
+        "run --start 2019-06-03 --end 2019-06-03",
+        "run --start 2010-01-04 --end 2010-01-05",
+    ],
+)
+def test_a_wrong_question_to_a_published_root_is_a_sentence(wrong: str, whole: Path) -> None:  # noqa: F811
+    Path("held.csv").write_text("ticker,dollars\nNA,1\n")
+    before = seen_by_readers(whole)
+    is_a_sentence(asked(wrong, "--root", whole))
+    assert seen_by_readers(whole) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "history",
+        "show",
+        "show industries",
+        "tickers",
+        "metrics NA",
+        "decompose NA",
+        "returns NA",
+        "lstar NA",
+        "panel",
+        "portfolio held.csv",
+        "bridge NA",
+        "screen mkt_cap",
+        "touched --from 2019-01-04 --to 2019-01-04",
+        "quality list --flags",
+        "quality rules",
+        "security resolve NA --as-of 2019-01-04",
+        "security explain NA --as-of 2019-01-04",
+        "security queue",
+        "security coverage",
+        "doctor --now 2019-05-01T12:00:00",
+    ],
+)
+def test_json_of_a_published_root_is_json(command: str, whole: Path) -> None:  # noqa: F811
+    Path("held.csv").write_text("ticker,dollars\nNA,1\n")
+    done = asked(command, "--json", *([] if command == "quality rules" else ["--root", whole]))
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(

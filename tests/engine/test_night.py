@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from pipeline.engine import operations
+from pipeline.engine import night, operations
 from pipeline.engine.due import NotReady
-from pipeline.engine.night import GaveUp, lacking, nightly
+from pipeline.engine.night import GaveUp, Laid, SessionReport, lacking, nightly
 from pipeline.landing.clock import SteppedClock
+from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.read import open_dataset, open_family
 from pipeline.settings import Settings
+from tests.engine.published_market import Delivered
 from tests.vendors.practice import Practice, market, morning_after, practice, session
 
 FIRST_PUBLISHED, LAST = session(255), session(277)
@@ -29,7 +31,9 @@ def test_nothing_is_done_before_a_first_backfill(tmp_path: Path) -> None:
         nightly(Settings(root=str(tmp_path)), SteppedClock(morning_after(LAST)), {})
 
 
-def test_prices_of_a_session_are_whole_when_they_cover_those_of_the_session_before(tmp_path: Path) -> None:
+def test_prices_of_a_session_are_whole_when_they_cover_those_of_the_session_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, tables = Settings(root=str(tmp_path)), market().tables
     day = session(200)
     assert lacking(tables, day, settings) == ""
@@ -37,7 +41,19 @@ def test_prices_of_a_session_are_whole_when_they_cover_those_of_the_session_befo
     assert "no prices of" in lacking(replace(tables, prices=prices), day, settings)
     today = tables.prices["date"] == np.datetime64(day, "s")
     half = tables.prices[~today | (tables.prices["vendor_code"].cat.codes % 2 == 0)]
-    assert "expected 95%" in lacking(replace(tables, prices=half), day, settings)
+    said = lacking(replace(tables, prices=half), day, settings)
+    assert "expected 95%" in said
+    listings = tables.securities.drop_duplicates("vendor_code", keep="last").set_index("vendor_code")["ticker"]
+    absent = sorted(
+        set(tables.prices.loc[today, "vendor_code"]) - set(half.loc[half["date"] == str(day), "vendor_code"])
+    )
+    assert f"without one: {', '.join(listings[absent[:3]])}" in said
+    assert f"erm3 quality release '*' {day} --rule coverage" in said
+    laid, delivered = Laid(settings), Delivered(replace(tables, prices=half))
+    monkeypatch.setattr(night, "open_source", lambda settings: delivered)
+    assert laid.ask(day, SessionReport(str(day))) == [said]
+    append_decision(settings.root, QualityDecision("*", str(day), "release", f"{day}T23:00:00", "a", "so", "coverage"))
+    assert laid.ask(day, SessionReport(str(day))) == []
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import pytest
 
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
+from pipeline.quality.decisions import COLUMNS
 from pipeline.quality.deliveries import lost_tables
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
+from pipeline.quality.findings import concat_findings
 from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings, shifted_codes
 from tests.returns.hand_made import ORIGIN, RULES, Market, day
 
@@ -118,6 +120,22 @@ def test_a_wrong_delivery_stops_the_session(spoil, rule):
         check(market, 1, 6)  # the sessions before are fine
         with pytest.raises(BatchFault):
             check(market, 7, 7)
+
+
+def test_a_partial_delivery_lists_who_has_no_price_and_its_answer_holds_for_the_members_too():
+    market = ordinary_market()
+    partial(market)
+    facts = market.facts()
+    found = delivery_faults(facts, [(ORIGIN + 7, ORIGIN + 7)], RULES.sessions, lambda ids: [f"<{one}>" for one in ids])
+    (says,) = found["evidence"]
+    assert says.startswith("40.0% of the names priced the session before have one; without one: <")
+    assert says.endswith("> and 14 more")
+    tonight = int(found["session"].iloc[0])
+    accepted = pd.DataFrame([("*", tonight, "release", "coverage", 0)], columns=COLUMNS)
+    members = found.assign(rule="missing_members")
+    refuse_undecided(concat_findings([found, members]), accepted)
+    with pytest.raises(BatchFault, match="stale_session"):
+        refuse_undecided(found.assign(rule="stale_session"), accepted)
 
 
 def test_a_session_that_repeats_closes_and_volumes_says_both():
