@@ -21,6 +21,7 @@ from pipeline.model import (
     explained_risk,
     industry_aggregates,
     link_betas,
+    reason_counts,
     shrink,
 )
 from pipeline.model.compiled import Floats, Floats1D, kernel
@@ -237,7 +238,7 @@ def test_no_stocks_and_nothing_wanted_give_empty_answers():
     out = market.cascade(params)
     assert np.isnan(out.beta).all()
     assert out.counts.sum() == 0
-    assert out.reasons == {"L1": {}, "L2": {}, "L3": {}}
+    assert reason_counts(out.counts) == {"L1": {}, "L2": {}, "L3": {}}
     assert link_betas(market.etf, 0, np.empty((0, 2), np.int16), 0, params).sub_on_sector.shape == (0, 5)
     nobody = np.empty((0, 5))
     codes = np.empty((0, 5), np.int16)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import HuberRegressor
 
-from pipeline.model import DegenerateReason, KernelParams
+from pipeline.model import DegenerateReason, KernelParams, reason_counts
 from pipeline.model.huber import AT_FLOOR, STATE, UNCONVERGED, Line, Loss, Points, Totals, _bisect, fit_huber
 from tests.model import oracle
 from tests.model.random_returns import assert_same_cascade, make_market
@@ -170,7 +170,7 @@ def test_windows_with_many_zero_returns_hit_the_scale_floor_and_say_so():
     assert (out.reason[0, 1] == DegenerateReason.SCALE_FLOOR).all()
     assert np.isfinite(out.beta[:, 1]).all()
     assert np.isfinite(out.se[:, 1]).all()
-    assert out.reasons["L1"] == {"scale_floor": 4}
+    assert reason_counts(out.counts)["L1"] == {"scale_floor": 4}
 
 
 @pytest.mark.parametrize("half_life", [None, 126.0])
