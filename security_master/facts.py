@@ -18,7 +18,7 @@ import pandas as pd
 from security_master.bitemporal import Source, believed
 from security_master.dates import END, NEVER, days_between, new_york_date
 from security_master.identity import Identities
-from security_master.listings import Listings
+from security_master.listings import Episode, Listings
 from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
 
 Row = dict[str, Any]
@@ -32,6 +32,11 @@ class Owners:
         self._listings = listings
         self._assigned = identities.assigned
         self._instants: dict[str, list[str]] = {}
+        self._of_security: dict[str, list[Episode]] = {}
+        for episodes in listings.by_code.values():
+            for episode in episodes:
+                if episode.key in self._assigned:
+                    self._of_security.setdefault(self._assigned[episode.key].sec_id, []).append(episode)
         self._single = {
             code: self._assigned[episodes[0].key]
             for code, episodes in listings.by_code.items()
@@ -43,19 +48,29 @@ class Owners:
 
         dates: the date that decides, by row; a row before a code's first holder belongs to the first, one between two
         holders to the second. periods: for filings, the end of the period; between two holders the nearer one counts.
+        A row of a time in which its security had another code is known when that code's holder is, where it is assumed
+        when it became known (see `SecurityMaster.holders`).
         """
         codes = rows["vendor_code"].tolist()
         known = rows["known_from"].tolist()
+        assumed = rows["known_assumed"].tolist()
         picked: list[int] = []
         owners: list[tuple[str, str, str]] = []
         for at, code in enumerate(codes):
             single = self._single.get(code)
             if single is not None:
                 picked.append(at)
-                owners.append((single.sec_id, max(known[at], single.known_from), NEVER))
+                since = max(known[at], single.known_from)
+                if assumed[at] and since > known[at]:
+                    since = self._known_under_another_code(single.sec_id, dates[at], known[at], since)
+                owners.append((single.sec_id, since, NEVER))
                 continue
             if code in self._listings.by_code:
-                for stretch in self._stretches(code, dates[at], periods[at] if periods else "", known[at]):
+                stretches = [*self._stretches(code, dates[at], periods[at] if periods else "", known[at])]
+                if assumed[at] and stretches and stretches[0][1] > known[at]:
+                    sec_id, since, until = stretches[0]
+                    stretches[0] = sec_id, self._known_under_another_code(sec_id, dates[at], known[at], since), until
+                for stretch in stretches:
                     picked.append(at)
                     owners.append(stretch)
         taken = rows.iloc[picked].reset_index(drop=True)
@@ -63,6 +78,13 @@ class Owners:
         for name, values in zip(("sec_id", "belongs_from", "belongs_to"), columns, strict=True):
             taken[name] = pd.Series(list(values), dtype=object)
         return taken
+
+    def _known_under_another_code(self, sec_id: str, date: str, known_from: str, since: str) -> str:
+        """Since when a row was known, at the latest `since`, if its security had another code on its date."""
+        for episode in self._of_security.get(sec_id, ()):
+            if episode.start(NEVER) <= date < self._listings.end(episode, NEVER):
+                since = min(since, max(known_from, self._assigned[episode.key].known_from))
+        return since
 
     def _stretches(self, code: str, date: str, period: str, known_from: str) -> Iterator[tuple[str, str, str]]:
         instants = [known_from] + [k for k in self._code_instants(code) if k > known_from]

@@ -45,14 +45,9 @@ class Holders:
 
         ahead_days: where nobody holds it, one who will within that many days counts.
         """
-        days = np.asarray(dates).astype("datetime64[D]")
-        if len(days) != len(names):
-            raise ValueError(f"expected one date for each name, found {len(days)} dates and {len(names)} names")
+        asked, day = self._asked(names, dates)
         if len(self._code) == 0:
-            return np.full(len(days), -1)
-        known = np.array([self._code_of.get(str(name), -1) for name in names.categories], dtype=np.int64)
-        asked, day = np.append(known, -1)[names.codes], days.astype(np.int64)
-        day[np.isnat(days)] = np.iinfo(np.int32).min
+            return np.full(len(day), -1)
         row = np.searchsorted(self._key, _key(asked, day), side="right") - 1
         held = (row >= 0) & (self._code[row] == asked) & (day < self._end[row])
         if ahead_days:
@@ -61,6 +56,27 @@ class Holders:
             soon &= self._start[following] - day <= ahead_days
             row, held = np.where(soon, following, row), held | soon
         return self._order[np.where(held, row, -1)]
+
+    def nearest(self, names: pd.Categorical, dates: ArrayLike) -> Rows:
+        """As `spans`; where nobody holds a name, the span of the next one who will, or of the last one who did."""
+        asked, day = self._asked(names, dates)
+        if len(self._code) == 0:
+            return np.full(len(day), -1)
+        row = np.searchsorted(self._key, _key(asked, day), side="right") - 1
+        held = (row >= 0) & (self._code[row] == asked) & (day < self._end[row])
+        following = np.minimum(row + 1, len(self._code) - 1)
+        row = np.where(~held & (self._code[following] == asked), following, row)
+        return self._order[np.where((row >= 0) & (self._code[row] == asked), row, -1)]
+
+    def _asked(self, names: pd.Categorical, dates: ArrayLike) -> tuple[Rows, Rows]:
+        """Number of each name, -1 for one that nobody ever had, and its date as days."""
+        days = np.asarray(dates).astype("datetime64[D]")
+        if len(days) != len(names):
+            raise ValueError(f"expected one date for each name, found {len(days)} dates and {len(names)} names")
+        known = np.array([self._code_of.get(str(name), -1) for name in names.categories], dtype=np.int64)
+        day = days.astype(np.int64)
+        day[np.isnat(days)] = np.iinfo(np.int32).min
+        return np.append(known, -1)[names.codes], day
 
 
 def _key(code: Rows, day: Rows) -> Rows:

@@ -52,15 +52,36 @@ class SecurityMaster(TickerDirectory):
         return self._code_holders.find(_categories(vendor_codes), dates, ahead_days)
 
     def holders(
-        self, vendor_codes: ArrayLike | pd.Categorical, dates: ArrayLike
+        self,
+        vendor_codes: ArrayLike | pd.Categorical,
+        dates: ArrayLike,
+        *,
+        assumed: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
         """`assign`, and since when it is known that the holder has the code on that date: datetime64[us], UTC.
 
+        assumed: for rows that a master takes itself (events, filings), whether it is assumed when each became known;
+        they are asked for by the same rule (`facts.Owners`). Vendors file under today's code what happened before its
+        change: where nobody has the code on a date, the next one who has it, else the last one who had it, counts if it
+        was listed then under another code. Such a row is known when the code is; when that was assumed, when the
+        security was, since the vendor has filed it under that day's code once.
+
         Where nobody has it, the instant means nothing.
         """
-        span = self._code_holders.spans(_categories(vendor_codes), dates)
-        since = np.append(instants_of(self._standing_beliefs["known_from"].str[:-1]), np.datetime64(0, "us"))
-        return np.append(self._standing_beliefs["sec_id"].to_numpy(object), "")[span], since[span]
+        codes = _categories(vendor_codes)
+        sec_ids = np.append(self._standing_beliefs["sec_id"].to_numpy(object), "")
+        known = np.append(instants_of(self._standing_beliefs["known_from"].str[:-1]), np.datetime64(0, "us"))
+        span = self._code_holders.spans(codes, dates)
+        since = known[span]
+        nobody = np.flatnonzero(span < 0) if assumed is not None else np.empty(0, np.int64)
+        if assumed is not None and len(nobody):
+            days = np.asarray(dates, "datetime64[D]")[nobody]
+            near = self._code_holders.nearest(codes[nobody], days)
+            then = self._security_holders.spans(_categories(sec_ids[near]), days)
+            there = then >= 0
+            span[nobody[there]] = near[there]
+            since[nobody[there]] = np.where(assumed[nobody], known[then], known[near])[there]
+        return sec_ids[span], since
 
     def roster(self, known_as_of: Any = None) -> pd.DataFrame:
         """One row for each security, ordered by (first_session, sec_id).
@@ -294,6 +315,11 @@ class SecurityMaster(TickerDirectory):
     @cached_property
     def _code_holders(self) -> Holders:
         return Holders.of_codes(self._standing_beliefs)
+
+    @cached_property
+    def _security_holders(self) -> Holders:
+        """When each security was listed, under whatever code."""
+        return Holders.of_codes(self._standing_beliefs.assign(vendor_code=self._standing_beliefs["sec_id"]))
 
     @cached_property
     def _standing_beliefs(self) -> pd.DataFrame:

@@ -21,7 +21,9 @@ from security_master.panels import attributes
 class KnowsIdentities(Protocol):
     """What is needed of `security_master.SecurityMaster`."""
 
-    def holders(self, vendor_codes: Any, dates: Any) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
+    def holders(
+        self, vendor_codes: Any, dates: Any, *, assumed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
 
     def roster(self) -> pd.DataFrame: ...
 
@@ -71,8 +73,14 @@ class Join:
     unowned_gap: int
 
     def rows(self, name: str, frame: pd.DataFrame, date_column: str) -> Joined:
-        """The rows with `sec_id` and `visible`; bars of many sessions have it as a category."""
-        sec_ids, since = self.owners(frame["vendor_code"], frame[date_column])
+        """The rows with `sec_id` and `visible`; bars of many sessions have it as a category.
+
+        Whose an event or a filing is, is asked as the security master asks it of its own rows. A bar under a code that
+        its security did not have that day stands beside the bars that it has, and is nobody's.
+        """
+        codes, dates = frame["vendor_code"].to_numpy(object), frame[date_column].to_numpy("datetime64[D]")
+        assumed = None if name == "prices" else frame["known_assumed"].to_numpy(bool)
+        sec_ids, since = self.master.holders(codes, dates, assumed=assumed)
         owned = np.asarray(sec_ids != "", bool)
         alone = self.clock.visible(frame["known_from"])
         visible, strange = alone.copy(), ~owned

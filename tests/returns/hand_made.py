@@ -50,8 +50,8 @@ class FakeMaster:
             found.append(owner[-1] if owner and code else "")
         return np.array(found, dtype=object)
 
-    def holders(self, vendor_codes: Any, dates: Any) -> Any:
-        """`assign`; every owner has always been known."""
+    def holders(self, vendor_codes: Any, dates: Any, assumed: Any = None) -> Any:
+        """`assign`; every owner has always been known, and was listed under no other code."""
         sec_ids = self.assign(vendor_codes, dates)
         return sec_ids, np.full(len(sec_ids), np.datetime64("1998-01-01", "us"))
 

@@ -147,8 +147,8 @@ def security_before_it_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row counts from when it was known, whoever knew then whose it is; a column holds whatever rows there are."""
     right = SecurityMaster.holders
 
-    def wrong(master: SecurityMaster, codes: Any, dates: Any) -> Any:
-        sec_ids, since = right(master, codes, dates)
+    def wrong(master: SecurityMaster, codes: Any, dates: Any, **more: Any) -> Any:
+        sec_ids, since = right(master, codes, dates, **more)
         return sec_ids, np.full_like(since, np.datetime64("1998-01-01", "us"))
 
     monkeypatch.setattr(SecurityMaster, "holders", wrong)
@@ -221,8 +221,8 @@ def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vendor code means whoever has it on the last day of the data."""
     right = SecurityMaster.holders
 
-    def wrong(master: SecurityMaster, codes: Any, dates: Any) -> Any:
-        return right(master, codes, np.full(len(dates), np.datetime64("2100-01-01")))
+    def wrong(master: SecurityMaster, codes: Any, dates: Any, **more: Any) -> Any:
+        return right(master, codes, np.full(len(dates), np.datetime64("2100-01-01")), **more)
 
     monkeypatch.setattr(SecurityMaster, "holders", wrong)
 
