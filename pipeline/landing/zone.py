@@ -25,6 +25,8 @@ from pipeline.store.filesystem import open_objects
 from pipeline.store.objects import Objects
 
 MANIFEST, SHAPES = "manifest", "shapes"
+BESIDE = frozenset({MANIFEST, SHAPES, "nights", "parsed", "ledger.sqlite", "night.lock"})
+"""What else lies in a landing zone than answers."""
 SEGMENT_LINES = 64
 SEGMENT_SECONDS = 2.0
 
@@ -115,9 +117,7 @@ class LandingZone:
         lines = self.lines()
         problems = [problem for problem in self.objects.map(self._problem, _by_object(lines)) if problem]
         named = {line.object for line in lines}
-        sources = [
-            name for name in self.objects.children("") if name != MANIFEST and not name.startswith((".", "ledger"))
-        ]
+        sources = [name for name in self.objects.children("") if name not in BESIDE and not name.startswith(".")]
         orphans = [f"{s}/{key}" for s in sorted(sources) for key in self.objects.keys(s) if f"{s}/{key}" not in named]
         return problems, orphans
 

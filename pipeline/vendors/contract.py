@@ -126,10 +126,12 @@ class VendorTables:
 def columns_of(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any]]:
     """The columns of the tables that have rows."""
     return {
-        name: {str(column): frame[column].to_numpy() for column in frame}
-        for name, frame in frames.items()
-        if len(frame)
+        name: {str(column): _column(frame[column]) for column in frame} for name, frame in frames.items() if len(frame)
     }
+
+
+def _column(values: pd.Series) -> Any:
+    return values.array if isinstance(values.dtype, pd.CategoricalDtype) else values.to_numpy()
 
 
 class Vendor(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.fetcher import Access, Fetcher, FetchReport
@@ -13,7 +12,7 @@ from pipeline.landing.requests import FetchError
 from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
 from pipeline.vendors.contract import NIGHT, Below, Need
-from pipeline.vendors.layers import frames_of, landed, open_vendor
+from pipeline.vendors.layers import first_tables, frames_of, landed, machine_place, open_vendor
 
 LEDGER_FILE = "ledger.sqlite"
 ROUNDS = 12
@@ -22,9 +21,7 @@ ROUNDS = 12
 
 def ledger_of(settings: Settings) -> Ledger:
     """The ledger of this machine: beside a local landing zone, else in the home directory."""
-    raw = settings.raw_root
-    place = Path.home() / ".local/state/erm3" if "://" in raw else Path(raw)
-    return Ledger(place / LEDGER_FILE)
+    return Ledger(machine_place(settings) / LEDGER_FILE)
 
 
 def fetch(
@@ -75,4 +72,4 @@ def fetch(
 def _below(settings: Settings, zone: LandingZone) -> Below:
     """The tables of the layer with the prices."""
     first = settings.layers[0]
-    return frames_of(open_vendor(first).tables(landed(settings, first, zone), settings, None))
+    return frames_of(first_tables(settings, landed(settings, first, zone)))

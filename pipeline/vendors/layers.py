@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ from pipeline.sources import FilesSource, SimulatedSource, Source, SourceError, 
 from pipeline.sources.specs import TABLES
 from pipeline.sources.tables import RawTable, check_tables, made_table
 from pipeline.vendors.contract import NIGHT, Below, Landed, Reject, Vendor, VendorTables
+from pipeline.vendors.documents import Documents
 
-DOCUMENTS: dict[tuple[str, str], dict[tuple[str, str, str], Any]] = {}
-"""Parsed documents by landing zone and vendor, for as long as the process lives: contents never change."""
+DOCUMENTS: dict[tuple[str, str], Documents] = {}
+"""Parsed documents by landing zone and vendor, for as long as the process lives."""
+MADE: dict[tuple[str, str], tuple[Any, VendorTables]] = {}
+"""Of each landing zone and vendor the last tables that were made for the layers above, with what they were made of."""
 
 
 def open_source(settings: Settings) -> Source:
@@ -47,10 +51,29 @@ def open_vendor(name: str) -> Vendor:
     return found
 
 
+def machine_place(settings: Settings) -> Path:
+    """Where this machine keeps what belongs to a landing zone: in it where it is local, else in the home directory."""
+    raw = settings.raw_root
+    return Path.home() / ".local/state/erm3" if "://" in raw else Path(raw)
+
+
 def landed(settings: Settings, name: str, zone: LandingZone, known_as_of: datetime | None = None) -> Landed:
     """One vendor's answers as they had been received at an instant."""
-    documents = DOCUMENTS.setdefault((zone.objects.url, name), {})
-    return Landed(zone, zone.lines(known_as_of, name), documents)
+    key = zone.objects.url, name
+    if key not in DOCUMENTS:
+        DOCUMENTS[key] = Documents(machine_place(settings), name)
+    return Landed(zone, zone.lines(known_as_of, name), DOCUMENTS[key])
+
+
+def first_tables(settings: Settings, answers: Landed) -> VendorTables:
+    """The tables of the layer with the prices; the same answers make them once."""
+    name = settings.layers[0]
+    key = answers.zone.objects.url, name
+    made_of = settings, [(line.request_key, line.nth, line.received_at) for line in answers.lines]
+    if key not in MADE or MADE[key][0] != made_of:
+        MADE[key] = made_of, open_vendor(name).tables(answers, settings, None)
+        DOCUMENTS[key].keep()
+    return MADE[key][1]
 
 
 @dataclass
@@ -77,7 +100,11 @@ class LandedSource:
         below: Below = None
         for name in self.settings.layers:
             answers = landed(self.settings, name, zone, self.known_as_of)
-            made[name] = open_vendor(name).tables(answers, self.settings, below)
+            if below is None:
+                made[name] = first_tables(self.settings, answers)
+            else:
+                made[name] = open_vendor(name).tables(answers, self.settings, below)
+                DOCUMENTS[zone.objects.url, name].keep()
             self.rejects[name] = made[name].rejects
             if below is None:
                 if "prices" not in made[name].columns:

@@ -31,33 +31,74 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
     Volumes are in shares of their day: the vendor's are divided by the splits that it had applied by the receipt.
     splits: as `split_rows` gives them.
     """
-    parts, order = [], 0
+    parts = _Parts()
     for history in delivered.histories:
-        frame = history.bars[["date", *OHLC, "volume"]].copy()
-        frame["vendor_code"] = whose.codes(history.code, frame["date"].to_numpy())
+        bars = history.bars
+        days = bars["date"].to_numpy()
         read_on = dt.date.fromisoformat(history.line.received_at[:10])
-        frame["volume"] = _in_units_of_day(frame, [s for s in history.splits if s.ex_date <= read_on])
-        parts.append(frame.assign(known_from=history.known, order=order))
-        order += 1
+        own = len(whose.every_code(history.code)) == 1
+        parts.add(
+            whose.twin_of.get(history.code, history.code) if own else whose.codes(history.code, days),
+            bars,
+            _in_units_of_day(bars, [s for s in history.splits if s.ex_date <= read_on]),
+            history.known,
+        )
     later = _later_splits(splits)
     closed = {line.batch_id: received(line) for line in delivered.landed.lines}
     for day_ in delivered.days:
         if day_.why:
             continue
-        frame = day_.bars[["code", "date", *OHLC, "volume"]].copy()
+        frame = day_.bars
         twins = frame["code"].map(lambda code: whose.twin_of.get(code, code))
         frame = frame[(twins == frame["code"]) | ~twins.isin(set(frame["code"]))]
-        frame["vendor_code"] = [whose.code_on(code, day_.session) for code in frame["code"]]
+        codes = [whose.code_on(code, day_.session) for code in frame["code"]]
         told_by = closed[day_.line.batch_id]
-        factor = [later(code, day_.session, told_by) for code in frame["vendor_code"]]
-        frame["volume"] = frame["volume"].to_numpy() / np.array(factor, dtype=float) if factor else frame["volume"]
-        parts.append(frame.drop(columns="code").assign(known_from=day_.known, order=order))
-        order += 1
-    if not parts:
-        return pd.DataFrame(columns=["vendor_code", "date", *OHLC, "volume", "known_from"])
-    rows = pd.concat(parts, ignore_index=True)
+        factor = np.array([later(code, day_.session, told_by) for code in codes], dtype=np.float64)
+        parts.add(np.array(codes, dtype=object), frame, frame["volume"].to_numpy() / factor, day_.known)
+    rows = parts.frame()
     rows["volume"] = rows["volume"].round()
     return _versions(rows)
+
+
+class _Parts:
+    """Bars of histories and days, one after the other, as columns of numbers."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+        self._columns: dict[str, list[NDArray[Any]]] = {
+            name: [] for name in ("vendor_code", "date", *OHLC, "volume", "known_from", "order")
+        }
+
+    def add(
+        self, codes: str | NDArray[np.object_], bars: pd.DataFrame, volume: NDArray[Any], known: pd.Timestamp
+    ) -> None:
+        """codes: of all rows, or of each; known: NaT for the default."""
+        n, order = len(bars), len(self._columns["order"])
+        if isinstance(codes, str):
+            number = np.full(n, self._codes.setdefault(codes, len(self._codes)), np.int32)
+        else:
+            number = np.array([self._codes.setdefault(code, len(self._codes)) for code in codes], np.int32)
+        instant = np.datetime64("NaT", "us") if pd.isna(known) else known.to_datetime64().astype("datetime64[us]")
+        given = {name: bars[name].to_numpy() for name in ("date", *OHLC)}
+        given |= {"vendor_code": number, "volume": volume, "known_from": np.full(n, instant),
+                  "order": np.full(n, order, np.int32)}  # fmt: skip
+        for name, column in self._columns.items():
+            column.append(given[name])
+
+    def frame(self) -> pd.DataFrame:
+        """All rows; `vendor_code` is categorical, in the order of the alphabet."""
+        made: dict[str, Any] = {}
+        for name, column in self._columns.items():
+            made[name] = np.concatenate(column) if column else np.zeros(0)
+            column.clear()
+        names = sorted(self._codes)
+        rank = np.empty(len(names), np.int32)
+        rank[[self._codes[name] for name in names]] = np.arange(len(names))
+        codes = rank[made["vendor_code"].astype(np.int32)]
+        made["vendor_code"] = pd.Categorical.from_codes(codes, pd.Index(names, dtype=object))
+        made["date"] = made["date"].astype("datetime64[s]")
+        made["known_from"] = made["known_from"].astype("datetime64[us]")
+        return pd.DataFrame(made)
 
 
 def rate_rows(delivered: Delivered) -> pd.DataFrame:
@@ -72,31 +113,32 @@ def rate_rows(delivered: Delivered) -> pd.DataFrame:
         return pd.DataFrame(columns=["currency", "date", "usd_rate", "known_from"])
     rows = pd.concat(parts, ignore_index=True)
     rows[[*OHLC[:3], "volume"]] = 0.0
-    rows = _versions(rows[rows["close"] > 0])
+    rows["vendor_code"] = rows["vendor_code"].astype("category")
+    rows = _versions(rows[rows["close"] > 0].reset_index(drop=True))
+    rows["vendor_code"] = rows["vendor_code"].astype(object)
     return rows.rename(columns={"vendor_code": "currency", "close": "usd_rate"})[
         ["currency", "date", "usd_rate", "known_from"]
     ]
 
 
 def _versions(rows: pd.DataFrame) -> pd.DataFrame:
-    """What was said first of each bar, and every later row that says something else."""
-    codes = pd.Categorical(rows["vendor_code"])
-    known = rows["known_from"].fillna(NEVER)
-    at = np.lexsort((rows["order"].to_numpy(), known.to_numpy(), rows["date"].to_numpy(), codes.codes))
-    rows, known = rows.iloc[at].reset_index(drop=True), known.iloc[at].reset_index(drop=True)
-    same_key = _repeats(rows["vendor_code"].to_numpy()) & _repeats(rows["date"].to_numpy())
-    superseded = np.append(same_key[1:] & _repeats(known.to_numpy())[1:], False)  # of one instant the last one counts
-    rows = rows[~superseded].reset_index(drop=True)
-    same_key = _repeats(rows["vendor_code"].to_numpy()) & _repeats(rows["date"].to_numpy())
+    """What was said first of each bar, and every later row that says something else. `vendor_code` is categorical."""
+    code, date = rows["vendor_code"].cat.codes.to_numpy(), rows["date"].to_numpy()
+    known = rows["known_from"].fillna(NEVER).to_numpy()
+    at = np.lexsort((rows["order"].to_numpy(), known, date, code))
+    same_key = _repeats(code[at]) & _repeats(date[at])
+    superseded = np.append(same_key[1:] & _repeats(known[at])[1:], False)  # of one instant the last one counts
+    at = at[~superseded[: len(at)]]
+    same_key = _repeats(code[at]) & _repeats(date[at])
     said = same_key
     for name in OHLC:
-        values = rows[name].to_numpy()
+        values = rows[name].to_numpy()[at]
         said[1:] &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
-    volume = rows["volume"].to_numpy()
+    volume = rows["volume"].to_numpy()[at]
     with np.errstate(invalid="ignore"):
         near = np.abs(volume[1:] - volume[:-1]) <= np.maximum(1.0, VOLUME_SHARE * np.abs(volume[:-1]))
     said[1:] &= near | (np.isnan(volume[1:]) & np.isnan(volume[:-1]))
-    return rows[~said].drop(columns="order").reset_index(drop=True)
+    return rows.drop(columns="order").iloc[at[~said]].reset_index(drop=True)
 
 
 def _repeats(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -116,7 +116,7 @@ class Histories:
         if why:
             self._rejects.append(Reject.of(line, -1, f"{why}; the history does not count"))
             return None
-        if not found.splits and (bars["volume"] % 1 > 0).any():
+        if not found.splits and (bars["volume"].to_numpy() % 1 > 0).any():
             self._rejects.append(Reject.of(line, -1, "volumes that are no whole numbers were rounded"))
         return found
 
@@ -132,9 +132,12 @@ class Histories:
 
     def _against_census(self, found: History) -> str:
         """A first history against the closes of past days that were asked for all symbols."""
-        own = self._census.get(found.code, {})
-        closes = dict(zip(found.bars["date"].dt.date, found.bars["close"], strict=True)) if own else {}
-        same = [closes[day] == close for day, close in own.items() if day in closes]
+        days, closes = found.bars["date"].to_numpy(), found.bars["close"].to_numpy()
+        same = []
+        for day, close in self._census.get(found.code, {}).items():
+            at = np.searchsorted(days, np.datetime64(day, "s"))
+            if at < len(days) and days[at] == np.datetime64(day, "s"):
+                same.append(closes[at] == close)
         return "" if any(same) or not same else f"none of its {len(same)} closes in the bars of all symbols is the same"
 
 

@@ -97,7 +97,7 @@ def episodes(delivered: Delivered, whose: Whose, prices: pd.DataFrame) -> list[E
     asked = [span_of(history.line)[0] for history in delivered.histories]
     starts = xnys().sessions[int(xnys().on_or_after(np.datetime64(min(asked), "D")))].astype("datetime64[s]")
     found = []
-    for code, rows in prices.groupby("vendor_code", sort=True):
+    for code, rows in prices[["vendor_code", "date", "known_from"]].groupby("vendor_code", sort=True, observed=True):
         bounds = whose.boundaries.get(str(code), [])
         cuts = [np.datetime64("1900-01-01", "s"), *(b.day for b in bounds), np.datetime64("2200-01-01", "s")]
         closing: list[Boundary | None] = [*bounds, None]

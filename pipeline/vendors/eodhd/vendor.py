@@ -87,7 +87,6 @@ class Eodhd:
         }
         tables["dividends"] = tables["dividends"][tables["dividends"]["vendor_code"].isin(listed)]
         result.columns = columns_of(tables)
-        result.columns["prices"]["vendor_code"] = pd.Categorical(prices["vendor_code"])
         return result
 
 

@@ -1,0 +1,79 @@
+"""Parsed documents, kept by content: contents never change, so each is parsed once by each version of the parsers.
+
+    parsed/CODE/VENDOR/DIGEST.pack      documents that one process parsed; DIGEST is the SHA-256 of the file's bytes
+
+It is a cache of this machine and holds nothing that the landed bodies do not: a pack that is lost, damaged or of other
+code is not believed, and what it held is parsed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import sys
+import tempfile
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Key = tuple[str, str, str]
+"""Parser, endpoint, SHA-256 of the body."""
+FEW = 64
+"""So few new documents are not worth a file: the next process parses them again."""
+
+
+@cache
+def code_version() -> str:
+    """Names the parsers: their sources, and the libraries that their documents are made of."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    digest.update(f"{sys.version_info[:2]} {version('numpy')} {version('pandas')}".encode())
+    return digest.hexdigest()[:16]
+
+
+class Documents(dict[Key, Any]):
+    """Documents of one vendor by key. place: the directory of this machine that `parsed` is in."""
+
+    def __init__(self, place: Path, vendor: str) -> None:
+        super().__init__()
+        self._parsed = place / "parsed"
+        self._folder = self._parsed / code_version() / vendor
+        for path in sorted(self._folder.glob("*.pack")):
+            self.update(_believed(path))
+        self._kept = set(self)
+
+    def keep(self) -> None:
+        """Write what was parsed since, when it is worth it. That it cannot be written harms nobody."""
+        new = {key: document for key, document in self.items() if key not in self._kept}
+        if len(new) < FEW:
+            return
+        data = pickle.dumps(new, protocol=5)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+                file.write(data)
+            os.replace(file.name, self._folder / f"{hashlib.sha256(data).hexdigest()}.pack")
+            for other in self._parsed.iterdir():
+                if other != self._folder.parent:
+                    shutil.rmtree(other, ignore_errors=True)  # of other code
+        except OSError:
+            return
+        self._kept |= set(new)
+
+
+def _believed(path: Path) -> dict[Key, Any]:
+    """The documents of a pack whose bytes are those that its name says; none otherwise."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return {}
+    if hashlib.sha256(data).hexdigest() != path.stem:
+        path.unlink(missing_ok=True)
+        return {}
+    found: dict[Key, Any] = pickle.loads(data)  # our own bytes: the digest has just said so
+    return found
