@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audits import outside_judge, reference
+from pipeline.audits.left_coverage import with_causes
 from pipeline.audits.scope import (
     Check,
     Floats,
@@ -32,7 +33,7 @@ def home_links_are_pairs(store: str, scope: Scope) -> Check:
     """The link beta of a subsector ETF on its home sector is that of one of its pairs."""
     view = scope.family.view(store)
     columns, pairs = slice(0, len(view.symbol)), slice(0, len(view.axis("link")))
-    ids = [scope.etf_ids[ticker] for ticker in view.axis("link_subsector_etf")]
+    ids = [scope.etf_ids.get(ticker, "") for ticker in view.axis("link_subsector_etf")]
     worst = Worst("home_links_are_pairs", store, 0.0, "1 where a home link beta is none of the ETF's pairs")
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
@@ -79,10 +80,15 @@ def coverage(store: str, scope: Scope) -> list[Check]:
     worst = Worst(
         "coverage_holds", store, scope.bounds.coverage_drop, "fall of the covered share against the session before"
     )
-    worst.add(fall.T, scope.bounds.coverage_drop, sessions[1:], np.array(LEVELS))
+    worst.add(fall.T, scope.bounds.coverage_drop, sessions[1:], np.array(LEVELS), axis="level")
     floor = Worst("coverage_floor", store, 1 - scope.bounds.coverage_floor, "share of valid members without an L1 beta")
-    floor.add(1 - share[:1].T, 1 - scope.bounds.coverage_floor, sessions, np.array(["market"]))
+    floor.add(1 - share[:1].T, 1 - scope.bounds.coverage_floor, sessions, np.array(["market"]), axis="level")
     held = worst.check()
+    if not held.passed:
+        level, at = np.nonzero(np.nan_to_num(fall) > scope.bounds.coverage_drop)
+        order = np.argsort(-fall[level, at], kind="stable")
+        falls = [(first + 1 + int(at[k]), int(level[k])) for k in order]
+        held = with_causes(held, view, scope, falls)
     counts = {f"last:{level}": float(have[k, -1]) for k, level in enumerate(LEVELS)} | {
         "last:members": float(members[-1])
     }
@@ -219,7 +225,9 @@ def peers_are_counted(store: str, scope: Scope) -> Check:
         )
         stocks = (np.isfinite(beta) & known[:, at, None]).sum(axis=1)
         counted = np.nan_to_num(industries.astype(np.float64)).sum(axis=1)
-        worst.add(np.abs(counted - stocks), 0.0, scope.calendar.sessions[first : last + 1], np.array(LEVELS))
+        worst.add(
+            np.abs(counted - stocks), 0.0, scope.calendar.sessions[first : last + 1], np.array(LEVELS), axis="level"
+        )
     return worst.check()
 
 
@@ -253,7 +261,8 @@ def aggregates_recomputed(store: str, scope: Scope) -> Check:
             error = np.where(np.isnan(have) != np.isnan(want), np.inf, np.abs(have - want) / (1 + np.abs(want)))
             for level in range(3):
                 day = scope.calendar.sessions[row : row + 1]
-                worst.add(error[None, :, level], 1e-5, day, industries, variable=name, level=LEVELS[level])
+                of = {"variable": name, "level": LEVELS[level]}
+                worst.add(error[None, :, level], 1e-5, day, industries, axis="fs_industry_code", **of)
     return worst.check()
 
 

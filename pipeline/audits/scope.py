@@ -173,8 +173,20 @@ class Worst:
         self.value, self.cells, self.broken = 0.0, 0, 0
         self.rows: list[tuple[float, dict[str, Any]]] = []
 
-    def add(self, error: Floats, bound: Floats | float, sessions: NDArray, symbols: NDArray, **labels: Any) -> None:
-        """error: (rows, cols), NaN where there is nothing to check; infinities count as broken."""
+    def add(
+        self,
+        error: Floats,
+        bound: Floats | float,
+        sessions: NDArray,
+        columns: NDArray,
+        *,
+        axis: str = "symbol",
+        **labels: Any,
+    ) -> None:
+        """error: (rows, cols), NaN where there is nothing to check; infinities count as broken.
+
+        sessions, columns: what the rows and the columns are, the columns by the name of their axis.
+        """
         seen = ~np.isnan(error)
         self.cells += int(seen.sum())
         if not seen.any():
@@ -187,7 +199,7 @@ class Worst:
             flat = np.argsort(np.where(bad, -excess, np.inf), axis=None, kind="stable")[:WORST_CELLS]
             for k in flat[: int(bad.sum())]:
                 i, j = np.unravel_index(k, error.shape)
-                cell = {"teo": str(sessions[i]), "symbol": str(symbols[j]), "error": float(error[i, j]), **labels}
+                cell = {"teo": str(sessions[i]), axis: str(columns[j]), "error": float(error[i, j]), **labels}
                 self.rows.append((float(error[i, j]), cell))
 
     def check(self) -> Check:

@@ -43,6 +43,9 @@ from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
 from security_master.errors import ExplainedError, at_file
 
+SHOWN = 5
+"""Worst cells of a failed check in its message."""
+
 
 class AuditFailed(ExplainedError, RuntimeError):
     """Checks failed and nothing was published. `checks`: the failed ones; `staged_at`: where the data is kept."""
@@ -50,7 +53,8 @@ class AuditFailed(ExplainedError, RuntimeError):
     def __init__(self, store: str, checks: Sequence[Check], staged_at: str) -> None:
         self.store, self.checks, self.staged_at = store, list(checks), staged_at
         lines = [
-            f"  {c.name}: {c.explanation}: {c.value:.3g}, bound {c.bound:.3g}; worst: {list(c.worst[:3])}"
+            f"  {c.name}: {c.explanation}: {c.value:.3g}, bound {c.bound:.3g}"
+            + "".join("\n    " + ", ".join(f"{key} {cell[key]}" for key in cell) for cell in c.worst[:SHOWN])
             for c in checks
         ]
         super().__init__(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import security_master
 from pipeline.engine import execution
 from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.session_rules import BatchFault
@@ -81,6 +82,28 @@ def test_all_prices_in_another_unit_stop_the_night(tables, eve):
 def test_the_night_as_it_was_passes(tables, eve):
     told = execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {})).findings
     assert not {"etf_off_market", "market_etf_off"} & set(told.counts)
+
+
+def test_a_coverage_that_falls_names_the_stocks_that_left_it_and_why(tables, eve):
+    """The taxonomy of the night names an ETF that nobody delivers for all industries that stocks are in."""
+    taxonomy = pd.read_csv(Path(security_master.__file__).parent / "data" / "taxonomy.csv", dtype=str, comment="#")
+    delivered = known_at(tables, NIGHT).load()
+    columns = list(delivered.taxonomy.columns)
+    kept = taxonomy[columns].fillna("").astype("str")
+    used = kept["fs_industry_code"].isin(delivered.classification["fs_industry_code"]) & (kept["sector_etf"] != "XLK")
+    kept.loc[used, "sector_etf"] = "PAVE"
+    with pytest.raises(execution.AuditFailed) as failed:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=Delivered(replace(delivered, taxonomy=kept)))
+    (check,) = failed.value.checks
+    assert check.name == "coverage_holds"
+    assert f"on {NIGHT} " in check.explanation
+    assert "stocks left sector: " in check.explanation
+    with open_dataset("ds_daily", eve) as daily:
+        tickers = set(daily["ticker"].values)
+    assert {cell["ticker"] for cell in check.worst} <= tickers
+    assert all(cell["level"] in ("sector", "subsector") for cell in check.worst)
+    assert any("is mapped to none and no more to XLV" in cell["why"] for cell in check.worst)
+    assert f"ticker {check.worst[0]['ticker']}, why its industry" in str(failed.value)
 
 
 def rewritten(tables: SourceTables, what: str) -> Delivered:
