@@ -6,6 +6,7 @@ import base64
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,33 +94,40 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-@pytest.fixture
-def launch(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Launch:
+@contextmanager
+def launching() -> Iterator[Launch]:
     """`launch(settings, source, first, last)`: the nightly job over a range, as a backfill from the page does it.
 
     Without the pictures of the stores, which are a quarter of a run; those of `nights` are looked at.
     """
-    monkeypatch.setattr(metadata, "plots", lambda run, name: {})
+    with pytest.MonkeyPatch.context() as patched, dg.DagsterInstance.ephemeral() as instance:
+        patched.setattr(metadata, "plots", lambda run, name: {})
 
-    def launched(
-        settings: Settings,
-        source: Source,
-        first: str,
-        last: str | None = None,
-        deployment: Deployment = IMPATIENT,
-        job: str = "nightly",
-        selection: list[str] | None = None,
-    ) -> Done:
-        definitions = build_definitions(settings, deployment, source)
-        result = definitions.resolve_job_def(job).execute_in_process(
-            instance=instance,
-            tags=range_tags(first, last or first),
-            asset_selection=selection and [asset_of(name) for name in selection],
-            raise_on_error=False,
-        )
-        return Done(result, instance)
+        def launch(
+            settings: Settings,
+            source: Source,
+            first: str,
+            last: str | None = None,
+            deployment: Deployment = IMPATIENT,
+            job: str = "nightly",
+            selection: list[str] | None = None,
+        ) -> Done:
+            definitions = build_definitions(settings, deployment, source)
+            result = definitions.resolve_job_def(job).execute_in_process(
+                instance=instance,
+                tags=range_tags(first, last or first),
+                asset_selection=selection and [asset_of(name) for name in selection],
+                raise_on_error=False,
+            )
+            return Done(result, instance)
 
-    return launched
+        yield launch
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    with launching() as launch:
+        yield launch
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -24,7 +24,7 @@ from pipeline.reports.quality_report import SHADES, calendar
 from pipeline.sources import SourceTables
 from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
-from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, decoded
+from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, Done, decoded, launching
 from tests.engine.conftest import NIGHT
 from tests.engine.published_market import Delivered, known_at, seen_by_readers, settings_for
 
@@ -86,8 +86,7 @@ def test_the_coverage_plot_shows_what_is_missing():
 # --- quality ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def misprinted(tables) -> tuple[str, SourceTables]:
+def misprinted(tables: SourceTables) -> tuple[str, SourceTables]:
     """The vendor's code of a stock, and the market in which its close of NIGHT is a hundred times what it was."""
     prices = tables.prices.copy()
     of_night = prices["date"] == np.datetime64(NIGHT)
@@ -98,14 +97,34 @@ def misprinted(tables) -> tuple[str, SourceTables]:
     return code, replace(tables, prices=prices)
 
 
-def test_a_misprint_is_counted_shown_among_the_worst_and_coloured_in_the_calendar(launch, eve, misprinted):
-    code, market = misprinted
-    done = launch(settings_for(eve), known_at(market, NIGHT), NIGHT)
+@dataclass(frozen=True)
+class BadNight:
+    """A night with one misprint, of the stock `code`, whose report of coverage fails. Only look at it."""
+
+    code: str
+    root: Path
+    done: Done
+
+
+@pytest.fixture(scope="module")
+def bad_night(published_eve, tables, tmp_path_factory) -> BadNight:
+    def broken(root: str):
+        raise MemoryError("no room for twenty years of closes")
+
+    root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("bad") / "root", symlinks=True))
+    code, market = misprinted(tables)
+    with launching() as launch, pytest.MonkeyPatch.context() as planted:
+        planted.setattr(reports, "coverage_report", broken)
+        return BadNight(code, root, launch(settings_for(root), known_at(market, NIGHT), NIGHT))
+
+
+def test_a_misprint_is_counted_shown_among_the_worst_and_coloured_in_the_calendar(bad_night):
+    done = bad_night.done
     assert done.success
     shown = metadata(done, "quality", NIGHT)
-    with published_master(str(eve)) as master:
-        sec_id = master.roster().set_index("vendor_code").loc[code, "sec_id"]
-    findings = pd.read_parquet(eve / "quality_findings.parquet")
+    with published_master(str(bad_night.root)) as master:
+        sec_id = master.roster().set_index("vendor_code").loc[bad_night.code, "sec_id"]
+    findings = pd.read_parquet(bad_night.root / "quality_findings.parquet")
     counts = {row["rule"]: row for row in rows(shown["counts by rule"])}
     assert {rule: row["findings"] for rule, row in counts.items()} == findings["rule"].value_counts().to_dict()
     assert counts["bad_print"]["meaning"] == RULES["bad_print"].meaning
@@ -200,14 +219,10 @@ def test_reports_come_after_the_publication_and_no_store_waits_for_them():
         assert not node.pools, "a report alone does not wait for a writer, and none waits for it"
 
 
-def test_a_report_that_fails_leaves_the_publication_and_the_other_report_alone(launch, eve, tables, monkeypatch):
-    def broken(root: str):
-        raise MemoryError("no room for twenty years of closes")
-
-    monkeypatch.setattr(reports, "coverage_report", broken)
-    done = launch(settings_for(eve), known_at(tables, NIGHT), NIGHT)
+def test_a_report_that_fails_leaves_the_publication_and_the_other_report_alone(bad_night):
+    done = bad_night.done
     assert done.success
-    assert read_manifest(eve)["complete_through"] == NIGHT
+    assert read_manifest(bad_night.root)["complete_through"] == NIGHT
     assert metadata(done, "publication", NIGHT)["complete through"].value == NIGHT
     check = done.checks()["security_coverage", "was_made"]
     assert not check.passed

@@ -16,9 +16,10 @@ from assets.partitions import range_tags, sessions
 from assets.staging import pool_of
 from pipeline.engine import execution, family
 from pipeline.read import history, open_dataset, read_manifest
+from pipeline.settings import Settings
 from pipeline.sources import SourceError, SourceTables
 from pipeline.store.stage import Stage
-from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, name_of
+from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, Done, launching, name_of
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.published_market import known_at, seen_by_readers, settings_for, stored_values, tables_of
 
@@ -120,8 +121,17 @@ def test_another_failure_is_not_repeated(launch, eve, tables):
     assert "row 3" in done.failure("source_tables").description
 
 
-def test_steps_are_repeated_after_failures_of_the_network_until_they_work(launch, eve, tables, monkeypatch):
-    """The first step begins anew; a later one goes on with what the run has staged."""
+@dataclass(frozen=True)
+class TroubledNight:
+    """A run of two factor sets during which the network fails now and then. Only look at it."""
+
+    settings: Settings
+    source: Unreliable
+    done: Done
+
+
+@pytest.fixture(scope="module")
+def troubled(published_eve, tables, tmp_path_factory) -> TroubledNight:
     source = Unreliable(known_at(tables, NIGHT).tables, failed_connection(), times=2)
     audit, failures = execution.audit_store, [TimeoutError("the bucket did not answer"), ConnectionError("reset")]
 
@@ -130,12 +140,19 @@ def test_steps_are_repeated_after_failures_of_the_network_until_they_work(launch
             raise failures.pop()
         return audit(run, name)
 
-    monkeypatch.setattr(execution, "audit_store", unreliable)
-    done = launch(settings_for(eve), source, NIGHT)
-    assert done.success
-    assert len(source.asked) == 3
-    assert done.steps("STEP_RESTARTED") == ["source_tables", "source_tables", "ds_masks", "ds_masks"]
-    assert read_manifest(eve)["complete_through"] == NIGHT
+    root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("troubled") / "root", symlinks=True))
+    settings = settings_for(root, factor_sets=BOTH_SETS)
+    with launching() as launch, pytest.MonkeyPatch.context() as planted:
+        planted.setattr(execution, "audit_store", unreliable)
+        return TroubledNight(settings, source, launch(settings, source, NIGHT))
+
+
+def test_steps_are_repeated_after_failures_of_the_network_until_they_work(troubled):
+    """The first step begins anew; a later one goes on with what the run has staged."""
+    assert troubled.done.success
+    assert len(troubled.source.asked) == 3
+    assert troubled.done.steps("STEP_RESTARTED") == ["source_tables", "source_tables", "ds_masks", "ds_masks"]
+    assert read_manifest(troubled.settings.root)["complete_through"] == NIGHT
 
 
 def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
@@ -151,7 +168,7 @@ def test_a_cancelled_run_gives_the_root_back(launch, eve, tables, monkeypatch):
         planted.setattr(execution, "audit_store", cancelled)
         assert not launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
     assert seen_by_readers(eve) == before
-    assert launch(settings_for(eve), known_at(tables, NIGHT), NIGHT).success
+    Stage.begin(eve, "next").abandon("test")
 
 
 # --- definitions ------------------------------------------------------------------------------------------------
@@ -190,17 +207,16 @@ def test_two_roots_have_two_pools():
     assert len({pool_of(root) for root in ("data/erm3", "gs://bucket/erm3", "data/erm3_", "gs://bucket/erm4")}) == 4
 
 
-def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its_own(launch, eve, tables):
-    both = settings_for(eve, factor_sets=BOTH_SETS)
-    done = launch(both, known_at(tables, NIGHT), NIGHT)
+def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its_own(troubled):
+    done = troubled.done
     assert done.success
-    second = [name for name in family.stores(both) if name.endswith("_uni_mc_1000")]
+    second = [name for name in family.stores(troubled.settings) if name.endswith("_uni_mc_1000")]
     assert len(second) == 6
     recorded = {asset for asset, _ in done.checks()}
     for name in second:
         assert list(done.materialized(name)) == [NIGHT]
         assert name in recorded
-        assert str(open_dataset(name, eve).teo.values[-1])[:10] == NIGHT
+        assert str(open_dataset(name, troubled.settings.root).teo.values[-1])[:10] == NIGHT
     assert len(done.materialized("ds_daily")) == 1
 
 

@@ -6,8 +6,10 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from assets import metadata
 from assets.definitions import build_definitions
 from assets.partitions import range_tags
+from assets.plots import plots
 from pipeline.datasets.contract import contract_files
 from pipeline.engine import execution, products, verify
 from pipeline.read import open_dataset
@@ -27,7 +29,8 @@ def registered(monkeypatch) -> None:
     monkeypatch.setattr(products, "PRODUCTS", (*products.PRODUCTS, toy_store.PRODUCT))
 
 
-def test_a_store_of_one_file_is_staged_audited_published_verified_and_shown(tables, tmp_path):
+def test_a_store_of_one_file_is_staged_audited_published_verified_and_shown(tables, tmp_path, monkeypatch):
+    monkeypatch.setattr(metadata, "plots", lambda run, name: plots(run, name) if name == NAME else {})
     settings, key = settings_for(tmp_path / "root"), dg.AssetKey(NAME)
     definitions = build_definitions(settings, IMPATIENT, Delivered(tables))
     with dg.DagsterInstance.ephemeral() as instance:
