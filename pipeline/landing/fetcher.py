@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -141,6 +141,11 @@ class Fetcher:
         for line in zone.lines(source=access.vendor):
             if offline or line.batch_id == batch_id:
                 self._done[line.request_key, line.nth] = line
+
+    def limit(self, units: int) -> None:
+        """The units of a day that the vendor itself names; a smaller setting holds."""
+        quota = replace(self.access.quota, units=min(units, self.access.quota.units))
+        self.access = replace(self.access, quota=quota)
 
     def done(self, request: Request) -> Line | None:
         """The line that settles a request of this batch, None while it should be asked."""

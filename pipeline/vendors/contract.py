@@ -9,12 +9,12 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
 from pipeline.landing.fetcher import Access, Bundle
-from pipeline.landing.requests import PROMOTED, Line
+from pipeline.landing.requests import PROMOTED, Line, Request
 from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
 
@@ -115,6 +115,14 @@ def received(line: Line) -> pd.Timestamp:
     return pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
 
 
+class Spent(NamedTuple):
+    """Units used on a day (GMT), as the vendor counts, and how many a day has; 0 where it does not say."""
+
+    used: int
+    day: str
+    limit: int
+
+
 @dataclass
 class VendorTables:
     """Columns by table, as `made_table` takes them, and what became no fact or was read otherwise."""
@@ -141,6 +149,10 @@ class Vendor(Protocol):
 
     def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
         """How it is reached. Raises FetchError, which says what to set, without a key or a contact."""
+        ...
+
+    def usage(self) -> tuple[Request, Callable[[bytes], Spent]] | None:
+        """The question about what was spent today, and what its answer says; None where there is no quota."""
         ...
 
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:

@@ -11,7 +11,7 @@ from pipeline.landing.ledger import Ledger, Quota
 from pipeline.landing.requests import FetchError
 from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
-from pipeline.vendors.contract import NIGHT, Below, Need
+from pipeline.vendors.contract import NIGHT, Below, Need, Vendor
 from pipeline.vendors.layers import first_tables, frames_of, landed, machine_place, open_vendor
 
 LEDGER_FILE = "ledger.sqlite"
@@ -52,6 +52,10 @@ def fetch(
         vendor, report = open_vendor(name), FetchReport()
         fetcher = Fetcher(zone, ledger, way, clock, need.batch_id, night=need.kind == NIGHT, offline=offline)
         reports[name] = report
+        if not offline:
+            _reconcile(vendor, fetcher, report)
+            if report.stopped:
+                break
         if name != settings.layers[0]:
             below = _below(settings, zone)
         for _ in range(ROUNDS):
@@ -67,6 +71,32 @@ def fetch(
         if report.stopped:
             break
     return reports
+
+
+def _reconcile(vendor: Vendor, fetcher: Fetcher, report: FetchReport) -> None:
+    """Ask the vendor, once a day in a batch, what was spent: other machines have the same key. No answer is no harm."""
+    asked = vendor.usage()
+    if asked is None:
+        return
+    request, read = asked
+    today = stamp(fetcher.clock.now())[:10]
+    lines = fetcher.zone.lines(source=vendor.name)
+    own = [line for line in lines if (line.request_key, line.batch_id) == (request.key, fetcher.batch_id)]
+    if any(line.received_at[:10] == today for line in own):
+        return
+    request = replace(request, nth=1 + len(own))
+    report.add(fetcher.fetch([[request]]))
+    line = fetcher.done(request)
+    try:
+        spent = read(fetcher.zone.body(line)) if line is not None else None
+    except ValueError:
+        return
+    if spent is None:
+        return
+    if spent.day == today:
+        fetcher.ledger.reconcile(vendor.name, spent.used, fetcher.clock.now())
+    if spent.limit:
+        fetcher.limit(spent.limit)
 
 
 def _below(settings: Settings, zone: LandingZone) -> Below:

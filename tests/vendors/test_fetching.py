@@ -13,6 +13,7 @@ from pipeline.landing.requests import Class, FetchError, NotLanded
 from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
 from pipeline.vendors.eodhd import endpoints as ask
+from pipeline.vendors.fetching import ledger_of
 from pipeline.vendors.layers import open_vendor
 from tests.vendors.practice import TOKEN, Practice, morning_after, practice, session
 
@@ -120,6 +121,14 @@ def test_a_shape_that_no_answer_had_before_is_reported(vendor: Practice) -> None
     assert vendor.fetcher().fetch([[other]]).new_shapes == [f"eod: []/isin_code:text ({other.key})"]
 
 
+def test_the_vendors_own_limit_of_a_day_holds_where_it_is_smaller(vendor: Practice) -> None:
+    vendor.vendor.units_a_day = 20  # a free key
+    report = vendor.backfill(LAST)["eodhd"]
+    assert "of 19 units of" in report.stopped  # 5 % are kept for the night
+    assert report.resumable
+    assert 402 not in asked(vendor)
+
+
 def test_without_a_key_or_a_contact_nothing_is_asked(vendor: Practice) -> None:
     with pytest.raises(FetchError, match="ERM3_EODHD_TOKEN"):
         open_vendor("eodhd").access(vendor.settings, {})
@@ -163,11 +172,21 @@ class TestBackfill:
         second = small.backfill(LAST)["eodhd"]
         assert second.stopped == ""
         assert second.failed == {}
-        again = [line.path for line in small.vendor.log if "/splits/" not in line.path]
+        again = [line.path for line in small.vendor.log if "/splits/" not in line.path and "user" not in line.path]
         assert len(again) == len(set(again))
         assert done
         third = small.backfill(LAST)["eodhd"]
         assert third.requests == 0
+
+    def test_the_vendor_is_asked_once_a_day_what_was_spent_by_all_machines(self, small: Practice) -> None:
+        asked = [line for line in small.vendor.log if line.path.startswith("/internal-user")]
+        assert len(asked) == 2
+        today = small.clock.now().date().isoformat()
+        small.vendor.used[today] += 40  # another machine
+        small.at(small.clock.now() + dt.timedelta(days=1))
+        small.vendor.used[small.clock.now().date().isoformat()] = 41
+        small.backfill(LAST)
+        assert ledger_of(small.settings).used("eodhd", small.clock.now()) == 41
 
     def test_its_rows_are_the_markets_own(self, small: Practice) -> None:
         tables, true = small.source().load(), small.vendor.market.tables

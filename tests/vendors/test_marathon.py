@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 STOCKS = int(os.environ.get("MARATHON_STOCKS", "300"))
 FIRST = os.environ.get("MARATHON_FIRST", "2018-01-02")
-LAST = dt.date(2023, 1, 30)
+LAST = dt.date(2023, 2, 27)
 NIGHTS, KILLS = 10, 30
 LAYERS = {"sources": ("eodhd", "edgar"), "factor_sets": ("SPY_uni_mc_500",), "audit": AuditBounds(recomputed_cells=1)}
 SEED = int(os.environ.get("MARATHON_SEED", "20261129"))
@@ -89,6 +89,9 @@ FAULTS: dict[str, tuple[str, str, Any]] = {
     "403_agent": (INDEX, "refuses the key or the contact", None),
 }
 """By fault: which request it hits, the words of a report that name it, and its argument."""
+PASSES = ("duplicate_rows", "string_numbers", "null_ohlc", "float_volume", "zero_date", "wrong_exchange_rows",
+          "shape_changed")  # fmt: skip
+"""After these the bars of the day count, and nobody asks for them again in that night."""
 
 
 def session(number: int) -> dt.date:
@@ -98,10 +101,11 @@ def session(number: int) -> dt.date:
 
 
 def planted(rng: random.Random) -> dict[int, list[dict[str, Any]]]:
-    """Each fault once, at a random night: rules by night."""
+    """Each fault once, at a random night: rules by night, those last after which nobody asks again."""
+    nights = dict(zip(PASSES, rng.sample(range(1, NIGHTS + 1), len(PASSES)), strict=True))
     found: dict[int, list[dict[str, Any]]] = {}
-    for fault, (match, _, argument) in FAULTS.items():
-        night = rng.randint(1, NIGHTS)
+    for fault, (match, _, argument) in sorted(FAULTS.items(), key=lambda entry: entry[0] in PASSES):
+        night = nights.get(fault) or rng.randint(1, NIGHTS)
         day = str(session(night))
         argument = argument.format(day=day) if isinstance(argument, str) else argument
         found.setdefault(night, []).append({"match": match.format(day=day), "fault": fault, "argument": argument})

@@ -54,6 +54,9 @@ class Edgar:
             timeout=settings.fetching.timeout_seconds,
         )
 
+    def usage(self) -> None:
+        """The SEC counts nothing."""
+
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
         if below is None:
             return []

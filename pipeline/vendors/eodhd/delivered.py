@@ -27,6 +27,7 @@ from pipeline.vendors.eodhd.parse import (
     Dividend,
     Fundamentals,
     Listed,
+    Mapped,
     Rows,
     Split,
     WrongAnswer,
@@ -35,6 +36,7 @@ from pipeline.vendors.eodhd.parse import (
     parse_changes,
     parse_dividends,
     parse_fundamentals,
+    parse_id_mapping,
     parse_list,
     parse_splits,
 )
@@ -108,6 +110,11 @@ class Delivered:
             else:
                 self.rejects.append(Reject.of(line, -1, f"the answer is about {said.code}"))
         return found
+
+    @cached_property
+    def mapped(self) -> list[tuple[Line, Mapped]]:
+        """Identifiers of codes whose description has none."""
+        return [(line, row) for line in self.landed.of(ask.IDS) for row in self._rows(line, parse_id_mapping)]
 
     @cached_property
     def _asked(self) -> Histories:

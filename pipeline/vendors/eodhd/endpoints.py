@@ -11,7 +11,8 @@ SOURCE = "eodhd"
 EOD, SPLITS, DIVIDENDS = "eod", "splits", "div"
 DAY_BARS, DAY_SPLITS, DAY_DIVIDENDS = "bulk", "bulk-splits", "bulk-dividends"
 RATES = "forex"
-ACTIVE, DELISTED, CHANGES, FUNDAMENTALS, USER = "list", "list-delisted", "symbol-changes", "fundamentals", "user"
+ACTIVE, DELISTED, CHANGES, FUNDAMENTALS = "list", "list-delisted", "symbol-changes", "fundamentals"
+IDS, USER = "id-mapping", "user"
 
 _BULK = {DAY_BARS: "", DAY_SPLITS: "splits", DAY_DIVIDENDS: "dividends"}
 SECTIONS = "General,SharesStats,outstandingShares,SplitsDividends"
@@ -54,6 +55,11 @@ def symbol_changes(start: dt.date, end: dt.date) -> Request:
 def fundamentals(code: str) -> Request:
     query = (("filter", SECTIONS), ("fmt", "json"))
     return Request(SOURCE, FUNDAMENTALS, f"/fundamentals/{quote(code, safe='')}.US", query, cost=10)
+
+
+def ids(code: str) -> Request:
+    query = (("filter[symbol]", f"{code}.US"), ("fmt", "json"))
+    return Request(SOURCE, IDS, "/id-mapping", query, cost=10, may_be_empty=True)
 
 
 def user() -> Request:

@@ -12,7 +12,7 @@ from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
 from pipeline.vendors.eodhd.delivered import ETF, VENUES, Delivered
 from pipeline.vendors.eodhd.endpoints import span_of
-from pipeline.vendors.eodhd.parse import Fundamentals, Listed, ticker_of
+from pipeline.vendors.eodhd.parse import Fundamentals, Listed, Mapped, ticker_of
 from pipeline.vendors.eodhd.whose import Boundary, Whose
 
 TYPES = {
@@ -22,6 +22,7 @@ TYPES = {
     "Unit": "unit",
     "Warrant": "warrant",
 }
+Saying = Listed | Fundamentals | Mapped
 CHANGE_COLUMNS = ["vendor_code", "effective_date", "old_ticker", "new_ticker", "known_from"]
 
 
@@ -67,6 +68,21 @@ class Facts:
             cusip=said.cusip or self.cusip,
             cik=said.cik or self.cik,
         )
+
+    def identified(self, said: Mapped) -> Facts:
+        """With what the id mapping says."""
+        return replace(
+            self,
+            composite_figi=self.composite_figi or said.figi,
+            isin=self.isin or said.isin,
+            cusip=self.cusip or said.cusip,
+            cik=self.cik or said.cik,
+        )
+
+    def told(self, said: Saying) -> Facts:
+        if isinstance(said, Listed):
+            return self.listed(said)
+        return self.described(said) if isinstance(said, Fundamentals) else self.identified(said)
 
 
 @dataclass(frozen=True)
@@ -159,7 +175,7 @@ def security_rows(delivered: Delivered, found: list[Episode]) -> pd.DataFrame:
         if episode.owner != episode.code:  # what was said while it was its code, else where it is now
             own = [s for s in own if _before(s, episode)] or said.get(episode.owner, [])[:2]
         for known, saying in own:
-            facts = facts.listed(saying) if isinstance(saying, Listed) else facts.described(saying)
+            facts = facts.told(saying)
             since = max(known, episode.known, key=_moment)
             if versions and _moment(versions[-1][0]) == _moment(since):
                 versions[-1] = (since, facts)
@@ -192,15 +208,16 @@ def _rows_of(episode: Episode, versions: list[tuple[pd.Timestamp, Facts]]) -> li
     ]
 
 
-def _sayings(delivered: Delivered) -> dict[str, list[tuple[pd.Timestamp, Listed | Fundamentals]]]:
+def _sayings(delivered: Delivered) -> dict[str, list[tuple[pd.Timestamp, Saying]]]:
     """What lists and fundamentals said of each code, in the order of receipt; repetitions are left out."""
-    found: dict[str, list[tuple[pd.Timestamp, Listed | Fundamentals]]] = {}
+    found: dict[str, list[tuple[pd.Timestamp, Saying]]] = {}
     last: dict[tuple[str, type], Any] = {}
-    every: list[tuple[Line, list[Listed | Fundamentals]]] = []
+    every: list[tuple[Line, list[Saying]]] = []
     known_codes = {history.code for history in delivered.histories} | {change.old for _, change in delivered.changes}
     for line, _, listing in delivered.lists:
         every.append((line, [row for code, row in listing.items() if code in known_codes]))
     every += [(line, [said]) for line, said in delivered.fundamentals]
+    every += [(line, [said]) for line, said in delivered.mapped]
     for line, sayings in sorted(every, key=lambda pair: pair[0].received_at):
         known = delivered.landed.known_from(line)
         for saying in sayings:
@@ -211,7 +228,7 @@ def _sayings(delivered: Delivered) -> dict[str, list[tuple[pd.Timestamp, Listed 
     return found
 
 
-def _before(saying: tuple[pd.Timestamp, Listed | Fundamentals], episode: Episode) -> bool:
+def _before(saying: tuple[pd.Timestamp, Saying], episode: Episode) -> bool:
     """Whether something was said of the code while it was still this episode's."""
     return _moment(saying[0]) < _moment(episode.ended)
 

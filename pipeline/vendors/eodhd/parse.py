@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pipeline.vendors.values import Unreadable, date, decimal, exact, listed, number, ratio, said, text
+from pipeline.vendors.contract import Spent
+from pipeline.vendors.values import Unreadable, date, decimal, exact, number, ratio, said, text
 
 BAR = ("open", "high", "low", "close", "volume")
 
@@ -205,15 +206,6 @@ def parse_fundamentals(body: bytes) -> Fundamentals:
     )
 
 
-def parse_diluted(body: bytes) -> list[tuple[dt.date, Decimal]]:
-    """`outstandingShares` by label date: diluted averages in today's units. A check of counts, never a count."""
-    value = exact(body)
-    section = value.get("outstandingShares") if isinstance(value, dict) else None
-    rows = [row for part in listed(section) for row in listed(part)] if isinstance(section, dict | list) else []
-    found = [(date(row.get("dateFormatted")), decimal(row.get("shares"))) for row in rows if isinstance(row, dict)]
-    return sorted((day, count) for day, count in found if day is not None and count is not None)
-
-
 def parse_id_mapping(body: bytes) -> Rows:
     """One page of the id mapping, keys in lower case or as the vendor's own description has them."""
 
@@ -233,19 +225,13 @@ def parse_id_mapping(body: bytes) -> Rows:
     return _each(_rows(value["data"], "ids"), one)
 
 
-def parse_market_cap(body: bytes) -> list[tuple[dt.date, float]]:
-    """Weekly market capitalisations, from a map keyed "0", "1", ...: a check, and no fact."""
-    rows = [(date(row.get("date")), number(row.get("value"))) for row in listed(json.loads(body))]
-    return [(day, value) for day, value in rows if day is not None and not math.isnan(value)]
-
-
-def parse_user(body: bytes) -> tuple[int, str, int]:
-    """(units used, on which day, units of a day). On another day than today the first number is yesterday's."""
+def parse_user(body: bytes) -> Spent:
+    """Until the first request of a day the day and the units are those of the last one."""
     value = json.loads(body)
     if not isinstance(value, dict) or "apiRequests" not in value:
         raise WrongAnswer("no apiRequests")
     limit = int(number(value.get("dailyRateLimit") or 0)) + int(number(value.get("extraLimit") or 0))
-    return int(number(value["apiRequests"])), text(value.get("apiRequestsDate")), limit
+    return Spent(int(number(value["apiRequests"])), text(value.get("apiRequestsDate")), limit)
 
 
 def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int, str]]]:

@@ -38,9 +38,9 @@ class Plan(Rounds):
     def next(self) -> list[Bundle]:
         """The next round; [] when nothing is left."""
         return self.first_open(
-            [self.lists, self.changes, self.census, self.every_history, self.every_description, self.rates]
+            [self.lists, self.changes, self.census, self.every_history, self.every_description, self.ids, self.rates]
             if self.need.kind == BACKFILL
-            else [self.changes, self.day, self.lists, self.touched_histories, self.descriptions, self.rates]
+            else [self.changes, self.day, self.lists, self.touched_histories, self.descriptions, self.ids, self.rates]
         )
 
     # Rounds
@@ -114,6 +114,12 @@ class Plan(Rounds):
         described = {said.code for _, said in self.delivered.fundamentals}
         wanted = self._new_codes(known=True) - described - self.delivered.factor_etfs
         return [[ask.fundamentals(code)] for code in sorted(wanted)]
+
+    def ids(self) -> list[Bundle]:
+        """The identifiers of stocks whose description names no issuer, or could not be had; asked once."""
+        issuers = {said.code for _, said in self.delivered.fundamentals if said.cik}
+        codes = sorted(self.delivered.codes - self.delivered.factor_etfs - issuers)
+        return [[request] for code in codes if not self.is_answered(request := ask.ids(code))]
 
     def rates(self) -> list[Bundle]:
         """Exchange rates of the currencies that dividends were paid in."""

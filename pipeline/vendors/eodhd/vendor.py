@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
-from pipeline.landing.requests import FetchError
+from pipeline.landing.requests import FetchError, Request
 from pipeline.settings import Settings
-from pipeline.vendors.contract import EVER, Below, Landed, Need, VendorTables, columns_of, received
+from pipeline.vendors.contract import EVER, Below, Landed, Need, Spent, VendorTables, columns_of, received
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.bars import dividend_rows, price_rows, rate_rows, split_rows
 from pipeline.vendors.eodhd.delivered import Delivered
 from pipeline.vendors.eodhd.listings import change_rows, episodes, security_rows
+from pipeline.vendors.eodhd.parse import parse_user
 from pipeline.vendors.eodhd.plan import Plan
 from pipeline.vendors.eodhd.whose import Whose
 
@@ -43,6 +44,9 @@ class Eodhd:
             secrets=(token,) if token != "demo" else (),
             timeout=settings.fetching.timeout_seconds,
         )
+
+    def usage(self) -> tuple[Request, Callable[[bytes], Spent]]:
+        return ask.user(), parse_user
 
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
         return Plan(need, Delivered(landed, settings)).next()

@@ -19,12 +19,10 @@ from pipeline.vendors.eodhd.parse import (
     parse_bars,
     parse_bulk_bars,
     parse_changes,
-    parse_diluted,
     parse_dividends,
     parse_fundamentals,
     parse_id_mapping,
     parse_list,
-    parse_market_cap,
     parse_splits,
     parse_user,
     ticker_of,
@@ -174,10 +172,6 @@ def test_fundamentals_may_lack_keys_and_say_zero_shares() -> None:
 def test_maps_are_lists_in_the_order_of_their_numbers() -> None:
     assert listed({"10": "c", "2": "b", "0": "a"}) == ["a", "b", "c"]
     assert listed({}) == listed([]) == listed(None) == []
-    assert parse_market_cap(b'{"1":{"date":"2026-01-09","value":2},"0":{"date":"2026-01-02","value":1}}')[0][1] == 1
-    assert parse_diluted(
-        b'{"outstandingShares":{"annual":[],"quarterly":{"0":{"dateFormatted":"2026-12-31","shares":5}}}}'
-    ) == [(dt.date(2026, 12, 31), Decimal(5))]
 
 
 def test_ids_are_read_under_either_spelling() -> None:

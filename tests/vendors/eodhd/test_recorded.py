@@ -17,7 +17,6 @@ from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.bars import amount_of
 from pipeline.vendors.eodhd.parse import (
     parse_bars,
-    parse_diluted,
     parse_dividends,
     parse_fundamentals,
     parse_id_mapping,
@@ -83,9 +82,6 @@ def test_fundamentals() -> None:
     said = parse_fundamentals(recorded("fundamentals__AAPL.US__2026-09"))
     assert (said.code, said.cik, said.isin, said.cusip) == ("AAPL", "0000320193", "US0378331005", "037833100")
     assert (said.figi, said.shares, said.updated) == ("BBG000B9XRY4", 14_594_180_000, DAY)
-    averages = dict(parse_diluted(recorded("fundamentals__AAPL.US__2026-09")))
-    assert averages[dt.date(2021, 12, 31)] == Decimal("16519291000.000002")
-    assert max(averages) == dt.date(2026, 12, 31)  # a label in the future
 
 
 def test_a_symbol_list() -> None:
