@@ -12,7 +12,7 @@ from assets.tables import figure, number, table
 from pipeline.audits import EVERY_STORE, Check, failures
 from pipeline.datasets import DatasetSpec
 from pipeline.engine.products import product_of
-from pipeline.visible import visible
+from pipeline.outside.visible import visible
 
 WORST_SHOWN = 20
 

@@ -21,12 +21,12 @@ from pipeline.datasets.spec import ArraySpec
 from pipeline.engine.execution import code_version
 from pipeline.engine.figures import Series
 from pipeline.engine.run import Run
+from pipeline.outside.visible import in_markdown
 from pipeline.settings import Settings
 from pipeline.sources.tables import Notice
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects
-from pipeline.visible import in_markdown
 from security_master import MASTER_FILE
 
 SESSIONS_WITH_FIGURES = 60

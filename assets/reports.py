@@ -21,6 +21,7 @@ from assets.plots import coverage_by_year, markdown, quarantine_calendar
 from assets.tables import figure, table_of
 from pipeline.calendar import xnys
 from pipeline.engine.figures import Series
+from pipeline.outside.visible import visible
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import read_manifest
 from pipeline.reports.quality_report import (
@@ -34,7 +35,6 @@ from pipeline.reports.quality_report import (
 )
 from pipeline.reports.security_coverage import coverage_report
 from pipeline.settings import Settings
-from pipeline.visible import visible
 from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"

@@ -16,12 +16,12 @@ import dagster as dg
 from assets.deployment import Deployment
 from assets.network import is_network_failure
 from assets.partitions import asked
-from pipeline import machine
 from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
+from pipeline.outside import machine
+from pipeline.outside.visible import visible
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
-from pipeline.visible import visible
 
 SECONDS_BETWEEN_REPORTS = 15.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from pipeline.visible import visible
+from pipeline.outside.visible import visible
 
 Cell = str | int | float | bool | None
 

@@ -4,8 +4,8 @@ import contextlib
 import logging
 import sys
 
-from pipeline import machine
-from pipeline.visible import visible
+from pipeline.outside import machine
+from pipeline.outside.visible import visible
 
 
 class _Visible(logging.Formatter):

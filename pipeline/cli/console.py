@@ -17,8 +17,8 @@ from rich.segment import Segment
 from rich.text import Text
 from typer.core import TyperGroup
 
-from pipeline import machine
-from pipeline.visible import visible
+from pipeline.outside import machine
+from pipeline.outside.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd

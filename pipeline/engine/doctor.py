@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline import machine
 from pipeline.engine.due import NotReady, due_at, why_nothing
 from pipeline.engine.execution import code_version
 from pipeline.model.huber import residual_sums
+from pipeline.outside import machine
 from pipeline.read import read_manifest
 from pipeline.settings import Settings
 from pipeline.sources import FilesSource

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.outside.visible import visible
 from pipeline.query import history as past
 from pipeline.query.errors import NotComputable
 from pipeline.query.family import QueryFamily
 from pipeline.query.fields import LEVELS
 from pipeline.query.portfolio import residuals
 from pipeline.query.values import YEAR
-from pipeline.visible import visible
 
 COLOURS = {"market": "#3b6ea5", "sector": "#d08a2e", "subsector": "#4f9d69", "residual": "#9aa0a6", "total": "#333333"}
 WIDTH, ROW = 10.0, 2.3

@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
+from pipeline.outside.visible import in_html
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import open_family
 from pipeline.store.objects import StoreError
-from pipeline.visible import in_html
 
 WORST = 20
 SHADES = ("#eef1f4", "#fbc79a", "#f5995c", "#e76a37", "#bf3322", "#7f1d1d")

@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pipeline.outside.visible import visible
 from pipeline.query import QueryError
 from pipeline.serve.encoding import dumps
-from pipeline.visible import visible
 from security_master.errors import ExplainedError
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.outside.visible import first_unseen
 from pipeline.sources.specs import Column
-from pipeline.visible import first_unseen
 from security_master.errors import ExplainedError
 
 EMPTY = "the cell is empty, expected a value; fill it or remove the row"

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.console import _Plain
+from pipeline.outside.visible import first_unseen, in_html, in_markdown, visible
 from pipeline.reports.quality_report import _html_table
 from pipeline.sources import FilesSource, SourceError
-from pipeline.visible import first_unseen, in_html, in_markdown, visible
 from tests.sources.conftest import directory, spoil  # noqa: F401 (fixtures)
 
 NASTY = ["[/red]", "[b]x", "\x1b[2J", "\x1b]8;;http://a.example\x1b\\link\x1b]8;;\x1b\\", "a\u202eb", "\x07", "\udcff"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import machine
+from pipeline.outside import machine
 from pipeline.store.stage import Stage
 from security_master.errors import FileRefused, at_file
 from tests.gates import PATIENCE

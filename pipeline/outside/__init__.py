@@ -1,0 +1,1 @@
+"""What the program meets outside: a machine that refuses (`machine`), and text that others wrote (`visible`)."""
