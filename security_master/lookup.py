@@ -105,10 +105,11 @@ class SecurityMaster(TickerDirectory):
     def listings(self) -> pd.DataFrame:
         """Every stretch of a listing that was ever believed, ordered by sec_id, known_from and valid_from.
 
-        sec_id, sec_type, currency, exchange; valid_from, valid_to: datetime64[s]; known_from, known_to: datetime64[us].
+        sec_id, vendor_code, sec_type, currency, exchange; valid_from, valid_to: datetime64[s]; known_from, known_to:
+        datetime64[us].
         """
         facts = self._store.table("listing").sort_values(["sec_id", "known_from", "valid_from"], ignore_index=True)
-        text = ["sec_id", "sec_type", "currency", "exchange"]
+        text = ["sec_id", "vendor_code", "sec_type", "currency", "exchange"]
         dates = {name: dates_of(facts[name]).astype("datetime64[s]") for name in ("valid_from", "valid_to")}
         instants = {name: instants_of(facts[name].str[:-1]) for name in ("known_from", "known_to")}
         return facts[text].astype("str").assign(**dates, **instants)

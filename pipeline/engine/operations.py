@@ -14,17 +14,16 @@ from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
 from pipeline.engine.products import product_of
-from pipeline.engine.run import Progress, RangeError, Run, silent
+from pipeline.engine.run import INPUT_STORES, Progress, RangeError, Run, silent
 from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import Delivery
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.store.filesystem import open_publications
 from pipeline.store.manifest import Publication
+from pipeline.store.windows import WarmUp, positions, warm_up_file
 from pipeline.vendors.layers import late_deliveries
 from security_master.errors import ExplainedError
-
-INPUT_STORES = ("ds_daily", "ds_etf")
 
 
 class ReasonMissing(ExplainedError, ValueError):
@@ -168,7 +167,8 @@ def restate(
     """Compute the published sessions from `start` on again with what is known at `known_as_of`; publish what differs.
 
     known_as_of: UTC instant; the knowledge instant of the last published session for None. Returns are made again from
-    `start` on; the model only for the sessions whose windows hold a return, cap or class that changed.
+    `start` on, and the warm-up where that is the first published session; the model only for the sessions whose windows
+    hold a return, cap or class that changed.
     """
     if not reason.strip():
         raise ReasonMissing("a restatement needs a reason, for those who ask later why history changed")
@@ -181,12 +181,13 @@ def restate(
         execution.stage_inputs(run, source)
         for name in INPUT_STORES:
             execution.stage_store(run, name)
-        changes = pd.concat([changed_cells(run, name) for name in INPUT_STORES], ignore_index=True)
+        found = [changes_of(run, name) for changes_of in (changed_cells, changed_warm_up) for name in INPUT_STORES]
+        changes = pd.concat(found, ignore_index=True)
         if changes.empty:
             run.stage.finish()
             return Restatement(None, first, until, changes)
-        begins = calendar.ordinal(changes["first"].min())
-        ends = min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last)
+        begins = max(calendar.ordinal(changes["first"].min()), run.first)
+        ends = max(begins, min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last))
         runs = {
             name: replace(run, first=begins, last=min(ends + reaches, last))
             for name, reaches in _reaches(settings).items()
@@ -210,6 +211,9 @@ def _published_from(settings: Settings, start: object) -> tuple[Any, Any]:
         raise RangeError(f"{start} lies after the last published session, {published[1]}")
     return first, published[1]
 
+
+NO_CELL_IS_ZERO = ("fs_industry_code",)
+"""Variables of the warm-up that are zero where a security is not known."""
 
 CHANGE_COLUMNS = ["store", "variable", "cells", "first", "last", "largest_change"]
 
@@ -236,3 +240,25 @@ def changed_cells(run: Run, name: str) -> pd.DataFrame:
     return frame.groupby(["store", "variable"], as_index=False, sort=False).agg(
         {"cells": "sum", "first": "min", "last": "max", "largest_change": "max"}
     )
+
+
+def changed_warm_up(run: Run, name: str) -> pd.DataFrame:
+    """How the warm-up of a store differs from the published one, as `changed_cells`; nothing where it stays."""
+    file = warm_up_file(name)
+    before = run.stage.published_file(file, run.scratch / f"before_{file}") if run.restates_warm_up else None
+    if before is None:
+        return pd.DataFrame(columns=CHANGE_COLUMNS)
+    old, new = WarmUp.load(before), WarmUp.load(run.scratch / file)
+    days, cols = run.days(new.first, new.first + new.sessions - 1), positions(old.symbols, new.symbols)
+    found = []
+    for var, now in new.values.items():
+        was = np.full(now.shape, 0 if var in NO_CELL_IS_ZERO else np.nan, np.float32)
+        rows = min(old.sessions, new.sessions)  # both end before the first published session
+        was[-rows:, cols >= 0] = old.values[var][-rows:, cols[cols >= 0]]
+        differs = ~((was == now) | (np.isnan(was) & np.isnan(now)))
+        if differs.any():
+            at = np.flatnonzero(differs.any(axis=1))
+            size = np.abs(now - was)[differs]
+            largest = float(np.nanmax(size)) if np.isfinite(size).any() else float("nan")
+            found.append((name, f"{var} of the warm-up", int(differs.sum()), days[at[0]], days[at[-1]], largest))
+    return pd.DataFrame(found, columns=CHANGE_COLUMNS)

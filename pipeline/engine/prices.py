@@ -15,7 +15,7 @@ from pipeline.calendar import FOR_EVER
 from pipeline.engine.run import Run
 from pipeline.market_data.point_in_time import first_listed
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import WarmUp
+from pipeline.store.windows import WarmUp, warm_up_file
 
 Block = Mapping[str, NDArray]
 """Variable -> (n, T) values of a time block."""
@@ -55,13 +55,26 @@ def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Bloc
     """Write `values` (variable -> (n, T)) block by block, and before that keep the variables that windows need of the
     warm-up: `run.history` has both, for a block that looks at the sessions before it."""
     everything = slice(0, len(store.symbol))
-    if run.needs_warm_up and run.warm_up_first < run.published_first:
-        warm = values(run.warm_up_first, run.published_first - 1)
-        saved = WarmUp(run.warm_up_first, store.symbol, {var: warm[var].T.astype(np.float32) for var in kept})
-        saved.save(run.scratch / f"warm_up_{store.name}.npz")
+    if run.needs_warm_up:
+        _warm_up(run, store, values, kept)
     for first, last in run.blocks(store):
         for var, block in values(first, last).items():
             store.write(var, run.rows(store, first, last), everything, block.T)
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _warm_up(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:
+    """Put the warm-up where `run.history` finds it: the published one, or one read from the source, to be published.
+
+    A security that became known later has no cells in it, so that each night reads what a backfill reads.
+    """
+    file = warm_up_file(store.name)
+    if run.keeps_warm_up(store.name):
+        run.stage.published_file(file, run.scratch / file)
+        return
+    warm = values(run.warm_up_first, run.published_first - 1)
+    saved = WarmUp(run.warm_up_first, store.symbol, {var: warm[var].T.astype(np.float32) for var in kept})
+    saved.save(run.scratch / file)
+    run.stage.add_file(file, run.scratch / file)

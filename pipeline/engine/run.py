@@ -24,7 +24,7 @@ from pipeline.settings import FactorSet, Settings
 from pipeline.store.objects import document
 from pipeline.store.stage import Stage
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import History, WarmUp
+from pipeline.store.windows import History, WarmUp, warm_up_file
 from security_master import MASTER_FILE, FactorEtfs, SecurityMaster
 from security_master.errors import ExplainedError, at_file
 
@@ -34,6 +34,9 @@ YEAR = 252
 TRADED_SESSIONS = 60
 SNAPSHOT_LOOK_BACK = TRADED_SESSIONS + 25
 """Sessions before a published one that its universe may depend on: the trading rule, and a month end up to 23 back."""
+
+INPUT_STORES = ("ds_daily", "ds_etf")
+"""What is made from the source; windows reach into the warm-up of these."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -168,22 +171,38 @@ class Run:
 
     @property
     def needs_warm_up(self) -> bool:
-        """Whether the windows of this run reach before what is published."""
-        return self.first - self.published_first < self.look_back
+        """Whether windows of this run reach before the first published session."""
+        return self.first - self.published_first < self.look_back and self.warm_up_first < self.published_first
+
+    @property
+    def restates_warm_up(self) -> bool:
+        """A declared restatement of all sessions reads the warm-up anew, too."""
+        return self.stage.kind == "restatement" and self.first == self.published_first
+
+    def published_with(self, name: str) -> bool:
+        """Whether a file lies beside the published stores. An older version may not have made it."""
+        return self.stage.seal is not None and name in self.stage.seal.digests
+
+    def keeps_warm_up(self, store: str) -> bool:
+        """Whether windows use the warm-up that was published with a store, instead of reading it from the source."""
+        return self.published_with(warm_up_file(store)) and not self.restates_warm_up
+
+    @property
+    def reads_warm_up(self) -> bool:
+        """Whether the warm-up of a store is read from the source."""
+        return self.needs_warm_up and not all(self.keeps_warm_up(name) for name in INPUT_STORES)
 
     @property
     def reads_from(self) -> int:
         """First session that this run computes from the source."""
-        return self.warm_up_first if self.needs_warm_up else self.first
+        return self.warm_up_first if self.reads_warm_up else self.first
 
     @property
     def computed(self) -> list[tuple[int, int]]:
-        """Ranges [first, last] of the sessions whose returns this run computes: those that its windows need of the
-        time before the first published session, and its own."""
+        """Ranges [first, last] of the sessions whose returns this run computes: its own, and the warm-up where it is
+        not published."""
         own = (self.first, self.last)
-        if self.needs_warm_up and self.warm_up_first < self.published_first:
-            return [(self.warm_up_first, self.published_first - 1), own]
-        return [own]
+        return [(self.warm_up_first, self.published_first - 1), own] if self.reads_warm_up else [own]
 
     def instants(self, first: int, last: int) -> NDArray[np.datetime64]:
         """Knowledge instant of each session in [first, last]."""
@@ -254,7 +273,7 @@ class Run:
 
     def history(self, name: str, store: StagedStore | None = None) -> History:
         """Windows of `ds_daily` or `ds_etf`, warm-up included. store: where it is being written."""
-        path = self.scratch / f"warm_up_{name}.npz"
+        path = self.scratch / warm_up_file(name)
         return History(store or self.open(name), WarmUp.load(path) if path.exists() else None, self.calendar)
 
     def extend(self, store: StagedStore, labels: Sequence[Any] | NDArray, dim: str = "symbol") -> NDArray:

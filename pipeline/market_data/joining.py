@@ -1,7 +1,8 @@
 """How a row finds its security: the join to the security master by vendor code and date, and when that is known.
 
 Of each row `visible` says the ordinal of the first session that may use it: the row has to be known by then, and who
-its security is, too.
+its security is, too. Whose a row was taken for when it came, it stays, as first printed: the bars of a company whose
+end or takeover became known only later are that company's, and the other one's from the session on that knows better.
 """
 
 from __future__ import annotations
@@ -45,13 +46,16 @@ class Clock:
             visible[known_from <= self.restated_as_of] = ALWAYS
         return visible
 
+    def instants(self, moments: NDArray[np.integer]) -> NDArray[np.datetime64]:
+        """Knowledge instants of sessions (ordinals); those after the calendar's end are its last one."""
+        moments = np.minimum(moments, len(self.calendar.sessions) - 1)
+        instants = self.calendar.knowledge_instants(moments, self.delay_minutes)
+        return instants if self.restated_as_of is None else np.maximum(instants, self.restated_as_of)
+
     def attributes(self, master: KnowsIdentities, events: pd.DataFrame, session: str) -> pd.DataFrame:
         """Attributes of the security of each event at its session, as known when the event is first used."""
         of_event, end = events[session].to_numpy(), len(self.calendar.sessions) - 1
-        used = np.minimum(np.maximum(of_event, events["visible"].to_numpy()), end)
-        instants = self.calendar.knowledge_instants(used, self.delay_minutes)
-        if self.restated_as_of is not None:
-            instants = np.maximum(instants, self.restated_as_of)
+        instants = self.instants(np.maximum(of_event, events["visible"].to_numpy()))
         days = self.calendar.sessions[np.minimum(of_event, end)]
         return attributes(master.listings(), events["sec_id"], days, instants)
 
@@ -87,13 +91,44 @@ class Join:
         late = np.flatnonzero(owned & (since > frame["known_from"].to_numpy("datetime64[us]")))
         visible[late] = np.maximum(alone[late], self.clock.visible(since[late]))
         strange[late] = visible[late] > alone[late]
-        left_out = []
+        left_out, kept = [], np.flatnonzero(owned)
         if strange.any():
-            left_out.append(self.strangers(name, frame[strange], date_column, alone[strange], visible[strange]))
-        frame = frame[owned].copy()
-        frame["visible"] = visible[owned]
-        frame["sec_id"] = pd.Categorical(sec_ids[owned]) if name == "prices" else pd.array(sec_ids[owned], dtype="str")
+            at = np.flatnonzero(strange)
+            rows = frame.iloc[at]
+            then = self.believed_owners(rows["vendor_code"], rows[date_column], alone[at])
+            taken = then != ""
+            if not taken.all():
+                rest = at[~taken]
+                left_out.append(self.strangers(name, frame.iloc[rest], date_column, alone[rest], visible[rest]))
+            kept = np.concatenate([kept, at[taken]])
+            visible = np.concatenate([visible[owned], alone[at[taken]]])
+            sec_ids = np.concatenate([sec_ids[owned], then[taken]])
+        frame = frame.iloc[kept].copy()
+        frame["visible"] = visible
+        frame["sec_id"] = pd.Categorical(sec_ids) if name == "prices" else pd.array(sec_ids, dtype="str")
         return Joined(frame, left_out)
+
+    def believed_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
+        """Security that each vendor code was taken for on its date at the session `moments` (ordinals), "" for none.
+
+        A row that comes before its date is taken for what is believed on its date.
+        """
+        clock, days = self.clock, dates.to_numpy("datetime64[s]")
+        asked = pd.DataFrame({"vendor_code": codes.to_numpy(object), "day": days, "row": np.arange(len(days))})
+        of_day = clock.calendar.on_or_after(days.astype("datetime64[D]"))
+        asked["instant"] = clock.instants(np.maximum(of_day, moments))
+        beliefs = self.master.listings()
+        beliefs = beliefs[beliefs["vendor_code"].isin(asked["vendor_code"].unique())]
+        held = asked.merge(beliefs.astype({"vendor_code": object}), on="vendor_code")
+        held = held[
+            (held["valid_from"] <= held["day"])
+            & (held["day"] < held["valid_to"])
+            & (held["known_from"] <= held["instant"])
+            & (held["instant"] < held["known_to"])
+        ].drop_duplicates("row")
+        found = np.full(len(days), "", object)
+        found[held["row"].to_numpy()] = held["sec_id"].to_numpy(object)
+        return found
 
     def owners(self, codes: pd.Series, dates: pd.Series) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
         """Security that each vendor code means on its date, "" for none, and the instant since which that is known."""
@@ -119,7 +154,11 @@ class Join:
     def known_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
         """`owners` as far as they are known at the sessions `moments` (ordinals)."""
         sec_ids, since = self.owners(codes, dates)
-        return np.where(self.clock.visible(since) <= moments, sec_ids, "")
+        known = (sec_ids != "") & (self.clock.visible(since) <= moments)
+        found = np.where(known, sec_ids, "")
+        if not known.all():
+            found[~known] = self.believed_owners(codes[~known], dates[~known], moments[~known])
+        return found
 
 
 def _unowned(

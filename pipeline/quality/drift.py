@@ -1,8 +1,10 @@
 """Bars that the vendor rewrote after they were published.
 
-Beside the stores lies what the vendor delivered for the last sessions (`DELIVERED_FILE`, first prints). The next run
-compares: each bar that now reads differently is a finding, and when too many do, nothing is published before somebody
-has looked. A row with a later `known_from` is a declared correction, which stands beside the first print, and no drift.
+Beside the stores lies what the vendor delivered for the last sessions (`DELIVERED_FILE`, first prints), and what was
+read for the warm-up (`WARM_UP_BARS`; in a file of its own, so that a year of bars does not dilute what a night's share
+is of). The next run compares, with the warm-up as long as windows reach into it: each bar that now reads differently is
+a finding, and when too many do, nothing is published before somebody has looked. A row with a later `known_from` is a
+declared correction, which stands beside the first print, and no drift.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pipeline.quality.findings import concat_findings, findings_frame, no_findin
 from pipeline.settings import DriftRules
 
 DELIVERED_FILE = "delivered_bars.parquet"
+WARM_UP_BARS = "delivered_warm_up.parquet"
 _KEY, _VALUES = ["sec_id", "session"], ["close", "volume"]
 
 
@@ -32,12 +35,17 @@ class Drift:
 
 
 def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules) -> pd.DataFrame:
-    """First prints of the sessions up to `last`, as known then: sec_id, session, close, volume.
+    """`first_prints` of the last sessions up to `last`."""
+    return first_prints(prices, last - rules.sessions + 1, last)
+
+
+def first_prints(prices: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
+    """First prints of the sessions [first, last], as known at the last one: sec_id, session, close, volume.
 
     prices: those of `Facts`. Back-adjusted closes are left out: they are rewritten by definition.
     """
     session = prices["session"]
-    rows = prices[(session > last - rules.sessions) & (session <= last) & (prices["visible"] <= last)]
+    rows = prices[(session >= first) & (session <= last) & (prices["visible"] <= last)]
     rows = rows[_KEY + _VALUES].assign(sec_id=rows["sec_id"].astype("str"))
     return rows.drop_duplicates(_KEY, keep="first").sort_values(_KEY, ignore_index=True)
 
@@ -62,8 +70,11 @@ def drift(before: pd.DataFrame, prices: pd.DataFrame, left: Collection[str] = ()
     return Drift(changed, len(before))
 
 
-def drift_findings(found: Drift, at: int, rules: DriftRules) -> pd.DataFrame:
-    """One finding for each rewritten bar, and one that stops the session `at` when there are too many."""
+def drift_findings(found: Drift, at: int, rules: DriftRules, of_warm_up: bool = False) -> pd.DataFrame:
+    """One finding for each rewritten bar, and one that stops the session `at` when there are too many.
+
+    of_warm_up: whether they are those of the warm-up.
+    """
     rows = found.changed
     if rows.empty:
         return no_findings()
@@ -74,8 +85,8 @@ def drift_findings(found: Drift, at: int, rules: DriftRules) -> pd.DataFrame:
         observed=rows["close_after"].to_numpy(),
         expected=rows["close_before"].to_numpy(),
         evidence=[
-            f"close {row.close_before:g}, volume {row.volume_before:g} when it was published; "
-            f"now {row.close_after:g}, {row.volume_after:g}"
+            f"close {row.close_before:g}, volume {row.volume_before:g} when it was "
+            f"{'read for the warm-up' if of_warm_up else 'published'}; now {row.close_after:g}, {row.volume_after:g}"
             for row in rows.itertuples()
         ],
         detected_at=at,
@@ -83,13 +94,14 @@ def drift_findings(found: Drift, at: int, rules: DriftRules) -> pd.DataFrame:
     )
     if found.share <= rules.share:
         return bars
+    span = "the warm-up" if of_warm_up else f"the last {rules.sessions} sessions"
     whole = findings_frame(
         sec_id="",
         session=at,
         rule="drift",
         observed=found.share,
         expected=rules.share,
-        evidence=f"{len(rows)} of {found.compared} bars of the last {rules.sessions} sessions were rewritten",
+        evidence=f"{len(rows)} of {found.compared} bars of {span} were rewritten",
         detected_at=at,
         index=[0],
     )

@@ -175,20 +175,25 @@ def off_record_findings(
 def missing_share_counts(
     prices: pd.DataFrame, securities: pd.DataFrame, shares: pd.DataFrame, rules: EventRules
 ) -> pd.DataFrame:
-    """Stocks that still trade half a year after their first price while no share count of theirs is known."""
+    """Stocks that still trade half a year after their first price while no share count of theirs is known.
+
+    Found at the first session with a price from then on. Prices that came later than their session count for nothing:
+    nobody had them then.
+    """
     stocks = securities.loc[securities["sec_type"].isin(STOCK_TYPES), "sec_id"]
-    spans = prices.groupby("sec_id", observed=True)["session"].agg(["min", "max"])
-    spans = spans[spans.index.isin(stocks)]
-    due = spans["min"] + rules.shares_after
-    known = shares.groupby("sec_id")["visible"].min().reindex(spans.index.astype("str")).to_numpy()
-    late = (spans["max"] >= due).to_numpy() & ~(known <= due.to_numpy())
+    bars = prices.loc[prices["visible"] <= prices["session"], ["sec_id", "session"]]
+    begun = bars.groupby("sec_id", observed=True)["session"].transform("min")
+    seen = bars[bars["session"] >= begun + rules.shares_after].drop_duplicates("sec_id")
+    seen = seen[seen["sec_id"].isin(stocks)]
+    known = shares.groupby("sec_id")["visible"].min().reindex(seen["sec_id"].astype("str")).to_numpy()
+    late = seen[~(known <= seen["session"].to_numpy())]
     return findings_frame(
-        sec_id=spans.index[late].astype("str"),
-        session=due[late].to_numpy(),
+        sec_id=late["sec_id"].astype("str"),
+        session=late["session"].to_numpy(),
         rule="no_share_count",
         observed=0.0,
         expected=1.0,
         evidence=f"{rules.shares_after} sessions after the first price no share count is known",
-        detected_at=due[late].to_numpy(),
-        index=range(int(late.sum())),
+        detected_at=late["session"].to_numpy(),
+        index=range(len(late)),
     )

@@ -36,14 +36,18 @@ def delisting_returns(ordinary: Ordinary) -> Iterator[CellReturn]:
 
 
 def _delisting_return(ordinary: Ordinary, i: int, t: int, one: Delisting) -> tuple[float, ReturnFlag]:
-    """From the last good close, judged as of its own session, to what a share became."""
+    """From the last good close, judged as of its own session, to what a share became.
+
+    A delisting that became known late is booked after bars that were published as its company's: the last of these is
+    the close that the return compounds with.
+    """
     grid, rules, value = ordinary.grid, ordinary.rules, one.value
     if np.isnan(value) and one.performance:
         value = grid.after_removal.get((i, t), np.nan)
     if np.isnan(value):
         return one.imputed(rules.delistings), ReturnFlag.DELISTING_IMPUTED
     end = one.last - grid.span.start
-    for base in range(end, max(end - rules.listed_sessions, -1), -1):
+    for base in range(t - 1, max(end - rules.listed_sessions, -1), -1):
         if not isfinite(grid.close[i, base]):
             continue
         judgement = judged(ordinary, i, base)

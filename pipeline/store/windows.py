@@ -2,7 +2,8 @@
 
 The model of session `t` reads its window from what is published (through the staging overlay), so that betas are a
 function of the returns that readers see. Before the first published session there is nothing to read: those rows are
-the *warm-up*, computed from the source by the same code and kept, in stored precision, beside the staged stores.
+the *warm-up*, computed from the source by the same code when a store is first published, and published with it, in
+stored precision, as a file beside the stores: later sessions read what the first one read.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class MissingHistoryError(ExplainedError, RuntimeError):
     """Sessions that a computation needs lie outside what is published and outside the warm-up."""
 
 
+def warm_up_file(store: str) -> str:
+    """Name of the file beside the stores that holds the warm-up of a store."""
+    return f"warm_up_{store}.npz"
+
+
 @dataclass(frozen=True)
 class WarmUp:
     """Rows before the first published session.
@@ -51,7 +57,8 @@ class WarmUp:
     def save(self, path: Path) -> None:
         with at_file(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path, first=self.first, symbols=self.symbols.astype(str), **self.values)  # type: ignore[arg-type]
+            symbols = self.symbols.astype(str)
+            np.savez_compressed(path, first=self.first, symbols=symbols, **self.values)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> WarmUp:

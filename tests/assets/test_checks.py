@@ -167,6 +167,6 @@ def test_every_fault_of_the_engine_is_caught_in_a_run_too(fault, launch, eve, ta
     settings = settings_for(eve, audit=AUDIT.model_copy(update={"recomputed_cells": 12, **fault.bounds}))
     done = launch(settings, known_at(tables, STAGED_TO), NIGHT, STAGED_TO)
     failed = {name for (asset, name), check in done.checks().items() if not check.passed and asset == fault.store}
-    assert failed == set(fault.caught_by)
+    assert failed >= set(fault.caught_by), "a run that also takes snapshots may fail other checks of them"
     assert not done.success
     assert seen_by_readers(eve) == before

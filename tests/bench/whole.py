@@ -21,7 +21,7 @@ from pipeline.engine import execution, family
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import WarmUp
+from pipeline.store.windows import WarmUp, warm_up_file
 from security_master import MASTER_FILE, build_master
 
 FIRST_SESSION = "2006-01-03"
@@ -183,4 +183,4 @@ def _etf(run: Run, stocks: int) -> None:
 
 def _keep_warm_up(run: Run, store: StagedStore, values: dict[str, NDArray]) -> None:
     kept = WarmUp(run.warm_up_first, store.symbol, {var: block.astype(np.float32) for var, block in values.items()})
-    kept.save(run.scratch / f"warm_up_{store.name}.npz")
+    kept.save(run.scratch / warm_up_file(store.name))

@@ -63,8 +63,13 @@ class FakeMaster:
 
     def listings(self) -> pd.DataFrame:
         rows = self.roster()
-        return rows[["sec_id", "sec_type", "currency", "exchange"]].assign(
-            valid_from=np.datetime64("1998-01-01", "s"),
+        begins = {
+            sec_id: max(start, "1998-01-01")
+            for code in rows["vendor_code"]
+            for start, sec_id in self.owners.get(code, [("1998-01-01", code)])
+        }
+        return rows[["sec_id", "vendor_code", "sec_type", "currency", "exchange"]].assign(
+            valid_from=rows["sec_id"].map(begins).fillna("1998-01-01").astype("datetime64[s]"),
             valid_to=np.datetime64("9999-12-31", "s"),
             known_from=np.datetime64("1998-01-01", "us"),
             known_to=np.datetime64("9999-12-31", "us"),
