@@ -89,7 +89,7 @@ def build_master(
     name = build_id(derived.facts, identities.registry, all_decisions, configuration)
     securities = delivered["securities"] if "securities" in tables else None
     report = build_report(name, batch_id, before, securities, evidence, listings, identities, derived, questions)
-    check_ids(report, before, max_lost_share, keep_ids)
+    check_ids(report, before, max_lost_share, keep_ids, listings, identities)
     contents = assemble(
         batch_id, before, evidence, identities, all_decisions, configuration, derived.facts, questions, name
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,33 +58,65 @@ class UnknownQuestion(ExplainedError, LookupError):
     """A decision about something that is no question."""
 
 
-def check_ids(report: BuildReport, before: Previous | None, max_lost_share: float, keep_ids: bool) -> None:
+SHOWN = 5
+"""Securities that a message names at most."""
+
+
+def check_ids(
+    report: BuildReport,
+    before: Previous | None,
+    max_lost_share: float,
+    keep_ids: bool,
+    listings: Listings,
+    identities: Identities,
+) -> None:
     """Raises IdentityGuard for a build that would change known ids or lose more than a share of them."""
     if before is None:
         return
     if report.changed:
+        named = [f"{key} ({_names(listings.episodes[key])})" for key in report.changed[:SHOWN]]
         raise IdentityGuard(
             f"{len(report.changed)} listings would get another id than the registry has for them: "
-            f"{', '.join(report.changed[:5])}. Nothing was written",
+            f"{_shown(named, report.changed)}. Nothing was written",
             report,
         )
     if report.moved and not keep_ids:
-        shown = "; ".join(q.detail for q in report.moved[:5])
+        named = [f"{q.detail} ({'; '.join(_called(q.candidates, listings, identities))})" for q in report.moved[:SHOWN]]
         raise IdentityGuard(
-            f"the delivery would change {len(report.moved)} known ids: {shown}. Nothing was written. Correct the "
-            "delivery, or build with keep_ids to let the registry stand and to queue the contradictions",
+            f"the delivery would change {len(report.moved)} known ids: {_shown(named, report.moved)}. Nothing was "
+            "written. Correct the delivery, or build with --keep-ids to let the registry stand and to queue the "
+            "contradictions",
             report,
         )
     known = len(before.registry.minted)
     if known and len(report.lost) > max_lost_share * known:
-        shown = ", ".join(report.lost[:5])
+        named = _called(report.lost[:SHOWN], listings, identities)
         raise IdentityGuard(
             f"{len(report.lost)} of {known} known securities have not ended and are not in the delivery; at most "
-            f"{max_lost_share:.1%} may be missing (missing: {shown}, ...). Nothing was written. "
+            f"{max_lost_share:.1%} may be missing (missing: {_shown(named, report.lost)}). Nothing was written. "
             "Is `securities` complete? Who has ended may be left out; of the others, deliver the row again, or build "
             "with a larger --max-lost",
             report,
         )
+
+
+def _shown(named: Sequence[str], all_of_them: Sequence[object]) -> str:
+    more = len(all_of_them) - len(named)
+    return "; ".join(named) + (f" and {more:,} more" if more else "")
+
+
+def _names(episode: Episode) -> str:
+    last = episode.versions[-1]
+    return f"{last.ticker or episode.vendor_code} {last.name}".strip()
+
+
+def _called(sec_ids: Sequence[str], listings: Listings, identities: Identities) -> list[str]:
+    """Securities as a person knows them: ticker and name of the last listing, its first session, and the id."""
+    last = _last_listings(sec_ids, listings, identities)
+    return [
+        f"{_names(last[sec_id])}, since {last[sec_id].start(NEVER)}, {sec_id}" if sec_id in last else sec_id
+        for sec_id in sec_ids
+    ]
 
 
 def build_report(
@@ -119,6 +152,11 @@ def build_report(
 
 def _ended(sec_ids: list[str], listings: Listings, identities: Identities) -> set[str]:
     """Those whose last listing is over, as its row or a delisting says."""
+    last = _last_listings(sec_ids, listings, identities)
+    return {sec_id for sec_id, episode in last.items() if listings.last_session(episode, NEVER)}
+
+
+def _last_listings(sec_ids: Sequence[str], listings: Listings, identities: Identities) -> dict[str, Episode]:
     wanted, last = set(sec_ids), dict[str, Episode]()
     for episode in listings.episodes.values():
         held = identities.assigned.get(episode.key)
@@ -126,7 +164,7 @@ def _ended(sec_ids: list[str], listings: Listings, identities: Identities) -> se
             continue
         if held.sec_id not in last or last[held.sec_id].start(NEVER) < episode.start(NEVER):
             last[held.sec_id] = episode
-    return {sec_id for sec_id, episode in last.items() if listings.last_session(episode, NEVER)}
+    return last
 
 
 def _silent(before: Previous, delivered: pd.DataFrame, identities: Identities) -> list[str]:

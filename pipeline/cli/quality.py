@@ -226,7 +226,7 @@ def alarms(
     stops: Annotated[bool, typer.Option("--stops", help="List only what would have stopped a night.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count by year what the rules about sessions and factor ETFs say about the history of a source."""
+    """Count by year what the rules about sessions, members and factor ETFs say about the history of a source."""
     from pipeline.reports.false_alarms import false_alarms
     from pipeline.sources.files import FilesSource
 

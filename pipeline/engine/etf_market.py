@@ -12,7 +12,8 @@ from pipeline.engine.prices import Block, with_sessions_before
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
 from pipeline.quality.etf_rules import Off, baskets, groups_of, lookback, off_their_market, rule_of
-from pipeline.quality.findings import findings_frame
+from pipeline.quality.findings import concat_findings, findings_frame
+from pipeline.quality.session_rules import parted_from_the_stocks
 from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import positions
 
@@ -22,8 +23,8 @@ def withhold_off_market(
 ) -> pd.DataFrame:
     """Take the returns of ETFs that did not follow their stocks out of `block`, the sessions [first, last] of `ds_etf`.
 
-    Returns the findings. Raises BatchFault where it is the market ETF and nobody decided: `release` publishes its
-    return, `confirm` withholds it.
+    Returns the findings, and those of months in which the market ETF does not move with the stocks. Raises BatchFault
+    where it is the market ETF and nobody decided: `release` publishes its return, `confirm` withholds it.
     """
     rules = run.settings.rules.etfs
     known = {name: min(getattr(rules, name), run.look_back) for name in ("sessions", "family_sessions")}
@@ -42,10 +43,11 @@ def withhold_off_market(
     groups = groups_of(np.nan_to_num(industry).astype(np.int64), list(homes), market)
     etf_ret, etf_close = (with_sessions_before(run, store, block, name, begins, first) for name in ("return", "close"))
     released, withheld = _decided(run, symbols, begins, market)
+    held = baskets(ret, cap, groups, len(symbols))
     off = off_their_market(
         etf_ret,
         etf_close,
-        baskets(ret, cap, groups, len(symbols)),
+        held,
         market,
         row_of[sorted(set(run.etfs.sector_of.values()))].tolist(),
         first - begins,
@@ -56,8 +58,11 @@ def withhold_off_market(
     undecided = [one.row == market and (one.row, one.column) not in withheld for one in off]
     refuse_undecided(found[np.array(undecided, bool)], None)
     for one in off:
-        block["return"][one.row, one.column - (first - begins)] = np.nan
-    return found
+        block["return"][one.row, one.column - (first - begins)] = etf_ret[one.row, one.column] = np.nan
+    parted = parted_from_the_stocks(
+        held.mean[market], held.names[market], etf_ret[market], first - begins, first, run.settings.rules.sessions
+    )
+    return concat_findings([found, parted])
 
 
 def _decided(run: Run, symbols: NDArray, begins: int, market: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:

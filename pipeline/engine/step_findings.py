@@ -26,7 +26,15 @@ from pipeline.store.windows import warm_up_file
 from security_master import BuildReport
 from security_master.errors import at_file
 
-LOUD = ("zero_returns", "median_move", "event_count", "rewritten_bar", "etf_off_market", "market_etf_off")
+LOUD = (
+    "zero_returns",
+    "median_move",
+    "event_count",
+    "market_correlation",
+    "rewritten_bar",
+    "etf_off_market",
+    "market_etf_off",
+)
 """Flags that stop nothing and that whoever runs the night must hear of all the same."""
 
 MOST_TOLD = 10

@@ -266,3 +266,54 @@ def market_correlation(
             if not correlation >= rules.market_correlation:
                 rows.append((month, int(use.sum()), correlation))
     return pd.DataFrame(rows, columns=["month", "sessions", "correlation"])
+
+
+def parted_from_the_stocks(
+    stocks: NDArray[np.float64],
+    names: NDArray[np.integer],
+    market: NDArray[np.float64],
+    begin: int,
+    first: int,
+    rules: SessionRules,
+) -> pd.DataFrame:
+    """A flag for each session at which the market ETF has ceased to move with the stocks over the last month.
+
+    stocks, market: (T,) cap-weighted return of the stocks and return of the market ETF; names: (T,) stocks that have
+    one. The columns from `begin` on are judged, which has the ordinal `first`; each looks at `correlation_sessions`
+    before it and one more, since of a stretch of such sessions the first is told.
+    """
+    use = np.isfinite(stocks) & np.isfinite(market) & (names >= rules.names)
+    found: list[tuple[int, float]] = []
+    before = _correlation(stocks, market, use, begin - 1, rules)
+    for t in range(begin, len(stocks)):
+        now = _correlation(stocks, market, use, t, rules)
+        if now < rules.market_correlation and not before < rules.market_correlation:
+            found.append((t - begin + first, now))
+        before = now
+    sessions, values = [t for t, _ in found], [value for _, value in found]
+    return findings_frame(
+        sec_id=[""] * len(found),
+        session=sessions,
+        rule=["market_correlation"] * len(found),
+        observed=values,
+        expected=[rules.market_correlation] * len(found),
+        evidence=[
+            f"over the last {rules.correlation_sessions} sessions the market ETF moved with the stocks by a "
+            f"correlation of {value:.2f}, at least {rules.market_correlation:.2f} is usual"
+            for value in values
+        ],
+        detected_at=sessions,
+        index=range(len(found)),
+    )
+
+
+def _correlation(
+    stocks: NDArray[np.float64], market: NDArray[np.float64], use: NDArray[np.bool_], t: int, rules: SessionRules
+) -> float:
+    """Over the sessions that end at column t, NaN for too few; in four digits, lest the order of sums matters."""
+    days = np.arange(max(0, t - rules.correlation_sessions + 1), t + 1)
+    days = days[use[days]]
+    if len(days) < rules.month_sessions:
+        return np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return round(float(np.corrcoef(stocks[days], market[days])[0, 1]), 4)

@@ -1,4 +1,4 @@
-"""How often the rules about whole sessions and factor ETFs would have spoken on the history of a source."""
+"""How often the rules about whole sessions, members and factor ETFs would have spoken on the history of a source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pipeline.market_data.cleaning import clean_events
 from pipeline.market_data.delivery import master_of
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.quality.day_before import Stocks, against_the_day_before
 from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market, rule_of
-from pipeline.quality.findings import RULES
+from pipeline.quality.findings import RULES, concat_findings
+from pipeline.quality.session_rules import parted_from_the_stocks
 from pipeline.returns.market_caps import market_caps
 from pipeline.returns.panel import daily_panel
 from pipeline.settings import DataRules
@@ -39,16 +41,18 @@ def false_alarms(tables: SourceTables, rules: DataRules) -> pd.DataFrame:
             rows = [
                 (int(row["session"]), row["rule"], "stop", "", row["evidence"]) for row in faults.to_dict("records")
             ]
-            rows += _etfs(facts, master, first, last, rules)
+            rows += _panels(facts, master, first, last, rules)
     frame = pd.DataFrame(rows, columns=["session", "rule", "outcome", "ticker", "evidence"])
     frame.insert(0, "date", calendar.sessions[frame.pop("session").to_numpy(int)])
     return frame.sort_values(["date", "rule", "ticker"], ignore_index=True)
 
 
-def _etfs(
-    facts: Facts, master: SecurityMaster, first: int, last: int, rules: DataRules
-) -> list[tuple[int, str, str, str, str]]:
-    """Factor ETFs that did not follow their stocks: session, rule, outcome, ticker, evidence."""
+Row = tuple[int, str, str, str, str]
+"""Session, rule, outcome, ticker, evidence."""
+
+
+def _panels(facts: Facts, master: SecurityMaster, first: int, last: int, rules: DataRules) -> list[Row]:
+    """Members held against the session before, and factor ETFs that did not follow their stocks."""
     calendar, etfs = xnys(), master.factor_etfs()
     roster = master.roster()
     stocks = roster.loc[roster["sec_type"].isin(STOCK_TYPES), "sec_id"].to_numpy(object)
@@ -68,4 +72,16 @@ def _etfs(
     off = off_their_market(etf.ret, etf.close, held, market, sectors, lookback(rules.etfs), rules.etfs, set())
     ticker = {row: etfs.tickers[position] for position, row in row_of.items()}
     named = ((one, rule_of(one, market)) for one in off)
-    return [(one.column + first, rule, RULES[rule].outcome, ticker[one.row], one.says) for one, rule in named]
+    rows = [(one.column + first, rule, RULES[rule].outcome, ticker[one.row], one.says) for one, rule in named]
+    for one in off:
+        etf.ret[one.row, one.column] = np.nan
+    parted = parted_from_the_stocks(
+        held.mean[market], held.names[market], etf.ret[market], 1, first + 1, rules.sessions
+    )
+    members = Stocks(daily.sec_ids, daily.close, cap, daily.ret, industry, daily.flag, shares)
+    called = lambda ids: [str(name) for name in master.labels(np.array(ids, object), days[-1])[0]]  # noqa: E731
+    overnight = against_the_day_before(members, first + 1, called, rules.day_before)
+    of_sessions = concat_findings([parted, overnight[overnight["sec_id"] == ""]])
+    return rows + [
+        (int(r["session"]), r["rule"], r["outcome"], "", r["evidence"]) for r in of_sessions.to_dict("records")
+    ]

@@ -97,6 +97,9 @@ class SessionRules(Group):
         0.9, description="smallest correlation of the market ETF with the cap-weighted stocks in a month"
     )
     month_sessions: Sessions = Field(15, ge=2, description="sessions from which on a month's correlation is judged")
+    correlation_sessions: Sessions = Field(
+        21, ge=2, le=60, description="sessions that are a month where each night looks at the last one"
+    )
 
 
 class DayBeforeRules(Group):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from assets.definitions import build_definitions
@@ -15,13 +16,14 @@ from assets.deployment import Deployment
 from assets.partitions import range_tags, sessions
 from assets.staging import pool_of
 from pipeline.engine import execution, family
+from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.read import history, open_dataset, read_manifest
 from pipeline.settings import Settings
 from pipeline.sources import SourceError, SourceTables
 from pipeline.store.stage import Stage
 from tests.assets.conftest import BOTH_SETS, IMPATIENT, NEXT_NIGHT, Done, launching, name_of
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.published_market import known_at, seen_by_readers, settings_for, stored_values, tables_of
+from tests.engine.published_market import Delivered, known_at, seen_by_readers, settings_for, stored_values, tables_of
 
 ASSETS = ["source_tables", *family.stores(settings_for("unused")), "publication"]
 REPORTS = ["security_coverage", "quality"]
@@ -55,6 +57,21 @@ def test_sessions_that_are_published_already_come_out_the_same(launch, eve, tabl
     assert done.success
     assert stored_values(eve) == before
     assert done.materialized("publication")[EVE].metadata["changed"].value.startswith("no store")
+
+
+def test_a_run_that_a_rule_stopped_goes_on_when_somebody_has_accepted(launch, eve, tables):
+    delivered = known_at(tables, NIGHT).load()
+    source = Delivered(replace(delivered, dividends=delivered.dividends.iloc[:0]))
+    first = launch(settings_for(eve), source, NIGHT)
+    assert "lost_table: dividends" in first.failure("source_tables").description
+    assert f"erm3 quality release '*' {NIGHT} --rule lost_table --reason" in first.failure("source_tables").description
+    append_decision(
+        str(eve), QualityDecision("*", NIGHT, "release", f"{NIGHT}T23:00:00", "anna", "so it is", "lost_table")
+    )
+    second = launch(settings_for(eve), source, NIGHT)
+    assert second.success
+    assert read_manifest(eve)["complete_through"] == NIGHT
+    assert "lost_table" in set(pd.read_parquet(eve / "quality_findings.parquet")["rule"])
 
 
 def test_a_hole_after_the_published_sessions_fails_with_the_range_to_run_first(launch, eve, tables):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from pipeline.engine import execution
+from pipeline.cli.runs import app
+from pipeline.engine import execution, operations
 from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.deliveries import counted, lost_tables
 from pipeline.quality.session_rules import BatchFault
-from pipeline.read import read_manifest
+from pipeline.read import open_dataset, read_manifest
 from pipeline.settings import DeliveryRules
 from pipeline.sources import SourceTables
 from tests.engine.conftest import NIGHT
-from tests.engine.published_market import Delivered, known_at, settings_for, tables_of
+from tests.engine.published_market import FIRST, Delivered, known_at, settings_for, tables_of
 
 TABLES = ("dividends", "shares", "classification", "splits", "fx_rates", "delistings", "ticker_changes", "spin_offs")
 AFTER = "2019-01-15"
@@ -72,10 +75,45 @@ def test_a_tenth_of_the_dividends_missing_stops_the_night_and_a_few_rows_do_not(
 
 
 def test_an_accepted_loss_is_published_as_a_finding_and_is_what_the_next_night_is_held_to(tables, eve):
-    accept(eve, "lost_table")
-    execution.execute(settings_for(eve), NIGHT, NIGHT, source=without(tables, "dividends"))
+    """A backfill stops as a night does, and the command that it prints lets it go on."""
+    with pytest.raises(BatchFault, match="lost_table: dividends") as stopped:
+        list(operations.backfill(settings_for(eve), FIRST, NIGHT, source=without(tables, "dividends")))
+    (command,) = [line.strip() for line in str(stopped.value).splitlines() if "--rule" in line]
+    words = shlex.split(command.replace("...", "seen"))[1:]
+    assert CliRunner().invoke(app, [*words, "--root", str(eve)]).exit_code == 0
+    (outcome,) = operations.backfill(settings_for(eve), FIRST, NIGHT, source=without(tables, "dividends"))
+    assert outcome.findings.counts["lost_table"] == 1
     assert "lost_table" in set(pd.read_parquet(eve / "quality_findings.parquet")["rule"])
     execution.execute(settings_for(eve), AFTER, AFTER, source=without(tables, "dividends", night=AFTER))
+
+
+def with_swapped_identifiers(tables: SourceTables, night: str = NIGHT) -> Delivered:
+    """The delivery of a night in which two stocks have each other's identifiers."""
+    delivered = known_at(tables, night).load()
+    rows = delivered.securities.copy()
+    two = rows.index[rows["type"] == "common"][:2]
+    columns = ["share_class_figi", "isin"]
+    rows.loc[two, columns] = rows.loc[two[::-1], columns].to_numpy()
+    return Delivered(replace(delivered, securities=rows))
+
+
+def test_identifiers_that_are_known_to_be_another_security_s_stop_the_night_by_name_until_accepted(tables, eve):
+    with pytest.raises(BatchFault, match="moved_identifier: securities: ") as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=with_swapped_identifiers(tables))
+    said = str(stopped.value)
+    assert said.count(", since 20") >= 2
+    assert f"erm3 quality release '*' {NIGHT} --rule moved_identifier --reason" in said
+    assert read_manifest(eve)["complete_through"] == "2019-01-11"
+    with open_dataset("ds_daily", eve) as daily:
+        before = daily["symbol"].values.tolist()
+    accept(eve, "moved_identifier")
+    execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=with_swapped_identifiers(tables))
+    with open_dataset("ds_daily", eve) as daily:
+        assert daily["symbol"].values.tolist() == before, "known ids stand"
+    rows = pd.read_parquet(eve / "quality_findings.parquet")
+    assert (rows["rule"] == "moved_identifier").sum() >= 1
+    again = with_swapped_identifiers(tables, AFTER)
+    execution.execute(settings_for(eve), AFTER, AFTER, until="ds_etf", source=again)
 
 
 def test_a_night_without_any_volume_stops_and_one_with_some_zeros_does_not(tables, eve):

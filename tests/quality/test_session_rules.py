@@ -14,7 +14,13 @@ from pipeline.quality.decisions import COLUMNS
 from pipeline.quality.deliveries import lost_tables
 from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
 from pipeline.quality.findings import concat_findings
-from pipeline.quality.session_rules import BatchFault, market_correlation, panel_findings, shifted_codes
+from pipeline.quality.session_rules import (
+    BatchFault,
+    market_correlation,
+    panel_findings,
+    parted_from_the_stocks,
+    shifted_codes,
+)
 from tests.returns.hand_made import ORIGIN, RULES, Market, day
 
 NAMES = [f"N{k:02d}" for k in range(40)]
@@ -252,6 +258,26 @@ def test_a_market_etf_that_goes_its_own_way_is_found():
     market[20:] = np.roll(market[20:], 1)
     found = market_correlation(ret, cap, market, months, RULES.sessions)
     assert found["month"].tolist() == [np.datetime64("2020-02")]
+
+
+def test_a_market_etf_that_parts_from_the_stocks_is_told_once_and_a_night_agrees_with_a_backfill():
+    rng = np.random.default_rng(3)
+    stocks = 0.01 * rng.standard_normal(80)
+    market, names = stocks + 0.001 * rng.standard_normal(80), np.full(80, 50)
+    rules = RULES.sessions
+    assert parted_from_the_stocks(stocks, names, market, 1, 1, rules).empty
+    market[40:60] = rng.permutation(market[40:60])
+    found = parted_from_the_stocks(stocks, names, market, 1, 1, rules)
+    assert len(found) == 1, "of a stretch the first session"
+    (told,) = found["session"]
+    assert 40 < told < 60
+    assert found["observed"].lt(rules.market_correlation).all()
+    back = rules.correlation_sessions + 1
+    nights = [
+        parted_from_the_stocks(*(each[t - back : t + 1] for each in (stocks, names, market)), back, t, rules)
+        for t in range(back, 80)
+    ]
+    assert pd.concat(nights, ignore_index=True).equals(found)
 
 
 def delivered(market: Market) -> pd.DataFrame:

@@ -320,6 +320,10 @@ def test_a_delivery_without_two_percent_of_the_known_ids_stops(tmp_path: Path) -
     with pytest.raises(IdentityGuard, match="2 of 100 known securities") as caught:
         build(path, batch_id="next", previous=path, securities=hundred()[2:])
     assert len(caught.value.report.lost) == 2
+    for k, sec_id in enumerate(caught.value.report.lost):
+        assert sec_id in str(caught.value)
+        assert f"C00{k}" in str(caught.value)
+    assert ", since 2006-01-03, " in str(caught.value)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
@@ -361,6 +365,8 @@ def test_swapped_identifiers_would_change_known_ids_and_stop(tmp_path: Path) -> 
     with pytest.raises(IdentityGuard, match="would change 2 known ids") as caught:
         build(path, batch_id="next", previous=path, securities=swapped)
     assert {q.kind for q in caught.value.report.moved} == {"identifier_moved"}
+    assert str(caught.value).count(", since 2006-01-03, ") == 4, "both securities of both contradictions by name"
+    assert "--keep-ids" in str(caught.value)
     assert path.read_bytes() == content
 
 

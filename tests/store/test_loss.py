@@ -26,6 +26,7 @@ from tests.store.family import FAMILY, clock, promote_family, stage_family, symb
 
 DECISIONS = "quality_decisions.jsonl"
 MASTER = "security_master.sqlite"
+WARM_UP = "warm_up_ds_daily.npz"
 AGES = (1, 3, 7)
 
 KINDS = {
@@ -41,6 +42,7 @@ KINDS = {
     "consolidated metadata": "{live}/ds_betas.zarr/.zmetadata",
     "metadata of an array": "{live}/ds_prices.zarr/return/.zarray",
     "a file beside the stores": "{live}/security_master.sqlite",
+    "a file that only the first night wrote": "{live}/warm_up_ds_daily.npz",
     "decisions of people": DECISIONS,
     "a spare": "{live}/.spare/manifest.json",
     "a whole store": "{live}/ds_betas.zarr",
@@ -92,9 +94,12 @@ def night(root: Path, count: int) -> None:
     """One more session of the family, with its file."""
     file = root.parent / f"{root.name}.file"
     file.write_bytes(b"master" * (10 + count))
+    read_once = root.parent / f"{root.name}.npz"
+    read_once.write_bytes(b"warm-up" * 10)
     with Stage.begin(root, f"run{count}", clock=clock) as stage:
         stage_family(stage, count, symbols(3))
         stage.add_file(MASTER, file)
+        stage.add_file(WARM_UP, read_once)
         promote_family(stage, keep=2, keep_for=KEEP_FOR)
 
 

@@ -218,13 +218,19 @@ def axis_in_order_of_death(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def code_of_the_last_holder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vendor code means whoever has it on the last day of the data."""
+    """A vendor code means whoever has it on the last day of the data, and nobody was ever taken for another one."""
     right = SecurityMaster.holders
 
     def wrong(master: SecurityMaster, codes: Any, dates: Any, **more: Any) -> Any:
         return right(master, codes, np.full(len(dates), np.datetime64("2100-01-01")), **more)
 
     monkeypatch.setattr(SecurityMaster, "holders", wrong)
+    monkeypatch.setattr(joining.Join, "believed_owners", lambda join, codes, *rest: np.full(len(codes), "", object))
+
+
+def owner_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars between an end and the moment when it became known are nobody's, as is known today."""
+    monkeypatch.setattr(joining.Join, "believed_owners", lambda join, codes, *rest: np.full(len(codes), "", object))
 
 
 def attributes_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +301,8 @@ LEAKS = [
     Leak("a company's later code", security_before_it_was_known, "ds_daily", ("2019-03-12",)),
     Leak("a column before its security", column_before_its_security_was_known, "ds_daily", ("2018-09-25",)),
     Leak("an axis in the order of death", axis_in_order_of_death, "ds_daily", ("2018-07-19",)),
+    Leak("an end before it was known", owner_of_today, "ds_daily", ("2018-07-12",)),
+    Leak("a takeover before it was known", owner_of_today, "ds_daily", ("2018-08-08",)),
     Leak("the currency of today", attributes_of_today, "ds_daily", ("2019-02-12",)),
     Leak("the type of today", attributes_of_today, "ds_masks", ("2018-07-03",)),
     Leak("a month end's universe in its own month", month_end_mask_in_its_own_month, "ds_masks", ("2018-07-03",)),

@@ -46,10 +46,20 @@ CUTS = {
     "2019-03-14": "the first session that knows the company under its other code",
     "2019-04-22": "an ETF trades that is not known to be listed",
     "2019-05-09": "a company trades again, and nobody knows of it",
+    "2018-07-12": "bars go on after an end that nobody knows of",
+    "2018-07-23": "the first session that knows of a merger weeks ago",
+    "2018-08-08": "another company's bars, under a code that nobody knows to be its own",
+    "2018-08-15": "the first session that knows who has taken a code over",
 }
 
-LATE_LISTINGS_BY_NIGHT = [("2018-09-25", "2018-09-27"), ("2019-03-12", "2019-03-14"), ("2019-05-09", "2019-05-13")]
-"""Nights around which listings become known late."""
+LEARNT_LATE_BY_NIGHT = [
+    ("2018-09-25", "2018-09-27"),
+    ("2019-03-12", "2019-03-14"),
+    ("2019-05-09", "2019-05-13"),
+    ("2018-07-19", "2018-07-24"),
+    pytest.param("2018-08-13", "2018-08-16", marks=pytest.mark.slow),
+]
+"""Nights around which listings, an end and a takeover become known late."""
 
 
 def cuts(quick: int) -> list[object]:
@@ -72,8 +82,8 @@ def test_a_garbled_future_gives_the_same_rows(session: str, full: Publication, t
     assert differences(part, full, session) == []
 
 
-@pytest.mark.parametrize(("first", "last"), LATE_LISTINGS_BY_NIGHT)
-def test_nights_that_learn_of_a_listing_late_publish_what_a_backfill_does(
+@pytest.mark.parametrize(("first", "last"), LEARNT_LATE_BY_NIGHT)
+def test_nights_that_learn_late_who_is_listed_publish_what_a_backfill_does(
     first: str, last: str, full: Publication, tmp_path: Path
 ):
     nights = sessions(first, last)

@@ -2,7 +2,8 @@
 
 It is the simulated market with what came days or months late: corrections of a price, a split, a dividend, a class, the
 type of one company and the currency of another; and listings whose bars came before anybody knew whose they were (a
-stock, a spun-off child, an ETF, a company that came back under its code, and one that went on under another).
+stock, a spun-off child, an ETF, a company that came back under its code, and one that went on under another); and ends
+that nobody knew of while bars went on (a merger, and a company whose code another one took over).
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ CAME_BACK = ("XOBU", "2019-05-06", "2019-05-10")
 OTHER_CODE = ("NESAA", "NESAN", "2019-03-05", "2019-03-13")
 """A company that goes on under another vendor code; whose it is became known sessions later."""
 
+ENDED_LATE = ("GERO", "2018-07-10", "2018-07-20")
+"""A company that left by a merger; known sessions later, and its bars went on until then."""
+TAKEN_OVER = ("HASU", "2018-08-06", "2018-08-14")
+"""A code that another company has from a session on; known sessions later."""
+
 
 def instant(session: object) -> np.datetime64:
     """Up to when facts may enter what is published for a session."""
@@ -80,8 +86,13 @@ def world() -> SourceTables:
         valid_from=pd.Timestamp(valid_from), fs_industry_code="1530", known_from=evening(class_known)
     )
     securities, prices = with_late_listings(securities, _with(prices, wrong))
+    ended, last, told = ENDED_LATE
+    prices = prices[(prices["vendor_code"] != ended) | (prices["date"] <= told)].reset_index(drop=True)
+    merged = {"vendor_code": ended, "last_session": pd.Timestamp(last), "reason": "merger", "cash": 50.0}
+    merged |= {"successor_code": "", "known_from": evening(told), "known_assumed": False}
     return replace(
         tables,
+        delistings=_with(tables.delistings, pd.DataFrame([merged])),
         securities=securities,
         prices=prices,
         splits=_with(tables.splits, pd.DataFrame([split]).assign(known_from=evening(known), known_assumed=False)),
@@ -91,7 +102,7 @@ def world() -> SourceTables:
 
 
 def with_late_listings(securities: pd.DataFrame, prices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """LATE_LISTINGS, CAME_BACK and OTHER_CODE: all bars come on their evenings."""
+    """LATE_LISTINGS, CAME_BACK, OTHER_CODE and TAKEN_OVER: all bars come on their evenings."""
     securities = securities.copy()
     for code, known in LATE_LISTINGS.items():
         securities.loc[securities["vendor_code"] == code, "known_from"] = pd.Timestamp(evening(known))
@@ -108,7 +119,13 @@ def with_late_listings(securities: pd.DataFrame, prices: pd.DataFrame) -> tuple[
     bars["vendor_code"] = bars["vendor_code"].astype("category")
     ended = securities[securities["vendor_code"] == old].iloc[:1]
     ended = ended.assign(last_session=pd.Timestamp(since) - pd.Timedelta(days=1), known_from=evening(known_as_one))
-    return _with(securities, pd.concat([back, moved, ended]).assign(known_assumed=False)), bars
+    code, day, known = TAKEN_OVER
+    left = securities[securities["vendor_code"] == code].iloc[:1].assign(known_from=evening(known))
+    heir = left.assign(first_session=pd.Timestamp(day), name="The heir of a code", cik="0009999000")
+    heir[["isin", "cusip", "composite_figi", "share_class_figi"]] = ""
+    left = left.assign(last_session=pd.Timestamp(day) - pd.Timedelta(days=3))
+    rows = pd.concat([back, moved, ended, left, heir]).assign(known_assumed=False)
+    return _with(securities, rows), bars
 
 
 def evening(day: str) -> np.datetime64:
