@@ -11,6 +11,8 @@ from assets.automation import FRESHNESS, NIGHTLY
 from assets.deployment import Deployment
 from assets.freshness import freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
+from assets.outside import publications_sensor, show_publication_job
+from assets.people import decide_job, restate_job
 from assets.publication import publication_asset
 from assets.reports import report_assets
 from assets.schedules import nightly_schedule
@@ -46,6 +48,7 @@ def build_definitions(
         description="Every store of the family over the sessions asked for, published together or not at all; then the "
         "reports.",
     )
+    show = show_publication_job(settings)
     fresh = dg.define_asset_job(
         FRESHNESS,
         selection=dg.AssetSelection.checks(*is_fresh.check_keys),
@@ -54,9 +57,9 @@ def build_definitions(
     return dg.Definitions(
         assets=assets,
         asset_checks=[is_fresh],
-        jobs=[nightly, fresh],
+        jobs=[nightly, fresh, decide_job(settings, deployment), restate_job(settings, deployment, source), show],
         schedules=[nightly_schedule(settings, deployment), freshness_schedule(deployment)],
-        sensors=[alert_sensor(deployment)],
+        sensors=[alert_sensor(deployment), publications_sensor(settings, show)],
         executor=dg.in_process_executor,
     )
 

@@ -10,25 +10,35 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
 from assets.deployment import Deployment
 from assets.network import is_network_failure
 from assets.partitions import asked
+from assets.tables import table
+from pipeline.calendar import xnys
 from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
 from pipeline.outside import machine
 from pipeline.outside.visible import visible
+from pipeline.quality.session_rules import BatchFault
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
 
 SECONDS_BETWEEN_REPORTS = 15.0
+OURS = "dagster-"
 
 
 def staging_run(context: dg.AssetExecutionContext) -> str:
     """Name of the staging run of a Dagster run."""
-    return f"dagster-{context.run.run_id}"
+    return f"{OURS}{context.run.run_id}"
+
+
+def dagster_run_of(staging_run: str) -> str | None:
+    """The Dagster run of a staging run; None for one that another face began."""
+    return staging_run.removeprefix(OURS) if staging_run.startswith(OURS) else None
 
 
 def pool_of(root: str) -> str:
@@ -74,7 +84,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
 
 
 @contextmanager
-def explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iterator[None]:
+def explained(context: dg.OpExecutionContext | dg.AssetExecutionContext, deployment: Deployment) -> Iterator[None]:
     """Repeats after a failure of the network, a bounded number of times; every other failure is final.
 
     What a person can act on becomes a Failure with the message alone; a fault of the program keeps its traceback.
@@ -90,8 +100,26 @@ def explained(context: dg.AssetExecutionContext, deployment: Deployment) -> Iter
             raise dg.RetryRequested(max_retries=deployment.network_retries, seconds_to_wait=pause) from error
         if said := machine.explained(error):
             kind, why = said
-            raise dg.Failure(visible(f"{kind}: {why}"), metadata={"error": kind}, allow_retries=False) from None
+            told: dict[str, Any] = {"error": kind}
+            if isinstance(error, BatchFault):
+                told["faults"] = _faults(error)
+            raise dg.Failure(visible(f"{kind}: {why}"), metadata=told, allow_retries=False) from None
         raise
+
+
+def _faults(error: BatchFault) -> dg.TableMetadataValue:
+    """What is wrong with a delivery, and what to fill into the form of the job `decide` to take it as it is."""
+    return table(
+        [
+            {
+                "session": str(xnys().sessions[int(row["session"])]),
+                "rule": row["rule"],
+                "what": row["evidence"],
+                "accept on the page": f"job decide: release, security {row['sec_id'] or '*'}, rule {row['rule']}",
+            }
+            for row in error.findings.to_dict("records")
+        ]
+    )
 
 
 def _reports(context: dg.AssetExecutionContext) -> Progress:
