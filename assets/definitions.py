@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import dagster as dg
 
 from assets.alerts import alert_sensor
 from assets.automation import FRESHNESS, NIGHTLY
+from assets.deliveries import delivery_asset, running
 from assets.deployment import Deployment
 from assets.freshness import freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
@@ -18,16 +20,21 @@ from assets.reports import report_assets
 from assets.schedules import nightly_schedule
 from assets.stores import store_asset
 from pipeline.engine import family
+from pipeline.landing.clock import Clock
 from pipeline.settings import Settings
 from pipeline.sources import Source
 
 
 def build_definitions(
-    settings: Settings | None = None, deployment: Deployment | None = None, source: Source | None = None
+    settings: Settings | None = None,
+    deployment: Deployment | None = None,
+    source: Source | None = None,
+    clock: Callable[[], Clock] = running,
 ) -> dg.Definitions:
     """Fresh definitions: the inputs, one asset for each store of every configured factor set, publication, reports.
 
-    settings, deployment: from the environment by default. source: replaces the configured one (tests).
+    Of vendors that are fetched, one asset for each layer comes before the inputs. settings, deployment: from the
+    environment by default. source, clock: replace the configured source and the machine's clock (tests).
 
     The steps of a run share one process: they are in line behind each other, and what they hand on lies in a scratch
     directory of the machine that began the run.
@@ -35,7 +42,9 @@ def build_definitions(
     settings, deployment = settings or Settings(), deployment or Deployment()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies; the minor version of Dagster is pinned
+        deliveries = settings.layers if settings.fetched and source is None else ()
         assets = [
+            *(delivery_asset(settings, deployment, name, clock) for name in deliveries),
             source_tables_asset(settings, deployment, source),
             *(store_asset(settings, deployment, name) for name in family.stores(settings)),
             publication_asset(settings, deployment),

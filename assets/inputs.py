@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.deployment import Deployment
 from assets.metadata import Phases, of_inputs, of_settings
-from assets.names import MARKET_DATA, SOURCE_TABLES
+from assets.names import MARKET_DATA, SOURCE_TABLES, delivery_key
 from assets.partitions import sessions
 from assets.staging import begun, pool_of
 from pipeline.engine import execution
@@ -19,6 +19,7 @@ def source_tables_asset(settings: Settings, deployment: Deployment, source: Sour
 
     @dg.asset(
         key=SOURCE_TABLES,
+        deps=[delivery_key(name) for name in settings.layers] if settings.fetched and source is None else [],
         description="The source's tables, typed and checked, under the permanent ids of the security master, which is "
         "built from them. Every step of the run reads what was landed here, so none asks the source again.",
         group_name=MARKET_DATA,

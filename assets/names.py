@@ -17,6 +17,11 @@ MARKET_DATA = "market_data"
 REPORTS = "reports"
 
 
+def delivery_key(vendor: str) -> dg.AssetKey:
+    """The asset of a vendor's deliveries."""
+    return dg.AssetKey(["raw", vendor])
+
+
 def factor_set_of(spec: DatasetSpec) -> str:
     """Factor set of a store, "" for one that all factor sets share."""
     return spec.factor_set.id if spec.factor_set else ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, time
 
 import dagster as dg
 
 from assets.automation import NIGHTLY, SWITCH, default_status
 from assets.deployment import Deployment, cron
 from assets.partitions import range_tags
-from pipeline.engine.due import NEW_YORK, NotReady, due_at, why_nothing
+from pipeline.engine.due import DELIVERED_HOUR, NEW_YORK, NotReady, due_at, why_nothing
 from pipeline.settings import Settings
 
 RUN_KEY_TAG = "dagster/run_key"
@@ -21,22 +21,32 @@ def nightly_schedule(settings: Settings, deployment: Deployment) -> dg.ScheduleD
     @dg.schedule(
         name=NIGHTLY,
         job_name=NIGHTLY,
-        cron_schedule=cron(deployment.nightly),
+        cron_schedule=cron(begins(settings, deployment)),
         execution_timezone=NEW_YORK,
         description=f"Publishes the session that ended, and at most {deployment.catch_up} that were missed. "
         f"Off until somebody decides: {SWITCH}.",
         default_status=default_status(deployment),
     )
-    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | list[dg.RunRequest] | dg.SkipReason:
         return tonight(settings, deployment, context.scheduled_execution_time, context.instance)
 
     return nightly
 
 
+def begins(settings: Settings, deployment: Deployment) -> time:
+    """When the night starts: where nobody chose it, vendors that are fetched have delivered by then."""
+    chosen = not settings.fetched or "nightly" in deployment.model_fields_set
+    return deployment.nightly if chosen else time(DELIVERED_HOUR, 30)
+
+
 def tonight(
     settings: Settings, deployment: Deployment, now: datetime, instance: dg.DagsterInstance
-) -> dg.RunRequest | dg.SkipReason:
-    """The run of tonight, or the reason why there is none."""
+) -> dg.RunRequest | list[dg.RunRequest] | dg.SkipReason:
+    """The run of tonight, or the reason why there is none.
+
+    Sessions of vendors that are fetched are a run each, one after the other: a late delivery moves the knowledge
+    instant of its own session.
+    """
     try:
         due = due_at(settings, now)
     except NotReady as reason:
@@ -53,6 +63,8 @@ def tonight(
         )
     left = len(due.missing) - len(asked)
     tags = {"erm3/missed": str(len(due.missing) - 1), "erm3/left_for_later": str(left)}
+    if settings.fetched and len(asked) > 1:
+        return [dg.RunRequest(run_key=f"{key}_{day}", partition_key=str(day), tags=tags) for day in asked]
     if len(asked) == 1:
         return dg.RunRequest(run_key=key, partition_key=str(asked[0]), tags=tags)
     return dg.RunRequest(run_key=key, tags=tags | range_tags(asked[0], asked[-1]))

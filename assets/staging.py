@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from assets.deployment import Deployment
 from assets.network import is_network_failure
@@ -26,6 +27,7 @@ from pipeline.outside.visible import visible
 from pipeline.quality.session_rules import BatchFault
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
+from pipeline.vendors.layers import late_deliveries
 
 SECONDS_BETWEEN_REPORTS = 15.0
 OURS = "dagster-"
@@ -53,11 +55,31 @@ def begun(context: dg.AssetExecutionContext, settings: Settings, deployment: Dep
     first, last = asked(context)
     with (
         explained(context, deployment),
-        execution.begin(settings, first, last, run_id=staging_run(context), progress=_reports(context)) as run,
+        execution.begin(
+            settings,
+            first,
+            last,
+            run_id=staging_run(context),
+            progress=_reports(context),
+            restated_as_of=_late(settings, first, last),
+        ) as run,
     ):
         for notice in run.stage.notices:
             context.log.warning(visible(notice))
         yield run
+
+
+def _late(settings: Settings, first: str, last: str) -> np.datetime64 | None:
+    """The receipt that the knowledge instant of a session moves to, whose delivery came later than that."""
+    late = late_deliveries(settings, xnys().between(first, last))
+    if late and first != last:
+        days = ", ".join(str(day) for day in sorted(late))
+        raise dg.Failure(
+            f"the deliveries of {days} came after the knowledge instants of these sessions, which move to the "
+            "receipts: materialize each session by itself, in order",
+            allow_retries=False,
+        )
+    return late.get(np.datetime64(first, "D"))
 
 
 @contextmanager

@@ -146,6 +146,8 @@ class Vendor(Protocol):
     """A folder of `pipeline/vendors/` has a module-level `VENDOR` of this kind."""
 
     name: str
+    units: int | None
+    """Of a day, by default; None where nothing is counted."""
 
     def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
         """How it is reached. Raises FetchError, which says what to set, without a key or a contact."""
@@ -161,6 +163,10 @@ class Vendor(Protocol):
 
     def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
         """Why the delivery of a session is not whole, in sentences; [] when it is."""
+        ...
+
+    def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
+        """By session, which share of the names priced the session before its delivery priced; {} where it has none."""
         ...
 
     def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:

@@ -24,6 +24,12 @@ def ledger_of(settings: Settings) -> Ledger:
     return Ledger(machine_place(settings) / LEDGER_FILE)
 
 
+def units_left(settings: Settings, name: str, clock: Clock) -> int | None:
+    """Units of a vendor that this machine's ledger still has for today; None where it has none to count."""
+    units = settings.fetching.units.get(name, open_vendor(name).units)
+    return None if units is None else max(units - ledger_of(settings).used(name, clock.now()), 0)
+
+
 def fetch(
     settings: Settings,
     need: Need,

@@ -34,6 +34,7 @@ class Edgar:
     """The source of dated share counts, delistings, and industries by SIC."""
 
     name = "edgar"
+    units: int | None = None
 
     def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
         contact = (settings.fetching.contact or "").strip()
@@ -65,6 +66,9 @@ class Edgar:
     def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
         """Filings have no hour by which a day is whole."""
         return []
+
+    def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
+        return {}
 
     def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
         """shares, delistings, classification, for the codes of `below` whose issuer is known."""

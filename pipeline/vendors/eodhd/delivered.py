@@ -57,14 +57,15 @@ LOOK_BACK = 10
 
 @dataclass(frozen=True)
 class Day:
-    """The bars of one day as delivered. why: what is missing when they do not count; gaps: names of the session before
-    without one."""
+    """The bars of one day as delivered. why: what is missing when they do not count; expected: how many names had a bar
+    the session before; gaps: those of them without one."""
 
     session: dt.date
     line: Line
     bars: pd.DataFrame
     known: pd.Timestamp
     why: str
+    expected: int
     gaps: frozenset[str]
 
 
@@ -159,8 +160,11 @@ class Delivered:
             if twice.any():
                 self.rejects.append(Reject.of(line, -1, f"{int(twice.sum())} rows of codes that stand twice"))
                 frame = frame[~twice]
-            why, gaps = counted.lacking(line, session, set(frame["code"]))
-            day = Day(session, line, frame.reset_index(drop=True), self.landed.known_from(line), why, gaps)
+            names = set(frame["code"])
+            before = counted.expected(line, session)
+            why = counted.lacking(session, before, names)
+            known, gaps = self.landed.known_from(line), frozenset(before - names)
+            day = Day(session, line, frame.reset_index(drop=True), known, why, len(before), gaps)
             found.append(day)
             if why:
                 self.rejects.append(Reject.of(line, -1, f"the bars of the day do not count: {why}"))
@@ -252,25 +256,27 @@ class _Names:
     def add(self, session: dt.date, names: set[str]) -> None:
         self._of[session] = names
 
-    def lacking(self, line: Line, session: dt.date, names: set[str]) -> tuple[str, frozenset[str]]:
-        """Why these names are not a whole delivery of the session ("" when they are), and whose bars it lacks."""
-        if not bool(xnys().is_session(np.datetime64(session, "D"))):
-            return f"{session} is no session", frozenset()
+    def expected(self, line: Line, session: dt.date) -> set[str]:
+        """The names that a delivery of the session should price, by what was known at its receipt."""
         earlier = [h for h in self._delivered.histories if h.line.received_at <= line.received_at]
         before = self._before(session, earlier) & {history.code for history in earlier}
         for told, change in self._delivered.changes:
             if change.effective <= session and told.received_at <= line.received_at:
                 before.discard(change.old)
-        gaps = frozenset(before - names)
+        return before
+
+    def lacking(self, session: dt.date, before: set[str], names: set[str]) -> str:
+        """Why these names are not a whole delivery of the session; "" when they are."""
+        if not bool(xnys().is_session(np.datetime64(session, "D"))):
+            return f"{session} is no session"
         if not before:
-            return "" if names else "no bars", gaps
+            return "" if names else "no bars"
         bound = self._delivered.settings.fetching.coverage
         share = len(before & names) / len(before)
         if share < bound:
-            said = f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
-            return said, gaps
-        etfs = sorted(gaps & self._delivered.factor_etfs)
-        return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else "", gaps
+            return f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
+        etfs = sorted((before & self._delivered.factor_etfs) - names)
+        return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else ""
 
     def _before(self, session: dt.date, earlier: list[History]) -> set[str]:
         """Names of the session before, from its delivery or from histories; of an earlier one where there are none."""

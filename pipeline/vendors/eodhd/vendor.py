@@ -29,6 +29,7 @@ class Eodhd:
     """The vendor of prices, events and listings."""
 
     name = "eodhd"
+    units: int | None = UNITS_A_DAY
 
     def access(self, settings: Settings, environment: Mapping[str, str]) -> Access:
         token = environment.get(TOKEN, "").strip()
@@ -63,6 +64,10 @@ class Eodhd:
             if not any(ask.day_of(line) == session for line in landed.of(endpoint)):
                 found.append(f"the {what} of {session} were not delivered")
         return found
+
+    def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
+        days = Delivered(landed, settings).days
+        return {day.session: 1 - len(day.gaps) / max(day.expected, 1) for day in days}
 
     def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
         """prices, securities, splits, dividends, ticker_changes, classification, shares. No delistings: EODHD has no
