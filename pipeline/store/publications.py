@@ -46,6 +46,10 @@ class Plan:
     in_lease: Callable[[Callable[[], None]], None]
 
 
+LOOKS = 3
+"""So often a reader looks before it takes a root for damaged: one look may see both sides of a switch."""
+
+
 class Publications(ABC):
     """The publications under one root."""
 
@@ -114,11 +118,16 @@ class Publications(ABC):
             raise Damaged(self.objects.url, [str(error)]) from error
 
     def _current(self) -> str | None:
-        """`current`, but nothing that was published is taken for nothing."""
-        current = self.current()
-        if current is None and (traces := self.traces()):
-            raise Damaged(self.objects.url, [f"nothing says which publication is live, but there is {traces[0]}"])
-        return current
+        """`current`, but nothing that was published is taken for nothing.
+
+        The first publication may be finished between two looks of a reader, so what is seen must be seen again.
+        """
+        for _ in range(LOOKS):
+            current = self.current()
+            traces = self.traces() if current is None else []
+            if not traces:
+                return current
+        raise Damaged(self.objects.url, [f"nothing says which publication is live, but there is {traces[0]}"])
 
     def highest(self) -> int:
         """The highest number that a publication has had here, as far as anything shows; 0 for none."""

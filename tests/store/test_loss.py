@@ -245,6 +245,25 @@ def test_a_root_with_publications_never_begins_with_number_one_again(
         open_family(root)
 
 
+def test_a_first_publication_that_is_finished_while_a_reader_looks_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    publications = open_publications(root)
+    right, looks = publications.traces, []
+
+    def finished_meanwhile() -> list[str]:
+        if not looks:
+            night(root, 3)
+        looks.append(1)
+        return right()
+
+    monkeypatch.setattr(publications, "traces", finished_meanwhile)
+    manifest = publications.manifest()
+    assert manifest is not None
+    assert manifest["number"] == 1
+
+
 def test_what_nobody_published_is_set_aside_and_not_deleted(aged: Callable[[int, Path], Path], tmp_path: Path) -> None:
     root = aged(1, tmp_path / "root")
     stranger = place(root, "a chunk of floats").with_name("0.9")
