@@ -77,28 +77,34 @@ def realised_from_published_ratios(store: str, scope: Scope) -> Check:
 def effectiveness_recomputed(store: str, scope: Scope) -> Check:
     """A sample of cells against the variances and slopes of their windows, one window at a time."""
     view, daily, etf = (scope.family.view(name) for name in (store, "ds_daily", "ds_etf"))
-    rows, columns = scope.rows(view), slice(0, len(view.symbol))
-    hedged = view.read("hedged_return", rows, columns)
     worst = Worst("effectiveness_recomputed", store, RECOMPUTED, "stored figure against that of the window itself")
-    spy = int(positions(etf.symbol, [scope.etf_ids[scope.factor_set.market]])[0])
-    begins = scope.calendar.ordinal(view.teo[0])
-    kept = {var: view.read(var, rows, columns) for w in WINDOWS for var in _windowed(w)}
-    for row, col in sample(np.isfinite(hedged[..., 0]), scope.bounds.recomputed_cells):
-        at = int(positions(daily.symbol, [view.symbol[col]])[0])
-        for w in WINDOWS:
-            last = scope.first + row
-            first = max(last - w + 1, begins)
-            r = daily.read("return", scope.rows(daily, first, last), slice(at, at + 1))[:, 0].astype(np.float64)
-            m = etf.read("return", scope.rows(etf, first, last), slice(spy, spy + 1))[:, 0].astype(np.float64)
-            h = view.read("hedged_return", scope.rows(view, first, last), slice(col, col + 1))[:, 0].astype(np.float64)
-            for k, level in enumerate(LEVELS):
-                for var, wanted in zip(_windowed(w), _of_window(r, h[:, k], m, w), strict=True):
-                    have = float(kept[var][row, col, k])
-                    error = abs(have - wanted) / (1 + abs(wanted))
-                    if np.isnan(have) != np.isnan(wanted):
-                        error = np.inf
-                    where = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
-                    worst.add(np.array([[error]]), RECOMPUTED, *where, variable=var, level=level)
+    everything, spy = slice(0, len(view.symbol)), positions(etf.symbol, [scope.etf_ids[scope.factor_set.market]])[0]
+    rows, begins = scope.rows(view), scope.calendar.ordinal(view.teo[0])
+    now = [view.read("hedged_return", scope.rows(view, *block), everything)[..., 0] for block in scope.blocks()]
+    cells = np.array(sample(np.isfinite(np.concatenate(now)), scope.bounds.recomputed_cells)).reshape(-1, 2)
+    for first, last in scope.blocks():
+        here = cells[(cells[:, 0] >= first - scope.first) & (cells[:, 0] <= last - scope.first)]
+        if not len(here):
+            continue
+        back = max(first - max(WINDOWS) + 1, begins)
+        r = daily.read("return", scope.rows(daily, back, last), slice(0, len(daily.symbol))).astype(np.float64)
+        m = etf.read("return", scope.rows(etf, back, last), slice(spy, spy + 1))[:, 0].astype(np.float64)
+        hedged = view.read("hedged_return", scope.rows(view, back, last), everything).astype(np.float64)
+        kept = {var: view.read(var, scope.rows(view, first, last), everything) for w in WINDOWS for var in _windowed(w)}
+        at = positions(daily.symbol, view.symbol[here[:, 1]])
+        for (row, col), of_daily in zip(here, at, strict=True):
+            today = row + scope.first
+            where = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
+            for w in WINDOWS:
+                window = slice(max(today - w + 1 - back, 0), today + 1 - back)
+                for k, level in enumerate(LEVELS):
+                    found = _of_window(r[window, of_daily], hedged[window, col, k], m[window], w)
+                    for var, wanted in zip(_windowed(w), found, strict=True):
+                        have = float(kept[var][today - first, col, k])
+                        error = abs(have - wanted) / (1 + abs(wanted))
+                        if np.isnan(have) != np.isnan(wanted):
+                            error = np.inf
+                        worst.add(np.array([[error]]), RECOMPUTED, *where, variable=var, level=level)
     return worst.check()
 
 

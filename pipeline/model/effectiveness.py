@@ -1,19 +1,40 @@
 """How well hedges worked: what is left of the variance and of the market, over trailing windows.
 
 Rows are sessions here, (T, n): what goes in and comes out are rows of stores. Sums over windows are those of
-`rolling_sums` ("two-stack", without subtraction), in plain numpy: a sum depends on the rows of its window and on the
-ordinal alone, so that a nightly run gives the bits of a backfill.
+`rolling_sums` with equal weights: a sum depends on the rows of its window and on the ordinal alone, so that a nightly
+run gives the bits of a backfill.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
-Floats = NDArray[np.float64]
+import numpy as np
+
+from pipeline.model.compiled import Floats, Floats1D, Floats2D, Floats3D, as_input, kernel
+from pipeline.model.rolling_sums import ABSURD, Weights, Windows, decay, window_sums
 
 # A variance below this share of the mean square is what rounding left of a constant.
 CONSTANT = 1e-12
+
+
+class Scratch(NamedTuple):
+    """One stock's sessions, 0 where a return is missing: whether all are there, what enters the sums, and the sums."""
+
+    have: Floats1D
+    own: Floats1D
+    own2: Floats1D
+    left: Floats1D
+    left2: Floats1D
+    m: Floats1D
+    r1: Floats1D
+    r2: Floats1D
+    h1: Floats1D
+    h2: Floats1D
+    n: Floats1D
+    hm: Floats1D
+    mm: Floats1D
+    spare: Floats1D
 
 
 def hedged_return(r: Floats, legs: tuple[Floats, ...], ratios: tuple[Floats, ...]) -> Floats:
@@ -30,51 +51,63 @@ def hedged_return(r: Floats, legs: tuple[Floats, ...], ratios: tuple[Floats, ...
     return out
 
 
-def trailing_sums(x: Floats, window: int, first: int) -> Floats:
-    """Sums over the windows that end at the ordinals from `first` on.
-
-    x: (window - 1 + T, ...) finite, its row window - 1 being the session `first`. Returns (T, ...).
-
-    >>> trailing_sums(np.arange(6.0), 3, first=100)
-    array([ 3.,  6.,  9., 12.])
-    """
-    rows = len(x)
-    out = np.empty((rows - window + 1, *x.shape[1:]))
-    begin, suffix = -((first + 1) % window), None
-    while begin < rows:
-        block = x[max(begin, 0) : begin + window]
-        lo, hi = max(begin, window - 1), min(begin + window, rows)  # windows that end in this block
-        if lo < hi:
-            out[lo - window + 1 : hi - window + 1] = np.cumsum(block, axis=0)[lo - begin : hi - begin]
-            older = hi - begin - (hi == begin + window)  # the window that is exactly this block has none
-            if suffix is not None and lo - begin < older:
-                out[lo - window + 1 : begin + older - window + 1] += suffix[lo - begin + 1 - window :][
-                    : older + begin - lo
-                ]
-        suffix = np.cumsum(block[::-1], axis=0)[::-1] if hi == begin + window else None
-        begin += window
-    return out
+@kernel
+def _over_windows(
+    r: Floats2D,
+    hedged: Floats3D,
+    market: Floats1D,
+    windows: Windows,
+    weights: Weights,
+    work: Scratch,
+    share: Floats3D,
+    beta: Floats3D,
+) -> None:
+    """Shares and betas of all stocks and levels, (T, n, levels); the other arguments as for `effectiveness`."""
+    window = weights.by_age.size - 1
+    have, own, own2, left, left2, m = work.have, work.own, work.own2, work.left, work.left2, work.m
+    spare = work.spare
+    for i in range(r.shape[1]):
+        for level in range(hedged.shape[2]):
+            for t in range(r.shape[0]):
+                x, h, f = r[t, i], hedged[t, i, level], market[t]
+                ok = abs(x) < ABSURD and abs(h) < ABSURD and abs(f) < ABSURD
+                have[t] = 1.0 if ok else 0.0
+                own[t], left[t], m[t] = (x, h, f) if ok else (0.0, 0.0, 0.0)
+                own2[t], left2[t] = own[t] * own[t], left[t] * left[t]
+            sums = work.r1, work.r2, work.h1, work.h2, work.n
+            window_sums(have, (own, own2, left, left2), windows, weights, sums)
+            window_sums(m, (left, m, m, m), windows, weights, (work.hm, work.mm, spare, spare, spare))
+            for j in range(windows.n):
+                n, r2, mm = work.n[j], work.r2[j], work.mm[j]
+                enough = 2.0 * n >= window
+                own_variance, variance = r2 / n - (work.r1[j] / n) ** 2, work.h2[j] / n - (work.h1[j] / n) ** 2
+                moved = own_variance > CONSTANT * r2 / n
+                share[j, i, level] = max(variance, 0.0) / own_variance if enough and moved else np.nan
+                beta[j, i, level] = work.hm[j] / mm if enough and mm > 0.0 else np.nan
 
 
 def effectiveness(r: Floats, hedged: Floats, market: Floats, window: int, first: int) -> tuple[Floats, Floats]:
     """Variance of the hedged return over that of the stock's own, and the beta of the hedged return on the market.
 
-    r, hedged: (window - 1 + T, n), market: (window - 1 + T,); the row window - 1 is the session with ordinal `first`.
-    Returns two (T, n). Equal weights, over the sessions of the window that have all three returns; NaN where these are
-    fewer than half of the window. Variances have their means removed, the beta has no intercept.
+    r: (window - 1 + T, n), hedged: (window - 1 + T, n, levels), market: (window - 1 + T,); the row window - 1 is the
+    session with ordinal `first`. Returns two (T, n, levels). Equal weights, over the sessions of the window that have
+    all three returns; NaN where these are fewer than half of the window. Variances have their means removed, the beta
+    has no intercept.
 
     >>> r, market = np.array([[0.03], [-0.01], [0.01]]), np.array([0.02, -0.01, 0.0])
-    >>> share, beta = effectiveness(r, r - market[:, None], market, window=3, first=100)
+    >>> share, beta = effectiveness(r, (r - market[:, None])[..., None], market, window=3, first=100)
     >>> share.round(3), beta.round(3)
-    (array([[0.083]]), array([[0.4]]))
+    (array([[[0.083]]]), array([[[0.4]]]))
     """
-    m = market[:, None]
-    have = np.isfinite(r) & np.isfinite(hedged) & np.isfinite(m)
-    own, left, m = np.where(have, r, 0.0), np.where(have, hedged, 0.0), np.where(have, m, 0.0)
-    parts = (have.astype(np.float64), own, own * own, left, left * left, left * m, m * m)
-    n, r1, r2, h1, h2, hm, mm = (trailing_sums(part, window, first) for part in parts)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        own_variance, variance = r2 / n - (r1 / n) ** 2, h2 / n - (h1 / n) ** 2
-        enough = n >= window / 2
-        share = np.where(enough & (own_variance > CONSTANT * r2 / n), np.maximum(variance, 0.0) / own_variance, np.nan)
-        return share, np.where(enough & (mm > 0), hm / mm, np.nan)
+    r, hedged, market = (as_input(x, np.float64) for x in (r, hedged, market))
+    rows = len(r)
+    if hedged.ndim != 3 or hedged.shape[:2] != r.shape or market.shape != (rows,) or rows < window:
+        raise ValueError(
+            f"r is (T, n), hedged (T, n, levels) and market (T,) with T >= window = {window}; "
+            f"found {r.shape}, {hedged.shape} and {market.shape}"
+        )
+    cells = (rows - window + 1, *hedged.shape[1:])
+    share, beta = np.empty(cells), np.empty(cells)
+    windows = Windows(cells[0], (first + 1) % window)
+    _over_windows(r, hedged, market, windows, decay(window, None), Scratch(*np.empty((14, rows))), share, beta)
+    return share, beta

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.model.effectiveness import effectiveness, hedged_return, trailing_sums
+from pipeline.model.effectiveness import effectiveness, hedged_return
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +21,25 @@ def market() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return r, hedged, m
 
 
-@pytest.mark.parametrize("first", range(100, 122))
-def test_trailing_sums_are_those_of_each_window_wherever_they_begin(first: int):
-    x = np.random.default_rng(first).normal(size=(60, 3))
-    found = trailing_sums(x, 21, first)
-    wanted = [x[k : k + 21].sum(axis=0) for k in range(40)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
-    for skip in (1, 13, 20, 21, 39):
-        assert (trailing_sums(x[skip:], 21, first + skip) == found[skip:]).all()
+@pytest.mark.parametrize("first", range(5000, 5021))
+def test_a_night_gives_the_bits_of_a_backfill_wherever_a_run_begins(market, first: int):
+    r, hedged, m = market
+    whole = effectiveness(r, hedged[..., None], m, 21, first)
+    for skip in (1, 13, 20, 21, 179):
+        rest = effectiveness(r[skip:], hedged[skip:, :, None], m[skip:], 21, first + skip)
+        for found, wanted in zip(rest, whole, strict=True):
+            np.testing.assert_array_equal(found, wanted[skip:])
+
+
+def test_arrays_that_do_not_fit_each_other_are_refused(market):
+    r, hedged, m = market
+    with pytest.raises(ValueError, match=r"with T >= window = 63; found \(200, 7\), \(200, 7\) and \(200,\)"):
+        effectiveness(r, hedged, m, 63, 0)
 
 
 def test_shares_and_betas_are_those_of_each_window(market):
     r, hedged, m = market
-    share, beta = effectiveness(r, hedged, m, 63, first=5000)
+    share, beta = (found[..., 0] for found in effectiveness(r, hedged[..., None], m, 63, first=5000))
     for row in range(138):
         window = slice(row, row + 63)
         for stock in range(7):

@@ -86,7 +86,7 @@ SHAPE = StoreShape(
 
 def stage(run: Run, name: str) -> None:
     """`ds_erm3_effectiveness_{FS}`: a function of what was published through the session before, and of today's
-    returns. Windows are read back from this store, in stored precision: they are those that readers see."""
+    returns. Windows are those of this store in stored precision, as readers see them."""
     adjusted, hedge = (run.input_of(name, made) for made in ("ds_erm3_betas_adjusted", "ds_erm3_hedge_weights"))
     store = run.create(name)
     symbols = run.extend(store, adjusted.symbol)
@@ -99,7 +99,7 @@ def stage(run: Run, name: str) -> None:
         r = _earlier(run, run.open("ds_daily"), "return", back, last, symbols)
         etf = run.open("ds_etf")
         market = _earlier(run, etf, "return", back, last, run.etf_ids[[run.etfs.market]])[:, 0]
-        left = _earlier(run, store, "hedged_return", back, last, symbols)
+        left = np.concatenate([_earlier(run, store, "hedged_return", back, first - 1, symbols), hedged])
         done = map_tiles(
             _windows_of_tile, [(r[:, k], left[:, k], market, first) for k in tiles(len(symbols))], run.settings
         )
@@ -152,15 +152,13 @@ def _windows_of_tile(
     """Shares of variance and market betas of a tile, (T, n, level), as they are stored."""
     out: dict[str, NDArray[np.float32]] = {}
     longest = max(WINDOWS)
+    absent = ~np.isfinite(hedged[longest - 1 :])
     for w in WINDOWS:
         skip = longest - w
-        found = [
-            model.effectiveness(r[skip:], np.ascontiguousarray(hedged[skip:, :, k]), market[skip:], w, first)
-            for k in range(len(LEVELS))
-        ]
-        today = np.isfinite(hedged[longest - 1 :])
-        for var, values in zip((f"variance_share_{w}", f"market_beta_left_{w}"), zip(*found, strict=True), strict=True):
-            out[var] = np.where(today, np.stack(values, axis=2), np.nan).astype(np.float32)
+        found = model.effectiveness(r[skip:], hedged[skip:], market[skip:], w, first)
+        for var, values in zip((f"variance_share_{w}", f"market_beta_left_{w}"), found, strict=True):
+            values[absent] = np.nan
+            out[var] = values.astype(np.float32)
     return out
 
 
