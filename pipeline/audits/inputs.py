@@ -58,8 +58,9 @@ def no_variable_is_empty(store: str, scope: Scope) -> Check:
             values = view.read(var, scope.rows(view, first, last), None)
             if values.dtype.kind != "f":
                 break
-            seen += int(np.isfinite(values).sum())
-            infinite += int(np.isinf(values).sum())
+            finite = int(np.count_nonzero(np.isfinite(values)))
+            seen += finite
+            infinite += values.size - finite - int(np.count_nonzero(np.isnan(values)))
             total += values.size
         if total:
             shares[f"share_of_nan:{var}"] = 1 - seen / total

@@ -284,9 +284,9 @@ def first_recomputable(scope: Scope) -> int:
     return max(begin + scope.model.window - 1 - scope.first, 0)
 
 
-def some_sessions(scope: Scope) -> list[int]:
-    """Ordinals of at most 12 evenly spaced sessions, the first and the last included."""
-    return np.unique(np.linspace(scope.first, scope.last, 12).round().astype(int)).tolist()
+def some_sessions(scope: Scope, most: int = 12) -> list[int]:
+    """Ordinals of at most so many evenly spaced sessions, the first and the last included."""
+    return np.unique(np.linspace(scope.first, scope.last, most).round().astype(int)).tolist()
 
 
 def failures(checks: Sequence[Check]) -> list[Check]:

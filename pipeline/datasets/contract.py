@@ -31,8 +31,8 @@ BEGIN, END = "<!-- made by python -m pipeline.engine.products -->", "<!-- end --
 def contract_files(specs: Iterable[DatasetSpec]) -> dict[str, str]:
     """File names and texts of docs/contract: the consolidated metadata of every store.
 
-    Sizes that depend on the data stand as the name of their dimension, attributes that depend on the run as `<name>`,
-    open codes as declared.
+    Sizes that depend on the data stand as the name of their dimension (chunks that do as "rows" and "columns"),
+    attributes that depend on the run as `<name>`, open codes as declared.
     """
     return {f"{spec.name}.json": _rendered(spec) for spec in specs}
 
@@ -40,7 +40,9 @@ def contract_files(specs: Iterable[DatasetSpec]) -> dict[str, str]:
 def _rendered(spec: DatasetSpec) -> str:
     sizes: dict[str, Any] = {axis: len(spec.levels) if axis == "level" else axis for axis in spec.axes}
     attributes = {name: f"<{name}>" for name in (*RUN_ATTRIBUTES, *STORE_ATTRIBUTES)}
-    return json.dumps(consolidated(render_metadata(spec, sizes, attributes)), indent=1, sort_keys=True) + "\n"
+    chunks = {variable.name: ("rows", "columns") for variable in spec.variables if variable.by_session}
+    documents = render_metadata(spec, sizes, attributes, chunks=chunks)
+    return json.dumps(consolidated(documents), indent=1, sort_keys=True) + "\n"
 
 
 def with_tables(text: str, specs: Iterable[DatasetSpec]) -> str:

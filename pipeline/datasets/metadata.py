@@ -22,12 +22,12 @@ ZARR_DTYPES = {"float32": "<f4", "int16": "<i2", "int64": "<i8", "uint8": "|u1",
 Array = CoordinateSpec | VariableSpec
 
 
-def array_metadata(array: Array, shape: tuple[Any, ...]) -> dict[str, Any]:
-    """The `.zarray` of an array."""
+def array_metadata(array: Array, shape: tuple[Any, ...], chunks: tuple[Any, ...] | None = None) -> dict[str, Any]:
+    """The `.zarray` of an array. chunks: those that it was created with."""
     return {
         "zarr_format": 2,
         "shape": list(shape),
-        "chunks": list(array.chunks),
+        "chunks": list(chunks or array.chunks(shape)),
         "dtype": ZARR_DTYPES[array.dtype],
         "compressor": COMPRESSOR,
         "fill_value": "NaN" if array.dtype == "float32" else None,
@@ -59,15 +59,19 @@ def render_metadata(
     sizes: Mapping[str, Any],
     attributes: Mapping[str, Any] | None = None,
     flags: Mapping[str, Flags] | None = None,
+    chunks: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """All metadata documents of a store by their keys (`.zgroup`, `.zattrs`, `return/.zarray`, ...)."""
+    """All metadata documents of a store by their keys (`.zgroup`, `.zattrs`, `return/.zarray`, ...).
+
+    chunks: of the arrays that exist already.
+    """
     documents: dict[str, dict[str, Any]] = {
         ".zgroup": {"zarr_format": 2},
         ".zattrs": {**dict(spec.attributes), **(attributes or {})},
     }
     for array in spec.arrays:
         shape = tuple(sizes[dim] for dim in array.dims)
-        documents[f"{array.name}/.zarray"] = array_metadata(array, shape)
+        documents[f"{array.name}/.zarray"] = array_metadata(array, shape, (chunks or {}).get(array.name))
         documents[f"{array.name}/.zattrs"] = array_attributes(spec, array, (flags or {}).get(array.name, ()))
     return documents
 

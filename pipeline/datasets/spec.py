@@ -20,6 +20,8 @@ LEVELS = ("market", "sector", "subsector")
 
 ROW_CHUNK = 504
 COLUMN_CHUNK = 256
+CROSS_SECTION = 512
+"""Least columns of a chunk that holds whole cross-sections. A wider one has fewer rows: about a megabyte each."""
 TEO_CHUNK = 8192
 COORDINATE_CHUNK = 32768
 
@@ -55,12 +57,21 @@ class VariableSpec(ArraySpec):
 
     needs: the tables of a source (or `table.column`) that it is made from beside closes. Where one of them was never
     delivered, the variable may be empty, and the root attribute `not_delivered` says so.
+    by_session: it is asked for by session, and its chunks hold whole cross-sections.
     """
 
     needs: tuple[str, ...] = ()
+    by_session: bool = False
 
-    @property
-    def chunks(self) -> tuple[int, ...]:
+    def chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Chunks of a new array; those of whole cross-sections are a power of two wide, with room for new columns.
+
+        >>> VariableSpec("x", ("teo", "symbol"), "float32", "x", by_session=True).chunks((5000, 3100))
+        (63, 4096)
+        """
+        if self.by_session:
+            columns = max(CROSS_SECTION, 1 << (int(shape[1]) - 1).bit_length())
+            return max(ROW_CHUNK * CROSS_SECTION // columns, 1), columns
         return (ROW_CHUNK, COLUMN_CHUNK, 1)[: len(self.dims)]
 
 
@@ -73,8 +84,7 @@ class CoordinateSpec(ArraySpec):
 
     changes: bool = False
 
-    @property
-    def chunks(self) -> tuple[int, ...]:
+    def chunks(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (TEO_CHUNK if self.name == "teo" else COORDINATE_CHUNK,)
 
     @property

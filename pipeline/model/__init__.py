@@ -22,6 +22,7 @@ with one_build():
     from pipeline.model.industries import IndustryAggregates, industry_aggregates
     from pipeline.model.link_betas import LinkBetas
     from pipeline.model.params import KernelParams
+    from pipeline.model.rankings import compounded, ranks
     from pipeline.model.reasons import DegenerateReason
     from pipeline.model.shrinkage import Shrunk, shrink, shrink_session
     from pipeline.model.tile import Cascade, cascade, explained_risk, link_betas, reason_counts
@@ -36,6 +37,7 @@ __all__ = [
     "LinkBetas",
     "Shrunk",
     "cascade",
+    "compounded",
     "decompose",
     "effectiveness",
     "explained_risk",
@@ -46,6 +48,7 @@ __all__ = [
     "link_betas",
     "links_of_stocks",
     "lstar_level",
+    "ranks",
     "reason_counts",
     "shrink",
     "shrink_session",

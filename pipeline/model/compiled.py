@@ -35,6 +35,7 @@ from numba.core.registry import cpu_target
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Codes = NDArray[np.int16]
 Bools = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
@@ -44,6 +45,7 @@ Ints = NDArray[np.int64]
 Floats1D = Annotated[Floats, numba.float64[::1]]
 Floats2D = Annotated[Floats, numba.float64[:, ::1]]
 Floats3D = Annotated[Floats, numba.float64[:, :, ::1]]
+Singles3D = Annotated[Singles, numba.float32[:, :, ::1]]
 Codes1D = Annotated[Codes, numba.int16[::1]]
 Codes2D = Annotated[Codes, numba.int16[:, ::1]]
 Codes3D = Annotated[Codes, numba.int16[:, :, ::1]]

@@ -41,7 +41,7 @@ class ChunkedArray:
 
     @classmethod
     def declared(cls, array: CoordinateSpec | VariableSpec, shape: tuple[int, ...]) -> ChunkedArray:
-        return cls(array.name, array.dims, array.dtype, shape, array.chunks)
+        return cls(array.name, array.dims, array.dtype, shape, array.chunks(shape))
 
     @classmethod
     def stored(cls, name: str, metadata: Mapping[str, Any]) -> ChunkedArray:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -281,7 +282,10 @@ class StagedStore:
         spec = self.spec.array(name)
         if not isinstance(spec, VariableSpec):
             raise WrongShape(f"{self.name}: {name} is a coordinate; use axis, extend or set_coord")
-        return ChunkedArray.declared(spec, tuple(self.sizes[dim] for dim in spec.dims))
+        shape = tuple(self.sizes[dim] for dim in spec.dims)
+        if f"{name}/.zarray" in self._known:
+            return replace(ChunkedArray.stored(name, self._known), shape=shape)
+        return ChunkedArray.declared(spec, shape)
 
     def _region(self, array: ChunkedArray, rows: slice | None, cols: slice | None, level: str | None) -> Region:
         parts: list[slice] = []
@@ -349,7 +353,8 @@ class StagedStore:
             "updated_utc": now,
             "run_id": self._run_id,
         }
-        documents = render_metadata(self.spec, self.sizes, attributes, self._flags)
+        chunks = {variable: self._variable(variable).chunks for variable in self.variables}
+        documents = render_metadata(self.spec, self.sizes, attributes, self._flags, chunks)
         data_keys = [key for key in self.overlay.staged_keys() if not key.rpartition("/")[2].startswith(".z")]
         if not data_keys and lasting(documents) == lasting(self._live):
             for key in self.overlay.staged_keys():

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.datasets import DatasetSpec
+from pipeline.datasets import DatasetSpec, VariableSpec
 from pipeline.datasets.metadata import to_json
 from pipeline.datasets.spec import Flags, flag_word
 from pipeline.store.checked import WrongShape
@@ -29,9 +29,11 @@ def check_structure(spec: DatasetSpec, known: Mapping[str, Any]) -> None:
                 raise WrongShape(f"{spec.name}: the stored one lacks {array.name}. {_NEW_SCHEMA}")
             continue
         found = ChunkedArray.stored(array.name, known)
-        if (found.dims, found.dtype, found.chunks) != (array.dims, array.dtype, array.chunks):
+        by_session = isinstance(array, VariableSpec) and array.by_session  # as wide as the axis was at the beginning
+        chunks = found.chunks if by_session else array.chunks(found.shape)
+        if (found.dims, found.dtype, found.chunks) != (array.dims, array.dtype, chunks):
             raise WrongShape(
-                f"{spec.name}/{array.name}: declared {array.dtype} {array.dims} in chunks {array.chunks}, "
+                f"{spec.name}/{array.name}: declared {array.dtype} {array.dims} in chunks {chunks}, "
                 f"stored {found.dtype} {found.dims} in chunks {found.chunks}. {_NEW_SCHEMA}"
             )
 

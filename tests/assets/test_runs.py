@@ -200,7 +200,8 @@ def test_lineage_leads_from_the_source_to_the_publication():
     betas = "ds_erm3_betas_SPY_uni_mc_3000"
     assert parents[betas] == {"ds_daily", "ds_etf", "ds_masks", "ds_erm3_link_betas_SPY"}
     assert parents["ds_erm3_industry_SPY_uni_mc_3000"] == {"ds_daily", "ds_masks", betas}
-    last = {f"ds_erm3_{kind}_SPY_uni_mc_3000" for kind in ("industry", "returns", "effectiveness")}
+    last = {f"ds_erm3_{kind}_SPY_uni_mc_3000" for kind in ("industry", "effectiveness")}
+    last.add("ds_rankings_SPY_uni_mc_3000")
     assert parents["publication"] == last
     read = set().union(*(parents[name] for name in ASSETS[:-1]))
     assert read | parents["publication"] == set(ASSETS[:-1]), "every store leads to the publication"

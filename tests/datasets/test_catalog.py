@@ -41,6 +41,13 @@ CONTRACT = {
         "variance_share_63", "promised_share_63", "market_beta_left_63",
         "variance_share_252", "promised_share_252", "market_beta_left_252",
     ],
+    "ds_rankings_SPY_uni_mc_3000": [
+        f"{kind}_{window}_{cohort}_{metric}"
+        for metric in ("mkt_cap", "gross_return", "sector_residual", "subsector_residual", "er_l1", "er_l2", "er_l3")
+        for window in (("1d", "21d", "63d", "252d") if metric.endswith(("return", "residual")) else ("1d",))
+        for cohort in ("universe", "sector", "subsector")
+        for kind in ("rank_ord", "cohort_size")
+    ],
 }  # fmt: skip
 ALL = [pytest.param(spec, array, id=f"{key}-{array.name}") for key, spec in catalog().items() for array in spec.arrays]
 SIZES = {"teo": 600, "symbol": 300, "link": 20, "fs_industry_code": 60}
@@ -78,7 +85,8 @@ def test_every_array_says_what_it_is_in_which_unit_and_chunks(spec: DatasetSpec,
     assert array.dims[0] == "teo" or len(array.dims) == 1
     if isinstance(array, VariableSpec):
         assert zattrs["units"]
-        assert zarray["chunks"] == [504, 256, 1][: len(array.dims)]
+        by_session = [504, 512] if array.name.startswith(("rank_ord_", "cohort_size_")) else None
+        assert zarray["chunks"] == (by_session or [504, 256, 1][: len(array.dims)])
         assert array.dtype != "float32" or "NaN" in zattrs["comment"]
     else:
         assert zarray["chunks"] == ([8192] if array.name == "teo" else [32768])
@@ -86,6 +94,14 @@ def test_every_array_says_what_it_is_in_which_unit_and_chunks(spec: DatasetSpec,
     assert zarray["compressor"] == {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 1, "blocksize": 0}
     assert zarray["fill_value"] == ("NaN" if array.dtype == "float32" else None)
     assert "_FillValue" not in zattrs
+
+
+@pytest.mark.parametrize(
+    ("symbols", "chunks"), [(1, (504, 512)), (512, (504, 512)), (513, (252, 1024)), (3100, (63, 4096))]
+)
+def test_chunks_of_rankings_hold_whole_cross_sections_of_about_a_megabyte(symbols: int, chunks: tuple) -> None:
+    found = render_metadata(catalog()["ds_rankings"], SIZES | {"symbol": symbols})
+    assert tuple(found["rank_ord_1d_universe_mkt_cap/.zarray"]["chunks"]) == chunks
 
 
 @pytest.mark.parametrize(("spec", "array"), [p for p in ALL if p.values[1].flags])

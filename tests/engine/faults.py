@@ -151,6 +151,46 @@ def ratios_of_another_session(later: int) -> Plant:
     return plant
 
 
+def ranked(change: Callable[..., Any]) -> Plant:
+    """The ranks are `change(right, values, cohorts)`."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        right = model.ranks
+        monkeypatch.setattr(model, "ranks", lambda *given: change(right, *given))
+
+    return plant
+
+
+def ties_in_order(right: Callable, values: np.ndarray, cohorts: np.ndarray) -> Any:
+    """Values that are equal get one rank after the other: here the two largest of every session are."""
+    best = np.nan_to_num(values, nan=-np.inf).argsort(axis=1)[:, -2:]
+    rank, size = right(values, cohorts)
+    np.put_along_axis(rank[0], best, rank[0][np.arange(len(best))[:, None], best[:, ::-1]], axis=1)
+    return rank, size
+
+
+def everybody_ranked(right: Callable, values: np.ndarray, cohorts: np.ndarray) -> Any:
+    """Who has no value is ranked last."""
+    return right(np.nan_to_num(values, nan=-9.0), np.maximum(cohorts, 1))
+
+
+def one_sector(right: Callable, values: np.ndarray, cohorts: np.ndarray) -> Any:
+    """All sectors are one, and all subsectors."""
+    return right(values, np.minimum(cohorts, 1))
+
+
+def longer_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Returns are compounded from one session earlier on."""
+    right = model.compounded
+
+    def wrong(r: np.ndarray, window: int, least: int, first: int) -> np.ndarray:
+        earlier = np.concatenate([np.full((1, r.shape[1]), np.nan), r[: 1 - window]])
+        grown = right(r, window, least, first)
+        return (1 + grown) * (1 + np.nan_to_num(earlier[: len(grown)])) - 1
+
+    monkeypatch.setattr(model, "compounded", wrong)
+
+
 def equal_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cascade forgets the half-life."""
     right = model.cascade

@@ -37,6 +37,7 @@ BETAS, ADJUSTED, INDUSTRY, HEDGE, RETURNS, EFFECTIVENESS = (
     f"ds_erm3_{kind}_{FACTOR_SET}"
     for kind in ("betas", "betas_adjusted", "industry", "hedge_weights", "returns", "effectiveness")
 )
+RANKINGS = f"ds_rankings_{FACTOR_SET}"
 NOT_SAMPLED = 3
 """A session of the staged run that is none of the 12 at which shrinkage and aggregates are recomputed."""
 FAULTS = [
@@ -235,6 +236,25 @@ FAULTS = [
         tampered("ds_erm3_effectiveness", "promised_share_63", lambda share: np.nan_to_num(share, nan=0.5)),
         EFFECTIVENESS,
         ("promises_are_as_published",),
+    ),
+    *(
+        Fault(what, plant, RANKINGS, ("ranks_recounted",))
+        for what, plant in (
+            ("rank 1 is the smallest", faults.ranked(lambda right, v, cohorts: right(-v, cohorts))),
+            ("equal values are ranked in the order of their columns", faults.ranked(faults.ties_in_order)),
+            ("who is no member is ranked", faults.ranked(faults.everybody_ranked)),
+            (
+                "sectors are ranked as one",
+                faults.ranked(faults.one_sector),
+            ),
+            ("a window has a session too many", faults.longer_windows),
+        )
+    ),
+    Fault(
+        "a cohort counts who has no value",
+        tampered("ds_rankings", "cohort_size_21d_sector_gross_return", lambda size: size + 1),
+        RANKINGS,
+        ("ranks_recounted",),
     ),
 ]
 

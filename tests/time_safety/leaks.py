@@ -285,6 +285,16 @@ def tomorrows_hedged_return(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "hedged_return", wrong)
 
 
+def ranked_on_tomorrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session ranks by the values of the next one, where there is one."""
+    right = model.ranks
+
+    def wrong(values: np.ndarray, cohorts: np.ndarray) -> Any:
+        return right(np.concatenate([values[1:], values[-1:]]), cohorts)
+
+    monkeypatch.setattr(model, "ranks", wrong)
+
+
 LEAKS = [
     Leak("share counts from the period's end", in_shares(from_period_end), "ds_daily", ("2018-07-19",)),
     Leak("share counts on the filing day", in_shares(on_the_filing_day), "ds_daily", ("2018-07-30",)),
@@ -311,4 +321,5 @@ LEAKS = [
     Leak("betas filled from later ones", backfilled_betas, "ds_erm3_betas", ("2018-07-19", "2018-05-25")),
     Leak("centred windows", centred_windows, "ds_erm3_betas", ("2018-07-03",)),
     Leak("what hedges earn tomorrow", tomorrows_hedged_return, "ds_erm3_effectiveness", ("2018-07-03",)),
+    Leak("ranks of tomorrow", ranked_on_tomorrow, "ds_rankings", ("2018-07-03",)),
 ]

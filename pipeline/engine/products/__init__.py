@@ -18,6 +18,7 @@ from pipeline.engine.products import (
     industry,
     link_betas,
     masks,
+    rankings,
     returns,
 )
 from pipeline.settings import FactorSet
@@ -33,6 +34,7 @@ PRODUCTS: tuple[Product, ...] = (
     hedge_weights.PRODUCT,
     returns.PRODUCT,
     effectiveness.PRODUCT,
+    rankings.PRODUCT,
 )
 """Every product, each after those that it is made from."""
 
