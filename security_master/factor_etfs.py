@@ -1,12 +1,13 @@
 """The factor ETFs: which exist, from when each is used, what stands in before, and which pairs can occur.
 
-Everything here follows from the taxonomy and factor-ETF tables and from the calendar. No price is looked at, so what a
-stock is regressed on at a session never depends on what a source happened to deliver.
+Everything here follows from the taxonomy and factor-ETF tables, from the calendar, and from which ETFs a source has at
+all: one that it lacks gives way to its stand-in (`data/stand_ins.csv`), where it has that. No price is looked at, so
+what a stock is regressed on at a session never depends on which bars happened to be delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +16,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from security_master.dates import dates_of
+from security_master.taxonomy import shipped
 
 NONE = -1
+NEVER = "2999-12-31"
+"""First session of an ETF that the source lacks and that has a stand-in."""
 Positions = NDArray[np.int16]
 
 
@@ -146,8 +150,9 @@ def make_factor_etfs(
     named += list(factor_etfs["proxy"])
     tickers = tuple(dict.fromkeys(ticker for ticker in named if ticker))
     position = {ticker: at for at, ticker in enumerate(tickers)}
-    starts = dict(zip(factor_etfs["etf"], factor_etfs["first_session"], strict=True))
-    proxies = dict(zip(factor_etfs["etf"], factor_etfs["proxy"], strict=True))
+    lacking = stand_ins_for(sec_ids, position)
+    starts = dict(zip(factor_etfs["etf"], factor_etfs["first_session"], strict=True)) | dict.fromkeys(lacking, NEVER)
+    proxies = dict(zip(factor_etfs["etf"], factor_etfs["proxy"], strict=True)) | lacking
     codes = [int(code) for code in taxonomy["fs_industry_code"]]
     return FactorEtfs(
         tickers=tickers,
@@ -159,6 +164,20 @@ def make_factor_etfs(
         subsector_of=_positions_of(codes, taxonomy["subsector_etf"].tolist(), position),
         version=version,
     )
+
+
+def stand_ins_for(sec_ids: Mapping[str, str], known: Container[str]) -> dict[str, str]:
+    """ETF -> its stand-in, for those that the source lacks while it has the stand-in. known: the factor ETFs.
+
+    >>> stand_ins_for({"XOP": "S1", "IYM": "S2", "MOO": "S3"}, ("IYE", "XOP", "IYM", "MOO"))
+    {'IYE': 'XOP'}
+    """
+    table = shipped("stand_ins")
+    return {
+        etf: stand_in
+        for etf, stand_in in zip(table["etf"], table["stand_in"], strict=True)
+        if etf in known and stand_in in known and not sec_ids.get(etf) and sec_ids.get(stand_in)
+    }
 
 
 def _positions_of(codes: Sequence[int], tickers: Sequence[str], position: dict[str, int]) -> dict[int, int]:
