@@ -13,6 +13,7 @@ SOURCE_TABLES = dg.AssetKey("source_tables")
 PUBLICATION = dg.AssetKey("publication")
 SECURITY_COVERAGE = dg.AssetKey("security_coverage")
 QUALITY = dg.AssetKey("quality")
+EFFECTIVENESS = dg.AssetKey("hedge_effectiveness")
 MARKET_DATA = "market_data"
 REPORTS = "reports"
 

@@ -142,6 +142,25 @@ def coverage_by_year(years: pd.DataFrame) -> Figure:
     return figure
 
 
+def left_by_month(months: pd.DataFrame) -> Figure:
+    """`hedge_effectiveness.months`: the universe as thick lines, its sectors as thin ones, a panel for each level."""
+    levels = list(dict.fromkeys(months["level"])) or ["market"]
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(levels), sharey=True, squeeze=False)[0]
+    for k, (level, axes) in enumerate(zip(levels, panels, strict=True)):
+        for cohort, rows in months[months["level"] == level].groupby("cohort", sort=True):
+            universe = cohort == "universe"
+            days = rows["month"].to_numpy("datetime64[M]").astype("datetime64[D]")
+            colour = COLOURS[k] if universe else "0.8"
+            axes.plot(days, 100 * rows["left"], color=colour, lw=2 if universe else 0.7, zorder=2 if universe else 1)
+        axes.set_title(level, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(AutoDateLocator(minticks=1, maxticks=4))
+    panels[0].set_ylabel("% of the variance left, median")
+    return figure
+
+
 def quarantine_calendar(days: pd.DataFrame) -> Figure:
     """`quality_report.calendar`: one row of weeks for each year, one square for each session."""
     years = days["year"].unique()

@@ -6,8 +6,9 @@ the report, a warning.
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself.
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -15,15 +16,16 @@ import numpy as np
 
 from assets.deployment import Deployment
 from assets.metadata import Phases, attach_series, location
-from assets.names import PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
+from assets.names import EFFECTIVENESS, PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
 from assets.partitions import asked, sessions
-from assets.plots import coverage_by_year, markdown, quarantine_calendar
+from assets.plots import coverage_by_year, left_by_month, markdown, quarantine_calendar
 from assets.tables import figure, table_of
 from pipeline.calendar import xnys
 from pipeline.engine.figures import Series
 from pipeline.outside.visible import visible
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import read_manifest
+from pipeline.reports import hedge_effectiveness as effectiveness
 from pipeline.reports.quality_report import (
     WORST,
     calendar,
@@ -38,14 +40,21 @@ from pipeline.settings import Settings
 from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"
+WITHIN_HISTORY = "hedges_leave_what_they_used_to"
+HISTORY = 5 * 252
+"""Sessions that the report of hedges looks back: its months are held against those before."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """figures, tables and plots, for one partition; and numbers for each session that was asked for."""
+    """figures, tables and plots, for one partition; and numbers for each session that was asked for.
+
+    warnings: by check of the report, what a person should look at, "" for nothing.
+    """
 
     shown: dict[str, Any]
     by_session: Series = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
 
 
 Make = Callable[[Settings, int, int], Report]
@@ -73,12 +82,32 @@ def report_assets(settings: Settings, deployment: Deployment) -> list[dg.AssetsD
             "(`erm3 quality list`, `release`, `confirm`).",
             quality,
         ),
+        _report_asset(
+            settings,
+            deployment,
+            EFFECTIVENESS,
+            "Whether the hedges work: the share of variance that the ratios of one session left of the next one's "
+            "return, by sector and month, the 20 worst stocks with what can be named as the reason, and how many "
+            "members have which level (`erm3 effectiveness`).",
+            hedge_effectiveness,
+            {
+                WITHIN_HISTORY: "At each level, in the universe and in each sector, the last month left no more of the "
+                "variance than the months before suggest. A warning; nothing is withheld."
+            },
+        ),
     ]
 
 
 def _report_asset(
-    settings: Settings, deployment: Deployment, key: dg.AssetKey, description: str, make: Make
+    settings: Settings,
+    deployment: Deployment,
+    key: dg.AssetKey,
+    description: str,
+    make: Make,
+    checks: Mapping[str, str] = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
+    """checks: what else the report looks at, by name, each a warning."""
+
     @dg.asset(
         key=key,
         description=description,
@@ -93,16 +122,18 @@ def _report_asset(
                 WAS_MADE,
                 asset=key,
                 description="The report could be made. If not, what is published is none the worse for it.",
-            )
+            ),
+            *(dg.AssetCheckSpec(name, asset=key, description=meaning) for name, meaning in checks.items()),
         ],
     )
     def report(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
         first, last = (xnys().ordinal(day) for day in asked(context))
         phases, partition = Phases(), str(xnys().sessions[last])
-        problem = ""
+        problem, warnings = "", dict.fromkeys(checks, "")
         try:
             with phases("read and draw"):
                 made = make(settings, first, last)
+            warnings |= made.warnings
             attach_series(context, xnys().sessions[first : last + 1], made.by_session)
             context.add_asset_metadata(made.shown | phases.metadata, partition_key=partition)
         except Exception as error:
@@ -116,6 +147,14 @@ def _report_asset(
             severity=dg.AssetCheckSeverity.WARN,
             description=problem or "The report was made.",
         )
+        for name, warning in warnings.items():
+            yield dg.AssetCheckResult(
+                passed=not warning and not problem,
+                check_name=name,
+                asset_key=key,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=warning or problem or "nothing to look at",
+            )
         yield dg.MaterializeResult()
 
     return report
@@ -157,6 +196,28 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             "new findings": _of_sessions(findings["detected_at"].value_counts(), of_run),
             "quarantined cells": _of_sessions(cells, of_run),
         },
+    )
+
+
+def hedge_effectiveness(settings: Settings, first: int, last: int) -> Report:
+    """Of the first factor set, over the last five years."""
+    published = effectiveness.Published.of(settings.root, settings.factor_sets[0], HISTORY)
+    by_month = effectiveness.months(published)
+    left = effectiveness.left_their_history(by_month)
+    title = "variance left by the hedges, by month"
+    said = [
+        f"{row.cohort} at {row.level}: {row.left:.1%} of the variance in {row.month}, usually {row.usual:.1%}"
+        for row in left.itertuples()
+    ]
+    return Report(
+        {
+            "months that left their history": len(left),
+            "by sector": table_of(effectiveness.by_sector(published)),
+            f"the {effectiveness.WORST} worst": table_of(effectiveness.worst(published)),
+            "names by level": table_of(effectiveness.level_names(published)),
+            title: markdown(title, left_by_month(by_month)),
+        },
+        warnings={WITHIN_HISTORY: "; ".join(said)},
     )
 
 

@@ -43,6 +43,11 @@ class FactorEtfs:
     subsector_of: dict[int, int]
     version: str
 
+    @property
+    def stand_ins(self) -> dict[str, str]:
+        """ETF -> its stand-in, for those that the source lacks while it has the stand-in."""
+        return stand_ins_for(dict(zip(self.tickers, self.sec_ids, strict=True)), self.tickers)
+
     def position(self, ticker: str) -> int:
         """Position of a ticker. Raises KeyError with the tickers there are."""
         try:

@@ -13,6 +13,7 @@ from pipeline.cli.console import (
     Root,
     out,
     print_checks,
+    print_frame,
     print_json,
     print_rows_of,
     print_table,
@@ -21,6 +22,7 @@ from pipeline.cli.console import (
 
 if TYPE_CHECKING:
     from pipeline.query import Table
+    from pipeline.settings import Settings
 
 
 def show(
@@ -82,8 +84,23 @@ def verify(
         print_json([check.as_dict() for check in checks])
     else:
         print_checks(checks)
+        _print_levels(settings)
         out.print(f"{len(checks) - len(broken)} checks passed, {len(broken)} failed, in {settings.root}")
     raise typer.Exit(1 if broken else 0)
+
+
+def _print_levels(settings: Settings) -> None:
+    """How many members have which level, by year, and why the others have none."""
+    from pipeline.reports.hedge_effectiveness import Published, level_names
+    from pipeline.store.objects import StoreError
+
+    try:
+        names = level_names(Published.of(settings.root, settings.factor_sets[0]))
+    except StoreError:  # a root without betas, or a damaged one, of which the checks say more
+        return
+    wide = names.pivot_table(index=["level", "reason"], columns="year", values="names", fill_value=0, aggfunc="sum")
+    out.print("Valid members at the last session of each year, by level:")
+    print_frame(wide.reset_index(), number=".0f")
 
 
 def touched(

@@ -34,6 +34,7 @@ from pipeline.cli.console import (
 )
 from pipeline.cli.delivery import check
 from pipeline.cli.doctor import doctor
+from pipeline.cli.effectiveness import effectiveness
 from pipeline.cli.looking import history, print_tables, show, touched, verify
 from pipeline.cli.new import new
 from pipeline.cli.nightly import nightly
@@ -62,6 +63,7 @@ app.command()(nightly)
 app.command()(show)
 app.command()(history)
 app.command()(verify)
+app.command()(effectiveness)
 app.command()(touched)
 app.command()(practice)
 app.command()(doctor)

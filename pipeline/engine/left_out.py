@@ -10,7 +10,6 @@ from pipeline.engine.run import Run
 from pipeline.quality.deliveries import listed
 from pipeline.sources import SourceTables
 from security_master import BuildReport
-from security_master.factor_etfs import stand_ins_for
 
 SHOWN = 5
 """Examples in a sentence at most."""
@@ -69,7 +68,7 @@ def of_stores(run: Run) -> list[str]:
         who = priced & np.isin(industry, list(absent))
         names = sorted({run.etfs.tickers[absent[int(code)]] for code in industry[who]})
         tell(who, f"have no {level}: {listed(names, SHOWN)} {'is' if len(names) == 1 else 'are'} not delivered")
-    instead = stand_ins_for(dict(zip(run.etfs.tickers, run.etfs.sec_ids, strict=True)), run.etfs.tickers)
+    instead = run.etfs.stand_ins
     replaced = {code for code, row in run.etfs.subsector_of.items() if run.etfs.tickers[row] in instead}
     pairs = [f"{stand_in} for {etf}" for etf, stand_in in sorted(instead.items())]
     tell(

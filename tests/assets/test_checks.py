@@ -31,6 +31,7 @@ HEDGE, RETURNS = f"ds_erm3_hedge_weights_{FACTOR_SET}", f"ds_erm3_returns_{FACTO
 def test_the_declared_checks_are_those_that_the_audits_make(nights):
     declared = {(name, spec.name) for name, dataset in specs(nights.settings).items() for spec in check_specs(dataset)}
     others = {("publication", "is_fresh"), ("security_coverage", "was_made"), ("quality", "was_made")}
+    others |= {("hedge_effectiveness", "was_made"), ("hedge_effectiveness", "hedges_leave_what_they_used_to")}
     assert set(nights.done.checks()) == declared | others
 
 

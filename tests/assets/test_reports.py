@@ -28,8 +28,12 @@ from tests.assets.conftest import IMPATIENT, NEXT_NIGHT, Done, decoded, launchin
 from tests.engine.conftest import NIGHT
 from tests.engine.published_market import Delivered, known_at, seen_by_readers, settings_for
 
-REPORTS = ("security_coverage", "quality")
-PLOT_OF = {"security_coverage": "securities by year", "quality": "calendar of quarantined cells"}
+REPORTS = ("security_coverage", "quality", "hedge_effectiveness")
+PLOT_OF = {
+    "security_coverage": "securities by year",
+    "quality": "calendar of quarantined cells",
+    "hedge_effectiveness": "variance left by the hedges, by month",
+}
 
 
 def metadata(done, name: str, session: str) -> dict:

@@ -26,7 +26,7 @@ from tests.engine.conftest import EVE, NIGHT
 from tests.engine.published_market import Delivered, known_at, seen_by_readers, settings_for, stored_values, tables_of
 
 ASSETS = ["source_tables", *family.stores(settings_for("unused")), "publication"]
-REPORTS = ["security_coverage", "quality"]
+REPORTS = ["security_coverage", "quality", "hedge_effectiveness"]
 
 
 def test_a_run_gives_the_bytes_of_the_command_line(nights, published_eve, tables, tmp_path):
