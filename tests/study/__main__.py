@@ -21,7 +21,6 @@ from tests.study.variants import DEFAULT, Hedges, Variant, variants
 def study(data: panel.Panel, chosen: list[Variant]) -> tuple[list[report.Found], report.Calibration, dict[str, float]]:
     """The default, which comes first, and each other variant against it."""
     hedges = Hedges(data)
-    halves = measures.halves(data)
     found: list[report.Found] = []
     default = np.empty(0)
     for variant in chosen:
@@ -31,8 +30,7 @@ def study(data: panel.Panel, chosen: list[Variant]) -> tuple[list[report.Found],
         if not len(found):
             default = left
         levels = tuple(measures.against(data, left[k], default[k]) for k in range(3))
-        by_half = {name: measures.against(data, left[2], default[2], cells) for name, cells in halves.items()}
-        found.append(report.Found(variant, levels, by_half, measures.turnover(data, ratios)))
+        found.append(report.Found(variant, levels, measures.turnover(data, ratios)))
         print(f"{variant.name}: {100 * levels[2].mean:+.2f} % at L3, {time.process_time() - began:.0f} s", flush=True)
     return found, *_calibration(data, hedges, default)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,8 @@ class Against:
 
     share: median over stocks of the variance left over the stock's own; change: median of the ratio to the default,
     less 1; mean: the same for squares over the stock's variance, all cells together, with its interval; names, years:
-    how many are better, of how many.
+    how many are better, of how many. halves: change and mean on even years of every second stock, where candidates are
+    judged, and on odd years of the others, where they are held to it.
     """
 
     share: float
@@ -65,53 +67,87 @@ class Against:
     years: int
     of_years: int
     by_year: dict[int, float]
+    halves: dict[str, tuple[float, float]]
 
 
-def against(panel: Panel, mine: Floats, default: Floats, cells: NDArray[np.bool_] | None = None) -> Against:
-    """mine, default: (n, T) hedged returns; cells: (n, T) to which the comparison is limited."""
-    both = np.isfinite(mine) & np.isfinite(default)
-    if cells is not None:
-        both &= cells
-    ratio, share = _by_stock(panel, mine, default, both)
-    years = panel.sessions.astype("datetime64[Y]").astype(int) + 1970
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the common cells of each stock and year, (n, years): how many, and of mine, default and own returns the
+    sum and the sum of squares."""
+
+    years: NDArray[np.int64]
+    count: Floats
+    mine: tuple[Floats, Floats]
+    default: tuple[Floats, Floats]
+    own: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, panel: Panel, mine: Floats, default: Floats) -> Sums:
+        both = np.isfinite(mine) & np.isfinite(default)
+        year = panel.sessions.astype("datetime64[Y]").astype(int) + 1970
+        years, begins = np.unique(year, return_index=True)
+
+        def added(x: Floats) -> tuple[Floats, Floats]:
+            x = np.where(both, x, 0.0)
+            return np.add.reduceat(x, begins, axis=1), np.add.reduceat(x * x, begins, axis=1)
+
+        count = np.add.reduceat(both.astype(np.float64), begins, axis=1)
+        return cls(years, count, added(mine), added(default), added(panel.r))
+
+    def ratios(self, names: Any = slice(None), years: Any = slice(None)) -> tuple[Floats, Floats]:
+        """(names,) variance of mine over that of default, and over the stock's own, in these years together."""
+        n = self.count[names][:, years].sum(axis=1)
+
+        def variance(sums: tuple[Floats, Floats]) -> Floats:
+            first, second = (x[names][:, years].sum(axis=1) / np.maximum(n, 1) for x in sums)
+            return second - first**2
+
+        a, b, own = map(variance, (self.mine, self.default, self.own))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            enough = (n >= LEAST) & (b > 0) & (own > 0)
+            return np.where(enough, a / b, np.nan), np.where(enough, a / own, np.nan)
+
+    def scale(self) -> Floats:
+        """(n,) one over the mean square of a stock's own returns, 0 for one without."""
+        square = self.own[1].sum(axis=1)
+        return np.divide(self.count.sum(axis=1), square, out=np.zeros(len(square)), where=square > 0)
+
+    def mean(self, names: Any = slice(None), years: Any = slice(None)) -> float:
+        """Change of the squares in units of each stock's own, all cells together."""
+        scale = self.scale()[names][:, None]
+        mine, default = ((x[1][names][:, years] * scale).sum() for x in (self.mine, self.default))
+        return float(mine / default - 1) if default else np.nan
+
+
+def against(panel: Panel, mine: Floats, default: Floats) -> Against:
+    """mine, default: (n, T) hedged returns."""
+    sums = Sums.of(panel, mine, default)
+    ratio, share = sums.ratios()
     by_year = {}
-    for year in np.unique(years):
-        here = _by_stock(panel, mine, default, both & (years == year))[0]
+    for k, year in enumerate(sums.years.tolist()):
+        here = sums.ratios(years=[k])[0]
         if np.isfinite(here).sum() >= 10:
-            by_year[int(year)] = float(np.nanmedian(here) - 1)
-    own = np.where(both, panel.r, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = np.nansum(both, axis=1) / np.nansum(own**2, axis=1)
-        gain = np.nansum(np.where(both, mine**2 - default**2, 0.0) * scale[:, None], axis=0)
-        base = np.nansum(np.where(both, default**2, 0.0) * scale[:, None], axis=0)
-    low, high = interval(gain, base)
+            by_year[year] = float(np.nanmedian(here) - 1)
+    both = np.isfinite(mine) & np.isfinite(default)
+    squares = [(np.where(both, x, 0.0) ** 2 * sums.scale()[:, None]).sum(axis=0) for x in (mine, default)]
+    low, high = interval(squares[0] - squares[1], squares[1])
     better = ratio[np.isfinite(ratio)] < 1
+    even_name, even_year = np.arange(len(panel.r)) % 2 == 0, sums.years % 2 == 0
+    halves = {}
+    for name, (names, years) in {"chosen on": (even_name, even_year), "held out": (~even_name, ~even_year)}.items():
+        halves[name] = float(np.nanmedian(sums.ratios(names, years)[0]) - 1), sums.mean(names, years)
     return Against(
         float(np.nanmedian(share)),
         float(np.nanmedian(ratio) - 1),
-        float(gain.sum() / base.sum()),
+        sums.mean(),
         low,
         high,
-        float(better.mean()),
+        float(better.mean()) if len(better) else np.nan,
         sum(change < 0 for change in by_year.values()),
         len(by_year),
         by_year,
+        halves,
     )
-
-
-def _by_stock(panel: Panel, mine: Floats, default: Floats, both: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """(n,) variance of mine over that of default, and over the stock's own; NaN for fewer than LEAST sessions."""
-    n = both.sum(axis=1)
-    a, b, own = (_variance(x, both, n) for x in (mine, default, panel.r))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        enough = (n >= LEAST) & (b > 0) & (own > 0)
-        return np.where(enough, a / b, np.nan), np.where(enough, a / own, np.nan)
-
-
-def _variance(x: Floats, both: NDArray[np.bool_], n: NDArray[np.int64]) -> Floats:
-    filled = np.where(both, x, 0.0)
-    count = np.maximum(n, 1)
-    return (filled**2).sum(axis=1) / count - (filled.sum(axis=1) / count) ** 2
 
 
 def interval(gain: Floats, base: Floats) -> tuple[float, float]:
@@ -127,17 +163,6 @@ def interval(gain: Floats, base: Floats) -> tuple[float, float]:
     with np.errstate(invalid="ignore", divide="ignore"):
         low, high = np.nanpercentile(totals[0] / totals[1], [2.5, 97.5])
     return round(float(low), 12), round(float(high), 12)
-
-
-def halves(panel: Panel) -> dict[str, NDArray[np.bool_]]:
-    """Even years of every second stock, where candidates are judged; odd years of the others, where they are held to
-    it."""
-    even_year = (panel.sessions.astype("datetime64[Y]").astype(int) % 2) == 0
-    even_name = (np.arange(len(panel.r)) % 2) == 0
-    return {
-        "chosen on": even_name[:, None] & even_year,
-        "held out": ~even_name[:, None] & ~even_year,
-    }
 
 
 def promised(panel: Panel, beta: Floats, params: KernelParams) -> Floats:
@@ -194,6 +219,6 @@ def depths(panel: Panel, left: Floats, default_shares: Floats, realised: Floats)
         ("the level that left least in the last 252 sessions", best),
     ):
         chosen = np.take_along_axis(left, level[None], axis=0)[0]
-        _, share = _by_stock(panel, chosen, chosen, have)
-        rules[name] = float(np.nanmedian(share))
+        chosen = np.where(have, chosen, np.nan)
+        rules[name] = float(np.nanmedian(Sums.of(panel, chosen, chosen).ratios()[1]))
     return rules

@@ -20,17 +20,17 @@ COSTS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Found:
-    """What the study found of one variant: against the default by level, on both halves at L3, and its turnover."""
+    """What the study found of one variant: against the default by level, and its turnover."""
 
     variant: Variant
     levels: tuple[Against, ...]
-    halves: dict[str, Against]
     turnover: list[float]
 
     @property
     def wins(self) -> bool:
         """Better at L3 beyond the interval, on what it is judged on and on what is held out."""
-        return self.levels[2].high < 0 and all(half.mean < 0 and half.change < 0 for half in self.halves.values())
+        deep = self.levels[2]
+        return deep.high < 0 and all(change < 0 and mean < 0 for change, mean in deep.halves.values())
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,8 @@ def _longer(found: list[Found]) -> str:
 def _halves(found: list[Found]) -> str:
     lines = ["| variant | chosen on: median, mean | held out: median, mean | wins |", "|---|---|---|---|"]
     for one in found[1:]:
-        cells = [f"{_percent(h.change, 2, True)}, {_percent(h.mean, 2, True)}" for h in one.halves.values()]
+        halves = one.levels[2].halves.values()
+        cells = [f"{_percent(change, 2, True)}, {_percent(mean, 2, True)}" for change, mean in halves]
         lines.append(f"| {one.variant.name} | {' | '.join(cells)} | {'yes' if one.wins else 'no'} |")
     return "\n".join(lines)
 
