@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
 QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
-.PHONY: help install run night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve docs hooks clean
+.PHONY: help install run night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve study docs hooks clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -54,7 +54,7 @@ test-postgres: install  ## Dagster on a throw-away PostgreSQL from the system's 
 
 test-client: install  ## the existing Python client, unchanged, against erm3 serve
 	$(PYTHON) -m venv .venv-client
-	.venv-client/bin/pip install --quiet --disable-pip-version-check riskmodels-py==0.5.0 'pandas<3' xarray
+	.venv-client/bin/pip install --quiet --disable-pip-version-check riskmodels-py==0.5.0 'pandas<3' xarray zarr
 	$(PYTEST) -n 0 -m client tests/serve/test_client.py
 
 coverage: install  ## the tests of `make test` with coverage of lines and branches; writes htmlcov/
@@ -67,6 +67,10 @@ bench: install  ## our kernels against the field's, the whole model at full size
 
 bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night on top; command line and Dagster
 	$(BIN)/python -m tests.bench.backfill
+
+study: install  ## how well hedges work out of sample, by choice of model; writes docs/model-quality.md
+	$(PIP) --editable '.[dev,bench]'
+	$(BIN)/python -m tests.study
 
 bench-serve: install  ## how fast erm3 serve answers at full size; writes docs/benchmarks-serving.md
 	$(BIN)/python -m tests.bench.serving

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.calendar import xnys
 from security_master import FactorEtfs, SecurityMaster
+from security_master.factor_etfs import make_factor_etfs
 from security_master.taxonomy import TaxonomyError, shipped
 from tests.security_master.tables import build, change, listing
 
@@ -53,7 +54,34 @@ def test_an_etf_takes_over_when_it_has_enough_returns(etfs: FactorEtfs) -> None:
     assert at(etfs, 5030, "2010-01-04")[0] == "IYZ"
 
 
-def test_without_a_stand_in_there_is_none_until_then(etfs: FactorEtfs) -> None:
+def roster(without: str = "") -> FactorEtfs:
+    """All factor ETFs, each with a security, but for one."""
+    taxonomy, table = shipped("taxonomy"), shipped("factor_etfs")
+    named = {*table["etf"], *table["proxy"], *taxonomy["sector_etf"], *taxonomy["subsector_etf"]} - {"", without}
+    return make_factor_etfs(taxonomy, table, {ticker: f"S{ticker}" for ticker in named}, "test")
+
+
+def test_an_etf_that_the_source_lacks_gives_way_to_its_stand_in_once_that_is_in_force() -> None:
+    day = str(CALENDAR.sessions[CALENDAR.ordinal("2017-03-08") + 126])
+    before = str(CALENDAR.sessions[CALENDAR.ordinal("2017-03-08") + 125])
+    assert at(roster(), 2040, before) == at(roster(), 2040, day) == ("XLI", "IYJ")
+    assert at(roster(without="IYJ"), 2040, before) == ("XLI", "")
+    assert at(roster(without="IYJ"), 2040, day) == ("XLI", "PAVE")
+    assert roster(without="IYJ").stand_ins == {"IYJ": "PAVE"}
+
+
+def test_a_whole_roster_knows_no_stand_in() -> None:
+    whole, table = roster(), shipped("stand_ins")
+    assert whole.stand_ins == {}
+    assert set(table["etf"]) | set(table["stand_in"]) <= set(whole.tickers)
+    assert not set(table["etf"]) & set(table["stand_in"]), "a stand-in has none itself"
+    lacking = roster(without="IYJ")
+    assert lacking.tickers == whole.tickers, "codes of `fact` stay when an ETF is delivered later"
+    rows = {tuple(pair) for pair in lacking.pairs.tolist()} - {tuple(pair) for pair in whole.pairs.tolist()}
+    assert {whole.tickers[sub] for sub, _ in rows} <= {"PAVE"}
+
+
+def test_without_a_proxy_there_is_none_until_then(etfs: FactorEtfs) -> None:
     first = CALENDAR.ordinal("2010-08-25")  # AMLP
     assert at(etfs, 1140, str(CALENDAR.sessions[first + 125])) == ("XLE", "")
     assert at(etfs, 1140, str(CALENDAR.sessions[first + 126])) == ("XLE", "AMLP")

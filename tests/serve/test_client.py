@@ -95,6 +95,22 @@ def test_batches_and_portfolios_are_the_clients_own(found, family, stocks):
     assert found["dataset"]["sizes"]["ticker"] == 2
 
 
+def test_the_clients_local_reader_finds_every_rank_that_is_published(whole, family, stocks):
+    tickers = dict(zip((family.stock(ticker).symbol for ticker in stocks[:3]), stocks[:3], strict=True))
+    words = [str(PYTHON), str(CALLS.with_name("client_reads.py")), str(whole), family.factor_set_id, *tickers]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for symbol, read in json.loads(done.stdout).items():
+        ours = family.ranks(tickers[symbol], None)
+        asked = {f"{row['window']}_{row['cohort']}_{row['metric']}": row for row in ours.rows()}
+        given = {key: row for key, row in read.items() if row["rank_ordinal"] is not None}
+        assert given.keys() == asked.keys()
+        for key, row in given.items():
+            assert row["rank_ordinal"] == asked[key]["rank_ordinal"], key
+            assert row["cohort_size"] == asked[key]["cohort_size"], key
+            assert row["rank_percentile"] == pytest.approx(asked[key]["rank_percentile"])
+
+
 def test_what_is_refused_is_the_clients_error(found):
     assert found["nobody"] == 404
     assert found["refused"] == 401
