@@ -287,7 +287,7 @@ def parted_from_the_stocks(
     before = _correlation(stocks, market, use, begin - 1, rules)
     for t in range(begin, len(stocks)):
         now = _correlation(stocks, market, use, t, rules)
-        if now < rules.market_correlation and not before < rules.market_correlation:
+        if now < rules.night_correlation and not before < rules.night_correlation:
             found.append((t - begin + first, now))
         before = now
     sessions, values = [t for t, _ in found], [value for _, value in found]
@@ -296,10 +296,10 @@ def parted_from_the_stocks(
         session=sessions,
         rule=["market_correlation"] * len(found),
         observed=values,
-        expected=[rules.market_correlation] * len(found),
+        expected=[rules.night_correlation] * len(found),
         evidence=[
             f"over the last {rules.correlation_sessions} sessions the market ETF moved with the stocks by a "
-            f"correlation of {value:.2f}, at least {rules.market_correlation:.2f} is usual"
+            f"correlation of {value:.2f}, at least {rules.night_correlation:.2f} is usual"
             for value in values
         ],
         detected_at=sessions,

@@ -100,6 +100,9 @@ class SessionRules(Group):
     correlation_sessions: Sessions = Field(
         21, ge=2, le=60, description="sessions that are a month where each night looks at the last one"
     )
+    night_correlation: Annotated[float, Field(ge=-1, le=1), Unit("correlation")] = Field(
+        0.85, description="smallest correlation in such a month; each night is asked, so it is lower"
+    )
 
 
 class DayBeforeRules(Group):

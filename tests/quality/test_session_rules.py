@@ -271,7 +271,7 @@ def test_a_market_etf_that_parts_from_the_stocks_is_told_once_and_a_night_agrees
     assert len(found) == 1, "of a stretch the first session"
     (told,) = found["session"]
     assert 40 < told < 60
-    assert found["observed"].lt(rules.market_correlation).all()
+    assert found["observed"].lt(rules.night_correlation).all()
     back = rules.correlation_sessions + 1
     nights = [
         parted_from_the_stocks(*(each[t - back : t + 1] for each in (stocks, names, market)), back, t, rules)
