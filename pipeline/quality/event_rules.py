@@ -188,7 +188,7 @@ def missing_share_counts(
     known = shares.groupby("sec_id")["visible"].min().reindex(seen["sec_id"].astype("str")).to_numpy()
     late = seen[~(known <= seen["session"].to_numpy())]
     return findings_frame(
-        sec_id=late["sec_id"].astype("str"),
+        sec_id=late["sec_id"].astype("str").to_numpy(),
         session=late["session"].to_numpy(),
         rule="no_share_count",
         observed=0.0,
