@@ -108,11 +108,15 @@ class FaultPlan:
             return refusal(rule.fault, rule.argument), rule.fault
         if rule.fault in WHOLE:
             return WHOLE[rule.fault](reply, rule.argument), rule.fault
-        rows = json.loads(reply.body)
+        try:
+            rows = json.loads(reply.body)
+        except ValueError:
+            rows = None
+        if not rows or not isinstance(rows, dict if rule.fault in FILES else list):
+            rule.times += 1  # there is nothing that could go wrong so: the next one
+            return reply, ""
         if rule.fault in FILES:
             return replace(reply, body=json.dumps(FILES[rule.fault](rows)).encode()), rule.fault
-        if not isinstance(rows, list) or not rows:
-            return reply, ""
         if rule.fault == "old_twin":
             self._twins.add(str(rule.argument))
         return replace(reply, body=json.dumps(ROWS[rule.fault](rows, rule.argument)).encode()), rule.fault

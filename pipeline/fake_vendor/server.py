@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pipeline.fake_vendor import edgar, eodhd
+from pipeline.fake_vendor import edgar, eodhd, nasdaq
 from pipeline.fake_vendor.faults import FaultPlan, Reply, refusal
 from pipeline.fake_vendor.market import FakeMarket
 
@@ -79,6 +79,9 @@ class FakeVendor:
             if "@" not in agent:
                 return refusal("403_agent"), 0
             made = self._cached((self.now, path), lambda: edgar.answer(self.market, self.now, path))
+            return Reply(made.status, made.body, {"content-type": made.kind}), 0
+        if path.startswith("/dynamic/SymDir/"):
+            made = self._cached((self.now, path), lambda: nasdaq.answer(self.market, self.now, path))
             return Reply(made.status, made.body, {"content-type": made.kind}), 0
         if token != self.token:
             return refusal("401"), 0

@@ -11,6 +11,7 @@ from pipeline.settings.units import Group, Minutes, Securities, Share, Unit
 VENDORS: dict[str, int] = {
     "eodhd": 990,
     "edgar": 990,
+    "nasdaq": 990,
 }
 """The vendors that are fetched, each a folder of `pipeline/vendors/`: minutes after a close by which it has delivered.
 
@@ -55,7 +56,7 @@ class Fetching(Group):
         (), description="command that is run when a night fails, with the message as its last argument"
     )
     wins: dict[str, tuple[str, ...]] = Field(
-        {"shares": ("edgar", "eodhd")},
+        {"shares": ("edgar", "eodhd"), "securities": ("nasdaq",)},
         description="by table, which vendor's rows count where several have the same security's, best first; the "
         "order of `sources` where a table is not named",
     )

@@ -29,6 +29,8 @@ from pipeline.vendors.documents import Documents
 
 DOCUMENTS: dict[tuple[str, str], Documents] = {}
 """Parsed documents by landing zone and vendor, for as long as the process lives."""
+ALWAYS = pd.Timestamp("1900-01-01")
+"""Stands for "known by default": before everything that was received."""
 MADE: dict[tuple[str, str], tuple[Any, VendorTables]] = {}
 """Of each landing zone and vendor the last tables that were made for the layers above, with what they were made of."""
 
@@ -147,14 +149,19 @@ def merge(
 
 
 def _by_security(table: str, layers: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], Counter[str]]:
-    """Rows of each security from the first layer that has any. layers: best first."""
-    taken: set[str] = set()
+    """Rows of each security from the first layer that has any, and what others said before it. layers: best first.
+
+    What was known before the winner's first row stays: a later row changes nothing that an earlier night has seen.
+    """
+    won: dict[str, pd.Timestamp] = {}
     parts, counts = [], Counter[str]()
     for name, columns in layers.items():
         frame = pd.DataFrame(columns)
         codes = frame["vendor_code"].astype(str)
-        own = frame[~codes.isin(taken)]
-        taken |= set(codes)
+        known = frame["known_from"].fillna(ALWAYS) if "known_from" in frame else pd.Series(ALWAYS, frame.index)
+        limit = pd.to_datetime(codes.map(won))  # not a time for a code that nobody has, and the comparison is false
+        own = frame[~(known >= limit).to_numpy()]
+        won = known.groupby(codes).min().to_dict() | won
         counts[name] = len(own)
         parts.append(own)
     rows = pd.concat(parts, ignore_index=True)

@@ -98,7 +98,11 @@ def practice(root: Path, now: dt.datetime, of: FakeMarket | None = None, **setti
     server = serve(vendor)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
-    given = {"urls": {"eodhd": f"{base}/api", "edgar": base}, "contact": CONTACT, **settings.pop("fetching", {})}
+    given = {
+        "urls": {"eodhd": f"{base}/api", "edgar": base, "nasdaq": base},
+        "contact": CONTACT,
+        **settings.pop("fetching", {}),
+    }
     made = Settings(root=str(root), fetching=given, **{"source": "eodhd", **settings})
     try:
         yield Practice(vendor, base, made, SteppedClock(now), of.first)

@@ -237,10 +237,9 @@ def test_nothing_wrong_is_a_fact(raced: Raced) -> None:
         )
         both = mine.merge(calm, on=columns, how="left", indicator=True)
         assert both[both["_merge"] == "left_only"].to_dict("records") == [], table
-    counts = found.shares.merge(
-        raced.control.shares, on=["vendor_code", "period_end", "filed_at"], suffixes=("", "_calm")
-    )
-    assert len(counts) >= len(found.shares)
+    filed = found.shares[found.shares["filed_at"] != found.shares["known_from"]]  # without what EODHD says of today
+    counts = filed.merge(raced.control.shares, on=["vendor_code", "period_end", "filed_at"], suffixes=("", "_calm"))
+    assert len(counts) >= len(filed) > STOCKS
     assert (counts["shares"] / counts["shares_calm"]).between(0.99, 1.01).all()
 
 
@@ -249,7 +248,7 @@ def test_every_session_is_published_with_all_its_returns(raced: Raced) -> None:
     days = root["ds_daily"]["teo"]
     assert days[-1] == np.datetime64(session(NIGHTS))
     known = np.isfinite(root["ds_daily"]["return"]).sum(axis=1)
-    assert known[-NIGHTS:].min() >= known[-NIGHTS - 1] * 0.98
+    assert known[-NIGHTS:].min() >= known[-NIGHTS - 1] - STOCKS // 100  # some die meanwhile
 
 
 def test_the_landed_bytes_give_the_same_stores_again(raced: Raced, tmp_path: Path) -> None:

@@ -51,21 +51,23 @@ VENUES = {
 }
 """The venues of the model's universe, as the vendor and as we call them."""
 STOCK, ETF = "Common Stock", "ETF"
+LATELY = 3
+"""A name is looked for in its history so many sessions after its last bar."""
 LOOK_BACK = 10
 """Sessions back to which a delivery is held against an earlier one."""
 
 
 @dataclass(frozen=True)
 class Day:
-    """The bars of one day as delivered. why: what is missing when they do not count; expected: how many names had a bar
-    the session before; gaps: those of them without one."""
+    """The bars of one day as delivered. why: what is missing when they do not count; coverage: share of the names with
+    a bar the session before; gaps: names without one that had it lately."""
 
     session: dt.date
     line: Line
     bars: pd.DataFrame
     known: pd.Timestamp
     why: str
-    expected: int
+    coverage: float
     gaps: frozenset[str]
 
 
@@ -161,10 +163,10 @@ class Delivered:
                 self.rejects.append(Reject.of(line, -1, f"{int(twice.sum())} rows of codes that stand twice"))
                 frame = frame[~twice]
             names = set(frame["code"])
-            before = counted.expected(line, session)
+            before, lately = counted.expected(line, session)
             why = counted.lacking(session, before, names)
-            known, gaps = self.landed.known_from(line), frozenset(before - names)
-            day = Day(session, line, frame.reset_index(drop=True), known, why, len(before), gaps)
+            known, share = self.landed.known_from(line), len(before & names) / max(len(before), 1)
+            day = Day(session, line, frame.reset_index(drop=True), known, why, share, frozenset(lately - names))
             found.append(day)
             if why:
                 self.rejects.append(Reject.of(line, -1, f"the bars of the day do not count: {why}"))
@@ -256,14 +258,16 @@ class _Names:
     def add(self, session: dt.date, names: set[str]) -> None:
         self._of[session] = names
 
-    def expected(self, line: Line, session: dt.date) -> set[str]:
-        """The names that a delivery of the session should price, by what was known at its receipt."""
+    def expected(self, line: Line, session: dt.date) -> tuple[set[str], set[str]]:
+        """The names with a bar the session before, and those with one lately, by what was known at a receipt."""
         earlier = [h for h in self._delivered.histories if h.line.received_at <= line.received_at]
-        before = self._before(session, earlier) & {history.code for history in earlier}
+        codes = {history.code for history in earlier}
         for told, change in self._delivered.changes:
             if change.effective <= session and told.received_at <= line.received_at:
-                before.discard(change.old)
-        return before
+                codes.discard(change.old)
+        at, before = xnys().ordinal(session), self._before(session, earlier)
+        days = xnys().sessions[max(at - LATELY, 0) : at].tolist()
+        return before & codes, before.union(*(self._of.get(day, ()) for day in days)) & codes
 
     def lacking(self, session: dt.date, before: set[str], names: set[str]) -> str:
         """Why these names are not a whole delivery of the session; "" when they are."""

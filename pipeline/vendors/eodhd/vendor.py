@@ -67,7 +67,7 @@ class Eodhd:
 
     def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
         days = Delivered(landed, settings).days
-        return {day.session: 1 - len(day.gaps) / max(day.expected, 1) for day in days}
+        return {day.session: day.coverage for day in days}
 
     def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
         """prices, securities, splits, dividends, ticker_changes, classification, shares. No delistings: EODHD has no
