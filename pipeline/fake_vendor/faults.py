@@ -109,10 +109,10 @@ class FaultPlan:
         if rule.fault in WHOLE:
             return WHOLE[rule.fault](reply, rule.argument), rule.fault
         try:
-            rows = json.loads(reply.body)
+            rows: Any = json.loads(reply.body)
         except ValueError:
             rows = None
-        if not rows or not isinstance(rows, dict if rule.fault in FILES else list):
+        if not rows or isinstance(rows, dict) != (rule.fault in FILES):
             rule.times += 1  # there is nothing that could go wrong so: the next one
             return reply, ""
         if rule.fault in FILES:

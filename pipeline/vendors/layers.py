@@ -161,7 +161,7 @@ def _by_security(table: str, layers: Mapping[str, dict[str, Any]]) -> tuple[dict
         known = frame["known_from"].fillna(ALWAYS) if "known_from" in frame else pd.Series(ALWAYS, frame.index)
         limit = pd.to_datetime(codes.map(won))  # not a time for a code that nobody has, and the comparison is false
         own = frame[~(known >= limit).to_numpy()]
-        won = known.groupby(codes).min().to_dict() | won
+        won = {str(code): first for code, first in known.groupby(codes).min().items()} | won
         counts[name] = len(own)
         parts.append(own)
     rows = pd.concat(parts, ignore_index=True)
