@@ -15,6 +15,7 @@ from security_master.dates import BEGINNING, END, date_text, dates_of, instants_
 from security_master.directory import TickerDirectory, UnknownSecurity
 from security_master.factor_etfs import FactorEtfs, make_factor_etfs
 from security_master.intervals import Holders, standing_beliefs
+from security_master.names import company_of
 from security_master.resolution import Mode
 from security_master.snapshots import Universe
 from security_master.store import instant_or_newest
@@ -128,6 +129,29 @@ class SecurityMaster(TickerDirectory):
         )
         cik_of = dict(zip(facts["sec_id"], facts["value"], strict=True))
         return np.array([cik_of.get(str(s), "") for s in np.asarray(sec_ids, dtype=object)], dtype=object)
+
+    def siblings(
+        self, sec_ids: Sequence[str] | NDArray[np.object_], sessions: ArrayLike, instants: ArrayLike
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(P, 2) rows of two classes of one company, and (P,) the first of the T sessions that knew it, by instant.
+
+        Of one company are those with one CIK, one name but for the class, or one ticker but for what follows its point.
+        Sessions and instants as for classification_panel.
+        """
+        return panels.pairs(self._company_keys, sec_ids, panels.grid(sessions, instants))
+
+    @cached_property
+    def _company_keys(self) -> pd.DataFrame:
+        """What says of which company a security is: sec_id, key, valid_from, known_from (text)."""
+        ciks, names, tickers = (self._store.table(name) for name in ("xref", "listing", "ticker_map"))
+        ciks = ciks[(ciks["scheme"] == "cik") & (ciks["value"] != "")]
+        parts = [
+            ciks.assign(key="cik " + ciks["value"]),
+            names.assign(key=["name " + company_of(name) for name in names["name"]]),
+            tickers.assign(key="ticker " + tickers["ticker"].str.partition(".")[0]),
+        ]
+        rows = pd.concat([part[["sec_id", "key", "valid_from", "known_from"]] for part in parts], ignore_index=True)
+        return rows[rows["key"] != "name "]
 
     def classification_panel(
         self, sec_ids: Sequence[str], sessions: ArrayLike, instants: ArrayLike

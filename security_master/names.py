@@ -106,6 +106,17 @@ def comparable_name(text: str) -> str:
 
 
 @cache
+def company_of(text: str) -> str:
+    """`comparable_name` without the letter of a class: Alphabet Inc. Class A and Class C are of one company.
+
+    >>> company_of("Alphabet Inc. Class A") == company_of("ALPHABET INC-CL C"), company_of("Visa Inc.")
+    (True, 'VISA')
+    """
+    words = comparable_name(text).split()
+    return " ".join(words[:-1] if len(words) > 1 and len(words[-1]) == 1 else words)
+
+
+@cache
 def market_of(exchange: str) -> str:
     """`US` for the listed US market (one ticker, one security), `US-OTC`, or the exchange itself elsewhere."""
     name = exchange.strip().upper().replace(" ", "")

@@ -87,6 +87,26 @@ def shares_panel(
     return panel
 
 
+def pairs(keys: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_], on: Grid) -> tuple[NDArray, NDArray]:
+    """(P, 2) rows of securities that share a key, and (P,) the first column of the grid that knew it of both.
+
+    keys: sec_id, key, valid_from, known_from; pairs that no session knew are left out.
+    """
+    days, known = on
+    rows, at = _rows_of(keys, sec_ids)
+    first = np.maximum(
+        np.searchsorted(days, dates_of(rows["valid_from"])),
+        np.searchsorted(known, instants_of(_bare(rows["known_from"]))),
+    )
+    seen = pd.DataFrame({"key": rows["key"].to_numpy(object), "row": at, "first": first})
+    seen = seen[seen["first"] < len(days)].groupby(["key", "row"], as_index=False, sort=False)["first"].min()
+    several = seen[seen.duplicated("key", keep=False)]
+    both = several.merge(several, on="key", suffixes=("", "_other"))
+    both = both[both["row"] < both["row_other"]].assign(since=both[["first", "first_other"]].max(axis=1))
+    found = both.groupby(["row", "row_other"], as_index=False)["since"].min()
+    return found[["row", "row_other"]].to_numpy(np.int64), found["since"].to_numpy(np.int64)
+
+
 def _split_columns(
     splits: pd.DataFrame, days: NDArray[np.datetime64], known: NDArray[np.datetime64]
 ) -> dict[str, list[tuple[str, float, int, int]]]:

@@ -44,11 +44,19 @@ def with_sessions_before(
 
     In stored precision, so that a night sees what a backfill does; NaN before all that the run reads.
     """
+    before = sessions_before(run, store, var, begins, first)
+    return np.concatenate([before, block[var].astype(np.float32)], axis=1).astype(np.float64)
+
+
+def sessions_before(run: Run, store: StagedStore, var: str, begins: int, first: int) -> NDArray[np.float64]:
+    """(n, first - begins) of what is staged or published from `begins` on; NaN before all that the run reads."""
     known_from = max(begins, run.warm_up_first)
-    parts = [np.full((len(store.symbol), min(known_from, first) - begins), np.nan)]
-    if known_from < first:
-        parts.append(run.history(store.name, store).window(var, store.symbol, known_from, first - 1))
-    return np.concatenate([*parts, block[var].astype(np.float32)], axis=1).astype(np.float64)
+    nothing = np.full((len(store.symbol), min(known_from, first) - begins), np.nan)
+    if known_from >= first:
+        return nothing
+    return np.concatenate(
+        [nothing, run.history(store.name, store).window(var, store.symbol, known_from, first - 1)], axis=1
+    )
 
 
 def write_blocks(run: Run, store: StagedStore, values: Callable[[int, int], Block], kept: tuple[str, ...]) -> None:

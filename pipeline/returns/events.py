@@ -16,6 +16,7 @@ from pipeline.calendar import FOR_EVER
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.bars import close_of
+from pipeline.returns.currencies import rates
 from pipeline.returns.total_return import POST, PRE, SPLIT, Accrued, AccruedCells
 
 _SHIFT = 20  # ordinals are below 2**20
@@ -165,8 +166,8 @@ def _dividends(facts: Facts, position: pd.Index[Any], fx_max_age: int) -> pd.Dat
         abroad = rows[foreign]
         moment = np.maximum(abroad["ex"], abroad["visible"]).to_numpy()
         ex = abroad["ex"].to_numpy()
-        paid_usd = _rates(facts.fx_rates, paid[foreign], ex, moment, fx_max_age)
-        quoted_usd = _rates(facts.fx_rates, quoted[foreign], ex, moment, fx_max_age)
+        paid_usd = rates(facts.fx_rates, paid[foreign], ex, moment, fx_max_age)
+        quoted_usd = rates(facts.fx_rates, quoted[foreign], ex, moment, fx_max_age)
         rate[foreign] = paid_usd / quoted_usd
     known = np.isfinite(rate)
     return rows.assign(
@@ -176,25 +177,6 @@ def _dividends(facts: Facts, position: pd.Index[Any], fx_max_age: int) -> pd.Dat
         cash=np.where(known, rows["amount"] * rate, 0.0),
         problem=np.where(known, 0, int(ReturnFlag.NO_FX_RATE)),
     )[_COLUMNS]
-
-
-def _rates(
-    fx: pd.DataFrame,
-    currency: NDArray[np.object_],
-    ex: NDArray[np.integer],
-    moment: NDArray[np.integer],
-    max_age: int,
-) -> NDArray[np.float64]:
-    """USD for one unit on each ex-date: the latest rate not older than `max_age` that was known at `moment`."""
-    rates = np.where(currency == "USD", 1.0, np.nan)
-    for name in sorted(set(currency) - {"USD"}):
-        rows = fx[fx["currency"] == name].sort_values(["session", "visible"])
-        session, visible, rate = (rows[column].to_numpy() for column in ("session", "visible", "usd_rate"))
-        for k in np.flatnonzero(currency == name):
-            fit = (session <= ex[k]) & (session >= ex[k] - max_age) & (visible <= moment[k])
-            if fit.any():
-                rates[k] = rate[fit][-1]
-    return rates
 
 
 def _spin_offs(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:

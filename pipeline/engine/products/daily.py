@@ -14,13 +14,14 @@ from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine.day_before import hold_against_the_day_before
 from pipeline.engine.figures import Series, count
-from pipeline.engine.prices import Block, known_from, listed, write_blocks
+from pipeline.engine.prices import Block, known_from, listed, sessions_before, write_blocks
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.step_findings import keep_findings
 from pipeline.quality.findings import concat_findings
 from pipeline.returns import market_caps
 from pipeline.returns.cells import Span, findings_of
+from pipeline.returns.currencies import dollars_of_closes
 from pipeline.returns.panel import daily_panel
 from pipeline.store.staged_store import StagedStore
 from security_master.universe import STOCK_TYPES
@@ -95,6 +96,24 @@ SHAPE = StoreShape(
 )
 
 
+def _known(
+    run: Run,
+    store: StagedStore,
+    shares: NDArray[np.float64],
+    since: int,
+    first: int,
+    on: tuple[NDArray[np.datetime64], NDArray[np.datetime64]],
+) -> market_caps.Known:
+    """What the market caps of a range need beside its panel: the sessions `on` begin at the ordinal `since`."""
+    master, rules = run.master, run.settings.rules
+    return market_caps.Known(
+        rate=dollars_of_closes(master.listings(), run.facts.fx_rates, store.symbol, since, on, rules.events.fx_max_age),
+        twins=market_caps.twins_of(shares, *master.siblings(store.symbol, *on)),
+        close=sessions_before(run, store, "close", since, first),
+        cap=sessions_before(run, store, "market_cap", since, first),
+    )
+
+
 def stage(run: Run, name: str) -> None:
     """`ds_daily`: closes, volumes, returns and flags of every stock ever seen, market caps and classes."""
     taxonomy = run.master.taxonomy()
@@ -112,7 +131,8 @@ def stage(run: Run, name: str) -> None:
         span = Span(since, first, last)
         days, instants = run.days(since, last), run.instants(since, last)
         shares = run.master.shares_panel(list(symbols), days, instants, rules.shares_max_age_days)
-        caps, found = market_caps.market_caps(panel.close, panel.volume, panel.flag, shares, rules)
+        beside = _known(run, store, shares, since, first, (days, instants))
+        caps, found = market_caps.market_caps(panel.close, panel.volume, panel.flag, shares, rules, beside)
         if first >= run.first:
             mine = panel.quarantine[panel.quarantine["detected_at"] >= first]
             findings.append(concat_findings([mine, findings_of(found, panel.sec_ids, span)]))
