@@ -103,7 +103,7 @@ def pairs(keys: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_], on: 
     several = seen[seen.duplicated("key", keep=False)]
     both = several.merge(several, on="key", suffixes=("", "_other"))
     both = both[both["row"] < both["row_other"]].assign(since=both[["first", "first_other"]].max(axis=1))
-    found = both.groupby(["row", "row_other"], as_index=False)["since"].min()
+    found = both[["row", "row_other", "since"]].groupby(["row", "row_other"], as_index=False).min()
     return found[["row", "row_other"]].to_numpy(np.int64), found["since"].to_numpy(np.int64)
 
 
@@ -125,7 +125,9 @@ def _split_columns(
     return found
 
 
-def _rows_of(facts: pd.DataFrame, sec_ids: Sequence[str]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+def _rows_of(
+    facts: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_]
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """The facts of the wanted securities, and the panel row of each."""
     at = pd.Index(np.asarray(sec_ids, dtype=object)).get_indexer(facts["sec_id"])
     wanted = at >= 0

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import ex_sessions, xnys
+from pipeline.market_data.redated import Effect, cash_effect, redated, split_effect
 from pipeline.market_data.share_counts import leave_out_jumps
 from pipeline.market_data.still_trading import Contradiction, withdraw_contradicted
 from pipeline.market_data.two_forms import ToldTwice, rounded_again, told_as_dividend
@@ -52,10 +53,12 @@ class Cleaned(NamedTuple):
 
 def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
     """Duplicates removed, odd splits recognised, share counts in a wrong unit left out."""
-    splits = _drop_repeated(tables.splits, SPLIT, rules.duplicate_days)
+    once = _drop_repeated(tables.splits, SPLIT, rules.duplicate_days)
+    splits = _drop_redated(once, SPLIT, split_effect, tables.prices, rules)
     read = _recognise_spin_offs(splits.table, tables.spin_offs, rules)
     exact = _drop_told_twice(tables.dividends, rounded_again(tables.dividends), "duplicate_dividend")
-    dividends = _drop_repeated(exact.table, DIVIDEND, rules.duplicate_days)
+    paid = _drop_repeated(exact.table, DIVIDEND, rules.duplicate_days)
+    dividends = _drop_redated(paid, DIVIDEND, cash_effect, tables.prices, rules)
     odd_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.prices, rules.paid_twice)
     twice = told_as_dividend(odd_once.table, only_splits(read.table), tables.spin_offs, tables.prices, rules.paid_twice)
     paid_once = _drop_told_twice(odd_once.table, twice, "event_told_twice")
@@ -151,6 +154,28 @@ def _drop_repeated(events: pd.DataFrame, kind: _Kind, days: int) -> Cleaned:
             evidence = f"{text} of {clash['ex_date']:%Y-%m-%d} delivered again, counted once"
             findings.append(_finding(kind.rule, row, observed, expected, evidence))
     return Cleaned(rows.drop(index=dropped, columns="off_record").reset_index(drop=True), findings)
+
+
+def _drop_redated(cleaned: Cleaned, kind: _Kind, effect: Effect, prices: pd.DataFrame, rules: CleaningRules) -> Cleaned:
+    """Without events that are another one under a date that the close did not follow: gone where that is known on the
+    date; of a split that was before the other, undone from when the other shows it."""
+    events, findings, undone, dropped = cleaned.table, list(cleaned.findings), [], []
+    for one in redated(events, kind.what, effect, prices, rules):
+        observed, expected, text = kind.describe(one.row)
+        evidence = (
+            f"{text} of {one.row['ex_date']:%Y-%m-%d} is that of {one.other['ex_date']:%Y-%m-%d}, which the close "
+            "followed; counted once"
+        )
+        findings.append(_finding(kind.rule, one.row | {"known_from": one.known_from}, observed, expected, evidence))
+        if one.row["ex_date"] > one.other["ex_date"]:
+            dropped.append(one.at)
+        elif kind is SPLIT:
+            undone.append(one.row | {"ratio_new": 1, "ratio_old": 1, "known_from": one.known_from})
+    table = events.reset_index(drop=True).drop(index=dropped)
+    if undone:
+        rows = pd.DataFrame(undone)[table.columns].astype(dict(table.dtypes))
+        table = pd.concat([table, rows])
+    return Cleaned(table.reset_index(drop=True), findings)
 
 
 def _repeated(group: pd.DataFrame, known: Mapping[Any, pd.Timestamp], apart: pd.Timedelta) -> Iterator[tuple[Row, Row]]:

@@ -23,6 +23,26 @@ def rejected_closes(bars: pd.DataFrame, rules: BarRules) -> NDArray[np.bool_]:
     return impossible
 
 
+def shared_closes(prices: pd.DataFrame, first: int, last: int, back: int, rules: BarRules) -> NDArray[np.int64]:
+    """Rows of `prices` in [first, last] whose close several securities have in that session after closes far from it:
+    a vendor's test of its feed.
+
+    prices: those of `Facts`, of all securities; back: sessions that a close before may lie back. As first printed.
+    """
+    session = prices["session"].to_numpy()
+    at = np.flatnonzero((session >= first - back) & (session <= last) & (prices["visible"].to_numpy() <= session))
+    owner, session, close = prices["sec_id"].cat.codes.to_numpy()[at], session[at], prices["close"].to_numpy()[at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        far = np.abs(np.diff(np.log(close))) > np.log(rules.shared_factor)
+    far &= (np.diff(owner) == 0) & (np.diff(session) <= back) & (np.diff(session) > 0) & (session[1:] >= first)
+    moved = np.flatnonzero(far) + 1
+    if len(moved) < rules.shared_names:
+        return np.empty(0, np.int64)
+    same = pd.DataFrame({"session": session[moved], "close": close[moved]})
+    several = same.groupby(["session", "close"])["close"].transform("size").to_numpy() >= rules.shared_names
+    return at[moved[several]]
+
+
 def without_placeholders(bars: pd.DataFrame) -> pd.DataFrame:
     """Bars in which an open, high or low that is no price (0, -1, infinite) is not known: it says nothing of the
     close. A high below its low is no range, and neither is known."""

@@ -18,6 +18,7 @@ from pipeline.quality.bar_rules import (
     impossible_volumes,
     inconsistent_bars,
     rejected_closes,
+    shared_closes,
     stale_closes,
     without_placeholders,
 )
@@ -52,17 +53,20 @@ def roster_bars(
     bars = prices.iloc[at[order]].reset_index(drop=True)
     bars["row"] = row[order]
     bars["column"] = bars["session"].to_numpy() - span.start
+    bars["shared"] = np.isin(at[order], shared_closes(prices, span.start, span.last, rules.max_gap + 1, rules.bars))
     return _with_what_the_rules_say(bars, withheld, rules)
 
 
 def _with_what_the_rules_say(bars: pd.DataFrame, withheld: NDArray[np.int64], rules: DataRules) -> pd.DataFrame:
     bars["delivered"] = bars["close"].to_numpy()
-    bars["why"] = np.where(rejected_closes(bars, rules.bars), ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
+    bars["impossible"] = rejected_closes(bars, rules.bars)
+    no_price = bars["impossible"] | bars["shared"]
+    bars["why"] = np.where(no_price, ReturnFlag.REJECTED_PRICE, 0).astype(np.int16)
     bars.loc[np.isin(bars["session"].to_numpy(), withheld), "why"] = int(ReturnFlag.BATCH_FAULT)
     bars["inconsistent"] = inconsistent_bars(bars, rules.bars)
     bars = without_placeholders(bars)
     bars["doubtful"] = closes_outside_range(bars, rules.outliers.outside_range)
-    bars["impossible"] = bars["why"] == ReturnFlag.REJECTED_PRICE
+    bars["impossible"] &= bars["why"] == ReturnFlag.REJECTED_PRICE
     bars["impossible_volume"] = impossible_volumes(bars)
     vendor = bars["total_return_close"].to_numpy()
     with np.errstate(invalid="ignore"):
@@ -81,6 +85,12 @@ def bar_findings(bars: pd.DataFrame, sec_ids: NDArray[np.object_], first: int) -
     tables = []
     for rule, column, field, says in (
         ("impossible_price", "impossible", "delivered", "close {:g} is not accepted as a price"),
+        (
+            "shared_price",
+            "shared",
+            "delivered",
+            "close {:g}, which several securities have that closed far from it before",
+        ),
         ("ohlc_inconsistent", "inconsistent", "delivered", "close {:g}, outside of or at odds with open, high and low"),
         ("impossible_volume", "impossible_volume", "volume", "a volume that cannot be"),
     ):

@@ -18,6 +18,7 @@ from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.bars import close_of
 from pipeline.returns.currencies import rates
 from pipeline.returns.total_return import POST, PRE, SPLIT, Accrued, AccruedCells
+from security_master.universe import STOCK_TYPES
 
 _SHIFT = 20  # ordinals are below 2**20
 
@@ -114,7 +115,7 @@ def event_table(facts: Facts, sec_ids: NDArray[np.object_], fx_max_age: int) -> 
     """
     position = pd.Index(sec_ids)
     parts = [
-        _splits(facts.splits, position),
+        _splits(facts, position),
         _dividends(facts, position, fx_max_age),
         _spin_offs(facts, position),
     ]
@@ -146,15 +147,28 @@ def _of_roster(frame: pd.DataFrame, position: pd.Index[Any], key: list[str]) -> 
     return rows.merge(moments, on=[*key, "visible"], how="left")
 
 
-def _splits(splits: pd.DataFrame, position: pd.Index[Any]) -> pd.DataFrame:
-    rows = _of_roster(splits, position, ["sec_id", "ex", "kind"])
+def _splits(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
+    """Splits, and spin-offs that came as an odd split. What its child is worth is not in the ratio, which the vendor
+    made from another price than the close: where a stock lists on the ex-date, the return is not known."""
+    rows = _of_roster(facts.splits, position, ["sec_id", "ex", "kind"])
+    unnamed = (rows["kind"] == "spin_off") & (rows["ratio_new"] != rows["ratio_old"])
+    listed = rows["ex"].isin(_debuts(facts)) if unnamed.any() else False
     return rows.assign(
         phase=SPLIT,
         num=rows["ratio_new"].astype(float),
         den=rows["ratio_old"].astype(float),
         cash=0.0,
-        problem=0,
+        problem=np.where(unnamed & listed, int(ReturnFlag.NO_SPIN_OFF_VALUE), 0),
     )[_COLUMNS]
+
+
+def _debuts(facts: Facts) -> NDArray[np.int64]:
+    """Sessions on which a stock had its first bar, on time; the first session of the data is nobody's debut."""
+    bars = facts.prices[facts.prices["visible"] <= facts.prices["session"]]
+    stocks = facts.securities.loc[facts.securities["sec_type"].isin(STOCK_TYPES), "sec_id"]
+    first = bars.groupby("sec_id", observed=True)["session"].min()
+    first = first[first.index.isin(stocks)]
+    return first[first > first.min()].unique().astype(np.int64)
 
 
 def _dividends(facts: Facts, position: pd.Index[Any], fx_max_age: int) -> pd.DataFrame:

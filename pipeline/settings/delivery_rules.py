@@ -16,6 +16,15 @@ class CleaningRules(Group):
         description="equal splits, or equal dividends, with ex-dates at most so far apart are one event delivered "
         "twice; exactly so far apart they are a weekly payer's two, if it paid as long before the first one as well",
     )
+    redated_days: Days = Field(
+        60,
+        ge=0,
+        description="equal splits, or equal large dividends, at most so far apart are one event under two dates where "
+        "the close followed one of them and not the other",
+    )
+    redated_effect: LogMove = Field(
+        0.05, description="smallest effect on the price of which it can be told whether the close followed"
+    )
     small_term: Number = Field(
         5,
         ge=0,

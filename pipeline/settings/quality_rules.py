@@ -31,6 +31,10 @@ class BarRules(Group):
     )
     sentinel_if_below: Dollars = Field(5e5, description="a stock that has closed above it may cross the sentinel")
     sentinel_sessions: Sessions = Field(60, ge=0, description="how far back `sentinel_if_below` looks")
+    shared_names: Securities = Field(
+        3, ge=2, description="securities with one close, each `shared_factor` from its own before, that make it a test"
+    )
+    shared_factor: Factor = Field(1.25, description="distance to the close before from which on `shared_names` counts")
     ohlc_tolerance: Share = Field(
         1e-6, description="relative distance by which open or close may lie outside [low, high]"
     )

@@ -1,0 +1,81 @@
+"""An event that is told under an old and a new date counts once, on the date that the close followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.return_flags import ReturnFlag
+from pipeline.market_data.cleaning import clean_events, only_splits
+from tests.returns.hand_made import RULES, Market, cell, day, found
+
+OLD = 2
+
+
+def closes(level: float, after: float, moves: list[int], last: int = 45) -> list[float]:
+    """A calm stock whose level changes by the factor `after` on the sessions `moves`."""
+    return [level * after ** sum(t >= at for at in moves) * (1 + 0.002 * (-1) ** t) for t in range(last)]
+
+
+@pytest.mark.parametrize("new", [9, 14, 24, 38])
+@pytest.mark.parametrize("followed", ["the old date", "the new date"])
+@pytest.mark.parametrize(("num", "den"), [(2, 1), (1, 10), (3, 2)])
+def test_a_split_under_two_dates_is_once_in_the_return_and_once_in_the_count(new, followed, num, den):
+    at = OLD if followed == "the old date" else new
+    market = Market().stock("X", closes(60.0, den / num, [at])).split("X", OLD, num, den).split("X", new, num, den)
+    panel = market.panel(40)
+    assert cell(panel, "X", at)[0] == pytest.approx(0.0, abs=0.01)
+    other = cell(panel, "X", OLD + new - at)
+    assert other[0] == pytest.approx(0.0, abs=0.01) or other[1] == ReturnFlag.EVENT_CONFLICT
+    rows = only_splits(clean_events(market.tables(), RULES.cleaning).splits)
+    stands = rows.sort_values("known_from").drop_duplicates("ex_date", keep="last")
+    assert (stands["ratio_new"] / stands["ratio_old"]).prod() == pytest.approx(num / den)
+    ((name, told, seen),) = found(panel, "duplicate_split")
+    assert (name, told) == ("X", OLD + new - at)
+    assert seen == new, "known with the bar of the second date"
+
+
+@pytest.mark.parametrize("followed", ["the old date", "the new date"])
+def test_a_large_payout_under_two_dates_counts_once(followed):
+    new = 16
+    at = OLD if followed == "the old date" else new
+    levels = [60.0 - 9.0 * (t >= at) + 0.05 * (-1) ** t for t in range(30)]
+    market = Market().stock("X", levels)
+    for ex in (OLD, new):
+        market.dividend("X", ex, 9.0, kind="special")
+    panel = market.panel(25)
+    assert cell(panel, "X", at)[0] == pytest.approx(0.0, abs=0.01)
+    other = cell(panel, "X", OLD + new - at)
+    assert other[0] == pytest.approx(0.0, abs=0.01) or other[1] == ReturnFlag.EVENT_CONFLICT
+
+
+def test_two_splits_that_the_close_followed_both_are_two():
+    market = Market().stock("X", closes(60.0, 0.5, [OLD, 30])).split("X", OLD, 2, 1).split("X", 30, 2, 1)
+    panel = market.panel(40)
+    assert not found(panel, "duplicate_split")
+    assert [cell(panel, "X", t)[0] for t in (OLD, 30)] == pytest.approx([0.0, 0.0], abs=0.01)
+
+
+@pytest.mark.parametrize("apart", [21, 40])
+def test_equal_small_dividends_some_weeks_apart_are_two(apart):
+    market = Market().stock("X", closes(60.0, 1.0, [])).dividend("X", OLD, 0.4).dividend("X", OLD + apart, 0.4)
+    panel = market.panel(44)
+    assert not found(panel, "duplicate_dividend")
+    for t in (OLD, OLD + apart):
+        without = Market().stock("X", closes(60.0, 1.0, [])).panel(44)
+        assert cell(panel, "X", t)[0] > cell(without, "X", t)[0] + 0.006
+
+
+def test_equal_splits_months_apart_are_two_even_if_the_close_followed_one():
+    market = Market().stock("X", closes(60.0, 0.5, [OLD], last=80)).split("X", OLD, 2, 1).split("X", 70, 2, 1)
+    assert not found(market.panel(75), "duplicate_split")
+
+
+def test_what_is_decided_on_the_second_date_changes_nothing_before_it():
+    market = Market().stock("X", closes(60.0, 0.5, [24])).split("X", OLD, 2, 1).split("X", 24, 2, 1)
+    whole, cut = market.panel(40), market.panel(23)
+    assert np.array_equal(whole.ret[:, :24], cut.ret, equal_nan=True)
+    rows = clean_events(market.tables(), RULES.cleaning).splits
+    undone = rows[(rows["ratio_new"] == 1) & (rows["ex_date"] == day(OLD))]
+    assert len(undone) == 1
+    assert np.datetime64(undone["known_from"].iloc[0], "D") >= np.datetime64(day(24), "D")
