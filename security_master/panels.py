@@ -99,11 +99,11 @@ def pairs(keys: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_], on: 
         np.searchsorted(known, instants_of(_bare(rows["known_from"]))),
     )
     seen = pd.DataFrame({"key": rows["key"].to_numpy(object), "row": at, "first": first})
-    seen = seen[seen["first"] < len(days)].groupby(["key", "row"], as_index=False, sort=False)["first"].min()
+    seen = seen[seen["first"] < len(days)].sort_values("first", kind="stable").drop_duplicates(["key", "row"])
     several = seen[seen.duplicated("key", keep=False)]
     both = several.merge(several, on="key", suffixes=("", "_other"))
     both = both[both["row"] < both["row_other"]].assign(since=both[["first", "first_other"]].max(axis=1))
-    found = both[["row", "row_other", "since"]].groupby(["row", "row_other"], as_index=False).min()
+    found = both.sort_values(["row", "row_other", "since"]).drop_duplicates(["row", "row_other"])
     return found[["row", "row_other"]].to_numpy(np.int64), found["since"].to_numpy(np.int64)
 
 

@@ -68,9 +68,10 @@ def redated(
 
 def _followed(row: Row, bars: pd.DataFrame, effect: Effect, least: float) -> bool | None:
     """Whether the close moved by the event on its date; None where it is too small to tell, or a close is missing."""
-    before = bars["close"][bars.index < row["ex_date"]] if len(bars) else bars
-    if not len(before) or row["ex_date"] not in bars.index:
+    closes: pd.Series[float] = bars["close"]
+    before, on_date = closes[bars.index < row["ex_date"]], closes[bars.index == row["ex_date"]]
+    if before.empty or on_date.empty:
         return None
-    last, now = float(before.iloc[-1]), float(bars["close"][row["ex_date"]])
+    last, now = float(before.iloc[-1]), float(on_date.iloc[0])
     expected = effect(row, last)
     return None if abs(expected) < least else abs(log(now / last) - expected) < abs(expected) / 2
