@@ -186,7 +186,7 @@ def missing_share_counts(
     seen = bars[bars["session"] >= begun + rules.shares_after].drop_duplicates("sec_id")
     seen = seen[seen["sec_id"].isin(stocks)]
     known = shares.groupby("sec_id")["visible"].min().reindex(seen["sec_id"].astype("str")).to_numpy()
-    late = seen[~(known <= seen["session"].to_numpy())]
+    late = seen[~(np.nan_to_num(known.astype(float), nan=np.inf) <= seen["session"].to_numpy())]
     return findings_frame(
         sec_id=late["sec_id"].astype("str").to_numpy(),
         session=late["session"].to_numpy(),

@@ -18,5 +18,6 @@ def test_four_nights_of_twenty_years_stop_and_crashes_pass(real_data):
     stopped = rows.loc[rows["outcome"] == "stop", "date"].astype(str).unique().tolist()
     assert stopped == ["2009-07-16", "2009-07-17", "2014-07-17", "2014-07-18"]
     assert (rows["rule"] == "etf_off_market").sum() <= 60
+    assert (rows["rule"] == "market_correlation").sum() <= 5
     days = rows["date"].astype(str)
     assert not days.isin(["2008-10-13", "2020-03-16", "2025-04-09"]).any()
