@@ -38,6 +38,15 @@ class Filed(NamedTuple):
 
 def answer(market: FakeMarket, clock: dt.datetime, path: str) -> Answer:
     """The answer to one request at an instant."""
+    if path == "/files/company_tickers.json":
+        living = [
+            c for c in market.companies if c.cik and market.listed_at(c) <= clock and not market.dead_at(c, clock)
+        ]
+        rows = [
+            {"cik_str": int(c.cik), "ticker": c.ticker_on(clock.date()).replace(".", "-"), "title": c.name}
+            for c in living
+        ]
+        return Answer(200, json.dumps({str(k): row for k, row in enumerate(rows)}).encode())
     if found := re.fullmatch(r"/submissions/CIK(\d{10})\.json", path):
         return _submissions(market, clock, found.group(1))
     if found := re.fullmatch(r"/api/xbrl/companyfacts/CIK(\d{10})\.json", path):

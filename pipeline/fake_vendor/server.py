@@ -19,13 +19,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pipeline.fake_vendor import edgar, eodhd, nasdaq
+from pipeline.fake_vendor import edgar, eodhd, nasdaq, tiingo
 from pipeline.fake_vendor.faults import FaultPlan, Reply, refusal
 from pipeline.fake_vendor.market import FakeMarket
 
 UNITS_A_DAY = 100_000
 A_MINUTE = 1200
-ARCHIVE = ("/submissions/", "/api/xbrl/", "/xbrl/", "/Archives/")
+ARCHIVE = ("/submissions/", "/api/xbrl/", "/xbrl/", "/Archives/", "/files/")
 
 
 @dataclass
@@ -60,7 +60,7 @@ class FakeVendor:
         """The reply to one GET, faults and limits included, and a line in the log."""
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query))
-        token = query.pop("api_token", headers.get("authorization", "").removeprefix("Bearer "))
+        token = query.pop("api_token", headers.get("authorization", "").removeprefix("Bearer ").removeprefix("Token "))
         path = unquote(parts.path)
         path = path if path.startswith(ARCHIVE) else path.removeprefix("/api")
         asked = path + ("?" + "&".join(f"{k}={v}" for k, v in sorted(query.items())) if query else "")
@@ -85,6 +85,10 @@ class FakeVendor:
             return Reply(made.status, made.body, {"content-type": made.kind}), 0
         if token != self.token:
             return refusal("401"), 0
+        if path.startswith(("/tiingo/", "/docs/tiingo/")):
+            asked = (self.now, path, tuple(sorted(query.items())))
+            made = self._cached(asked, lambda: tiingo.answer(self.market, self.now, path, query))
+            return Reply(made.status, made.body, {"content-type": made.kind}), 1
         units = eodhd.cost(path)
         path = self.faults.plain(path)
         day = self.now.date().isoformat()

@@ -12,6 +12,7 @@ VENDORS: dict[str, int] = {
     "eodhd": 990,
     "edgar": 990,
     "nasdaq": 990,
+    "tiingo": 990,
 }
 """The vendors that are fetched, each a folder of `pipeline/vendors/`: minutes after a close by which it has delivered.
 
@@ -30,7 +31,8 @@ class SimulatedMarket(Group):
 
 
 class Fetching(Group):
-    """How vendors are asked, and when a delivery is whole (docs/vendors.md). Keys are no settings: ERM3_EODHD_TOKEN."""
+    """How vendors are asked, and when a delivery is whole (docs/vendors.md). Keys are no settings: ERM3_EODHD_TOKEN,
+    ERM3_TIINGO_TOKEN."""
 
     contact: str | None = Field(
         None, description="who asks, for the User-Agent: `Company contact@example.com`. The SEC wants it"

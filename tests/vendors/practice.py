@@ -64,7 +64,7 @@ class Practice:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"ERM3_EODHD_TOKEN": TOKEN}
+        return {"ERM3_EODHD_TOKEN": TOKEN, "ERM3_TIINGO_TOKEN": TOKEN}
 
     def backfill(self, end: dt.date, settings: Settings | None = None) -> dict[str, FetchReport]:
         need = Need(BACKFILL, self.first, end)
@@ -99,7 +99,7 @@ def practice(root: Path, now: dt.datetime, of: FakeMarket | None = None, **setti
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
     given = {
-        "urls": {"eodhd": f"{base}/api", "edgar": base, "nasdaq": base},
+        "urls": {"eodhd": f"{base}/api", "edgar": base, "nasdaq": base, "tiingo": base},
         "contact": CONTACT,
         **settings.pop("fetching", {}),
     }

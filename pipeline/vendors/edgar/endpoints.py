@@ -7,6 +7,7 @@ import datetime as dt
 from pipeline.landing.requests import Line, Request
 
 SOURCE = "edgar"
+TICKERS = "company-tickers"
 SUBMISSIONS, OLDER, FACTS, INDEX, FILING, COVER = (
     "submissions",
     "older-submissions",
@@ -15,6 +16,11 @@ SUBMISSIONS, OLDER, FACTS, INDEX, FILING, COVER = (
     "filing",
     "cover",
 )
+
+
+def tickers() -> Request:
+    """The tickers of now with their issuers."""
+    return Request(SOURCE, TICKERS, "/files/company_tickers.json")
 
 
 def submissions(cik: str) -> Request:

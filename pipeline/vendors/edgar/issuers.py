@@ -16,7 +16,15 @@ from pipeline.vendors.contract import EVER, Landed, Reject, received
 from pipeline.vendors.edgar import endpoints as ask
 from pipeline.vendors.edgar.counts import Count, counts
 from pipeline.vendors.edgar.cover import ClassCount, parse_cover
-from pipeline.vendors.edgar.parse import Fact, Filing, Submissions, parse_facts, parse_older, parse_submissions
+from pipeline.vendors.edgar.parse import (
+    Fact,
+    Filing,
+    Submissions,
+    parse_facts,
+    parse_older,
+    parse_submissions,
+    parse_tickers,
+)
 from pipeline.vendors.edgar.removal import Removal, parse_removal
 
 STOCKS = frozenset({"common", "adr", "reit"})
@@ -36,7 +44,21 @@ class Issuers:
         rows = rows[rows["type"].isin(STOCKS)]
         self.securities = rows.drop_duplicates(["vendor_code", "first_session"], keep="last")
         self.ciks = {str(code): str(cik) for code, cik in zip(rows["vendor_code"], rows["cik"], strict=True) if cik}
+        living = rows[rows["last_session"].isna() & (rows["cik"].fillna("") == "")]
+        self.unknown = len(living)
+        if self.unknown:  # of a price source that names no issuers
+            for code, cik in ((code, self._tickers.get(str(code))) for code in living["vendor_code"]):
+                if cik is not None:
+                    self.ciks.setdefault(str(code), cik)
         self.splits = below.get("splits", pd.DataFrame(columns=["vendor_code", "ex_date", "known_from"]))
+
+    @cached_property
+    def _tickers(self) -> dict[str, str]:
+        """Issuers by the tickers that were read first: who has one now says nothing about who had it before."""
+        found: dict[str, str] = {}
+        for line in self.landed.of(ask.TICKERS):
+            found = self.landed.parsed(line, parse_tickers) | found
+        return found
 
     @cached_property
     def codes(self) -> dict[str, list[str]]:

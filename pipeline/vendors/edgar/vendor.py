@@ -94,10 +94,14 @@ class _Plan(Rounds):
 
     def next(self) -> list[Bundle]:
         return self.first_open(
-            [self.everybody, self.older_pages, self.removals, self.covers]
+            [self.tickers, self.everybody, self.older_pages, self.removals, self.covers]
             if self.need.kind == BACKFILL
-            else [self.day, self.who_filed, self.older_pages, self.removals, self.covers]
+            else [self.tickers, self.day, self.who_filed, self.older_pages, self.removals, self.covers]
         )
+
+    def tickers(self) -> list[Bundle]:
+        """Once, where a security that is listed has no issuer."""
+        return [] if self.is_answered(ask.tickers()) or not self.issuers.unknown else [[ask.tickers()]]
 
     def everybody(self) -> list[Bundle]:
         return [[ask.submissions(cik), ask.facts(cik)] for cik in sorted(self.issuers.codes)]
