@@ -96,8 +96,11 @@ class FetchReport:
         self.bytes, self.units = self.bytes + other.bytes, self.units + other.units
         self.classes.update(other.classes)
         self.settled |= other.settled
+        for key, why in other.retried.items():
+            add_reason(self.retried, key, why)
+        for key in self.failed.keys() & other.settled:
+            add_reason(self.retried, key, self.failed[key])
         self.failed = {key: why for key, why in self.failed.items() if key not in other.settled} | other.failed
-        self.retried |= other.retried
         self.new_shapes += other.new_shapes
         self.stopped, self.resumable, self.refused = other.stopped, other.resumable, other.refused
 
@@ -201,7 +204,9 @@ class Fetcher:
             if line.answer not in RETRIED or attempt == ATTEMPTS or spent + wait > PATIENCE:
                 break
             with self._lock:
-                report.retried[request.key] = f"{line.answer}: {line.note}" if line.note else str(line.answer)
+                add_reason(
+                    report.retried, request.key, f"{line.answer}: {line.note}" if line.note else str(line.answer)
+                )
             self.clock.sleep(wait)
         self._note(request, line, report)
         return line
@@ -315,6 +320,13 @@ class Fetcher:
             else:
                 report.failed[request.key] = f"{line.answer}: {line.note}" if line.note else str(line.answer)
         _refuse(line, request)
+
+
+def add_reason(reasons: dict[str, str], key: str, why: str) -> None:
+    """One more reason for which a request was asked again."""
+    had = reasons.get(key, "")
+    if why not in had:
+        reasons[key] = f"{had}; {why}" if had else why
 
 
 def retry_after(text: str, now: datetime) -> float:
