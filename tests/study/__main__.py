@@ -27,6 +27,8 @@ def study(data: panel.Panel, chosen: list[Variant]) -> tuple[list[report.Found],
         began = time.process_time()
         ratios = hedges.of(variant)
         left = measures.hedged(data, ratios)
+        if variant.thin:
+            left[:, data.traded > np.nanquantile(data.traded, 0.2)] = np.nan
         if not len(found):
             default = left
         levels = tuple(measures.against(data, left[k], default[k]) for k in range(3))
@@ -36,7 +38,7 @@ def study(data: panel.Panel, chosen: list[Variant]) -> tuple[list[report.Found],
 
 
 def _calibration(data: panel.Panel, hedges: Hedges, left: np.ndarray) -> tuple[report.Calibration, dict[str, float]]:
-    done = hedges.fits[DEFAULT, "plain"][0]
+    done = hedges.fits[DEFAULT, "plain", Variant.decay][0]
     beta = hedges.adjusted(Variant("default", "default"))
     shares = measures.promised(data, beta, DEFAULT)
     promised, came, gap = {}, {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,18 +62,30 @@ def page(panel: Panel, found: list[Found], calibration: Calibration, depths: dic
     """The document."""
     default = found[0]
     winners = [one for one in found[1:] if one.wins]
+    shares = [_percent(level.share, 1) for level in default.levels]
+    made = _wrapped(
+        f"Made by `make study` (minutes, fixed seeds) on {panel.source}: {len(panel.r)} stocks, "
+        f"{len(panel.sessions):,} sessions, {panel.sessions[0]} to {panel.sessions[-1]}. The hedge ratios of a session "
+        "are held against the raw returns of the next one. Every variant changes one choice of the default (`huber`, "
+        "window 252, half-life 126, L2 and L3 shrunk to industry peers, `min_peers` 5, refit daily) and is compared "
+        "with it on the cells that both have. Market caps that are not known are carried from where they are: they "
+        "weigh peers only."
+    )
+    leaves = _wrapped(
+        f"The default leaves, as a median over stocks, **{shares[0]} of a stock's variance at L1, {shares[1]} at L2 "
+        f"and {shares[2]} at L3** (of the names that have the level). What follows for the defaults is in "
+        "[decision 10](decisions/0010-defaults-after-the-study.md)."
+    )
+    errors = _wrapped(
+        "Standard errors: a beta changes from one window to the next, which has no session in common with it, by "
+        + ", ".join(f"{error:.2f} ({level})" for level, error in zip(LEVELS, calibration.errors, strict=True))
+        + " of its standard error, where 1 would say that betas stand still."
+    )
     return f"""# Do the hedges work? A study out of sample
 
-Made by `make study` (seconds to minutes, fixed seeds) on {panel.source}: {len(panel.r)} stocks,
-{len(panel.sessions):,} sessions, {panel.sessions[0]} to {panel.sessions[-1]}. The hedge ratios of a
-session are held against the raw returns of the next one. Every variant changes one choice of the
-default (`huber`, window 252, half-life 126, L2 and L3 shrunk to industry peers, `min_peers` 5,
-refit daily) and is compared with it on the cells that both have. Market caps that are not known are
-carried from where they are: they weigh peers only.
+{made}
 
-The default leaves, as a median over stocks, **{_percent(default.levels[0].share, 1)} of a stock's
-variance at L1, {_percent(default.levels[1].share, 1)} at L2 and
-{_percent(default.levels[2].share, 1)} at L3** (of the names that have the level).
+{leaves}
 
 ## Variance that is left, against the default
 
@@ -118,10 +131,12 @@ promise is a share within its own window, and optimistic):
 
 ![What came against what was promised, at L3](model-quality-calibration.svg)
 
-Standard errors: a beta changes from one window to the next, which has no session in common with it,
-by {", ".join(f"{error:.2f} ({level})" for level, error in zip(LEVELS, calibration.errors, strict=True))}
-of its standard error, where 1 would say that betas stand still.
+{errors}
 """
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _percent(value: float, digits: int = 2, sign: bool = False) -> str:

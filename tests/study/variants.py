@@ -15,8 +15,6 @@ from tests.study.panel import Panel
 Floats = NDArray[np.float64]
 DEFAULT = KernelParams()
 MIN_PEERS = 5
-EWMA = 0.94
-"""Decay of the volatility that returns are divided by (RiskMetrics)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,8 @@ class Variant:
     to: whom L2 and L3 shrink to: none, industry, sector or universe; min_peers, l1: whether L1 is shrunk as well.
     weight: how alpha is made of se and the peers: vasicek, less_error (tau2 less the peers' mean se2) or by_side (tau2
     of the peers on the stock's own side of the mean).
-    returns: plain, scaled (each by its own EWMA volatility) or two_day (overlapping). every: sessions, or "month".
+    returns: plain, scaled (each by its own EWMA volatility with this decay) or two_day (overlapping). every: sessions,
+    or "month". thin: compared on the fifth of the stocks that trades least.
     """
 
     name: str
@@ -39,6 +38,8 @@ class Variant:
     links: int | None = None
     returns: str = "plain"
     every: int | str = 1
+    decay: float = 0.94
+    thin: bool = False
 
 
 def kernel(window: int = 252, half_life: float | None = 126.0, estimator: str = "huber", **more: float) -> KernelParams:
@@ -70,8 +71,10 @@ def variants() -> Iterator[Variant]:
     yield Variant("refit at month end", "refit", every="month")
     yield Variant("tau2 less measurement error", "candidate", weight="less_error")
     yield Variant("tau2 of the stock's own side", "candidate", weight="by_side")
-    yield Variant("returns over their EWMA volatility", "candidate", returns="scaled")
+    yield Variant("returns over their EWMA volatility, 0.94", "candidate", returns="scaled")
+    yield Variant("returns over their EWMA volatility, 0.99", "candidate", returns="scaled", decay=0.99)
     yield Variant("returns of two sessions, overlapping", "candidate", returns="two_day")
+    yield Variant("the same, least traded fifth", "candidate", returns="two_day", thin=True)
 
 
 @dataclass
@@ -79,13 +82,13 @@ class Hedges:
     """Two fits are kept, the default's and the last other one: variants that only shrink otherwise share one."""
 
     panel: Panel
-    fits: dict[tuple[KernelParams, str], tuple[model.Cascade, Floats, Floats]] = field(default_factory=dict)
+    fits: dict[tuple[KernelParams, str, float], tuple[model.Cascade, Floats, Floats]] = field(default_factory=dict)
 
     def of(self, variant: Variant) -> Floats:
         """(6, n, T) hedge ratios as of each session, NaN before a window fits."""
         panel = self.panel
         beta = self.adjusted(variant)
-        _, etf, scale = self._fit(variant.params, variant.returns)
+        _, etf, scale = self._fit(variant)
         start = variant.params.window - 1
         sector, subsector = panel.sector[:, start:], panel.subsector[:, start:]
         links_of = replace(variant.params, window=variant.links) if variant.links else variant.params
@@ -102,15 +105,17 @@ class Hedges:
 
     def adjusted(self, variant: Variant) -> Floats:
         """(3, n, T - window + 1) betas after shrinkage."""
-        done, start = self._fit(variant.params, variant.returns)[0], variant.params.window - 1
+        done, start = self._fit(variant)[0], variant.params.window - 1
         return np.stack([self._shrunk(variant, done, k, start) for k in range(3)])
 
-    def _fit(self, params: KernelParams, returns: str) -> tuple[model.Cascade, Floats, Floats]:
-        if (params, returns) not in self.fits:
+    def _fit(self, variant: Variant) -> tuple[model.Cascade, Floats, Floats]:
+        params, returns = variant.params, variant.returns
+        key = params, returns, variant.decay
+        if key not in self.fits:
             panel = self.panel
             r, etf, scale = panel.r, panel.etf, np.ones((1, 1))
             if returns == "scaled":
-                scale = ewma_volatility(np.concatenate([r, etf]))
+                scale = ewma_volatility(np.concatenate([r, etf]), variant.decay)
                 before = np.concatenate([np.full((len(scale), 1), np.nan), scale[:, :-1]], axis=1)
                 r, etf = r / before[: len(r)], etf / before[len(r) :]
             elif returns == "two_day":
@@ -119,9 +124,9 @@ class Hedges:
             sector, subsector = panel.sector[:, start:], panel.subsector[:, start:]
             wanted = np.isfinite(panel.r[:, start:])
             done = model.cascade(r, etf, panel.market, sector, subsector, wanted, panel.first, params)
-            self.fits = {key: fit for key, fit in self.fits.items() if key == (DEFAULT, "plain")}
-            self.fits[params, returns] = done, etf, scale
-        return self.fits[params, returns]
+            self.fits = {k: fit for k, fit in self.fits.items() if k[:2] == (DEFAULT, "plain")}
+            self.fits[key] = done, etf, scale
+        return self.fits[key]
 
     def _shrunk(self, variant: Variant, done: model.Cascade, level: int, start: int) -> Floats:
         beta, panel = done.beta[level], self.panel
@@ -140,16 +145,16 @@ class Hedges:
         return _shrunk_otherwise(beta, se, fact, cell, weight, variant.min_peers, variant.weight)
 
 
-def ewma_volatility(x: Floats) -> Floats:
+def ewma_volatility(x: Floats, decay: float) -> Floats:
     """(n, T) square roots of the exponentially weighted squares up to each session; a missing return changes nothing.
 
-    >>> ewma_volatility(np.array([[0.01, 0.01, np.nan]])).round(4).tolist()
+    >>> ewma_volatility(np.array([[0.01, 0.01, np.nan]]), 0.94).round(4).tolist()
     [[0.01, 0.01, 0.01]]
     """
     out, variance = np.empty_like(x), np.full(len(x), np.nan)
     for t in range(x.shape[1]):
         square = x[:, t] ** 2
-        updated = np.where(np.isfinite(variance), EWMA * variance + (1 - EWMA) * square, square)
+        updated = np.where(np.isfinite(variance), decay * variance + (1 - decay) * square, square)
         variance = np.where(np.isfinite(square), updated, variance)
         out[:, t] = np.sqrt(np.maximum(variance, 1e-8))
     return out
