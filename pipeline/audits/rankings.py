@@ -28,7 +28,7 @@ AT_SESSION = {
 """Metrics of the session itself, where they lie; er is 1 less the residual share."""
 PRESENT = 0.9
 """Share of a window's sessions that must have a return."""
-LOOKED_AT = 2 * len(WINDOWS)
+LOOKED_AT = len(WINDOWS)
 """Sessions of a run at which ranks are counted again."""
 TIES = 1e-12
 """Values as near as this may be ordered either way: products over a window are taken in several orders."""

@@ -50,7 +50,8 @@ def _calibration(data: panel.Panel, hedges: Hedges, left: np.ndarray) -> tuple[r
         gap[window] = [float(np.nanmedian((realised - before)[k][:, ends])) for k in range(3)]
     errors = measures.of_errors(done.beta, done.se, DEFAULT.window)
     depths = measures.depths(data, left, shares, realised)
-    return report.Calibration(promised, came, gap, errors), depths
+    names = measures.names(data, done, DEFAULT.window)
+    return report.Calibration(promised, came, gap, errors, names), depths
 
 
 def main() -> None:

@@ -188,6 +188,24 @@ def came(panel: Panel, left: Floats, window: int) -> Floats:
     return out
 
 
+def names(panel: Panel, done: model.Cascade, window: int) -> dict[int, tuple[int, list[int], dict[str, int]]]:
+    """By year, at its last session: stocks with a return, those with a beta at each level, and why others lack L3."""
+    start = window - 1
+    year = panel.sessions[start:].astype("datetime64[Y]").astype(int) + 1970
+    found = {}
+    for t in np.flatnonzero(np.append(year[1:] != year[:-1], True)):
+        wanted = np.isfinite(panel.r[:, start + t])
+        have = [int((np.isfinite(done.beta[k, :, t]) & wanted).sum()) for k in range(3)]
+        lack = wanted & ~np.isfinite(done.beta[2, :, t])
+        unclassified = lack & (panel.industry[:, start + t] == 0)
+        why = {"not classified": int(unclassified.sum())}
+        for code in np.unique(done.reason[2, lack & ~unclassified, t]).tolist():
+            said = model.DegenerateReason(code).name.lower().replace("_", " ")
+            why[said] = int((done.reason[2, :, t] == code)[lack & ~unclassified].sum())
+        found[int(year[t])] = int(wanted.sum()), have, {reason: n for reason, n in why.items() if n}
+    return found
+
+
 def of_errors(beta: Floats, se: Floats, window: int) -> list[float]:
     """By level: spread (1.4826 times the median size) of the change of a beta over one window, in its standard errors.
 

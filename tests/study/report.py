@@ -38,13 +38,14 @@ class Found:
 class Calibration:
     """promised, came: by window, medians of tenths of the cells at L3. gap: by window and level, came less promised.
 
-    errors: by level, change of a beta over a window in its standard errors.
+    errors: by level, change of a beta over a window in its standard errors. names: of `measures.names`.
     """
 
     promised: dict[int, list[float]]
     came: dict[int, list[float]]
     gap: dict[int, list[float]]
     errors: list[float]
+    names: dict[int, tuple[int, list[int], dict[str, int]]]
 
 
 def tenths(promised: NDArray, came: NDArray) -> tuple[list[float], list[float]]:
@@ -132,6 +133,13 @@ promise is a share within its own window, and optimistic):
 ![What came against what was promised, at L3](model-quality-calibration.svg)
 
 {errors}
+
+## Who has which level
+
+Stocks with a return at the last session of each year, those with a beta, and why the others lack
+L3 (`no etf`: their chain has ended, or not begun; `same etf`: the subsector's is the sector's):
+
+{_names(calibration)}
 """
 
 
@@ -212,6 +220,14 @@ def _gaps(calibration: Calibration) -> str:
     lines = ["| window | L1 | L2 | L3 |", "|---|---|---|---|"]
     for window, gaps in calibration.gap.items():
         lines.append(f"| {window} sessions, came less promised | " + " | ".join(f"{gap:+.3f}" for gap in gaps) + " |")
+    return "\n".join(lines)
+
+
+def _names(calibration: Calibration) -> str:
+    lines = ["| year | stocks | L1 | L2 | L3 | without L3 |", "|---|---|---|---|---|---|"]
+    for year, (stocks, have, why) in calibration.names.items():
+        cells = " | ".join(map(str, (stocks, *have)))
+        lines.append(f"| {year} | {cells} | {', '.join(f'{reason} {n}' for reason, n in why.items())} |")
     return "\n".join(lines)
 
 
