@@ -92,9 +92,9 @@ def page(panel: Panel, found: list[Found], calibration: Calibration, depths: dic
 
 `L1` to `L3`: median over stocks of the ratio of variances, less one; negative is better. `mean`:
 the same for squared hedged returns over the stock's variance, all cells together, with a 95 %
-interval from a block bootstrap over sessions (blocks of 63). `names`, `years`: how many are better at L3.
-`turnover`: dollars of ETFs traded a year per dollar of stock at L3, and what that costs at 1, 5 and
-10 basis points, in per cent a year.
+interval from a block bootstrap over sessions (blocks of 63). `names`, `years`: how many are better
+at L3. `turnover`: dollars of ETFs traded a year per dollar of stock at L3, and what that costs at
+1, 5 and 10 basis points, in per cent a year.
 
 {_table(found)}
 
