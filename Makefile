@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
 QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
-.PHONY: help install run night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve study docs hooks clean
+.PHONY: help install run first-hour night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve study docs hooks clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,6 +26,9 @@ install: $(VENV)/.installed  ## create .venv and install the pinned packages
 
 run: install  ## the whole pipeline on the simulated market, then a look at the result (ROOT=data/simulated)
 	$(BIN)/erm3 demo --root $(ROOT)
+
+first-hour: install  ## what a newcomer does, docs/first-hour.md line by line in a new directory
+	$(BIN)/python -m docs.first_hour
 
 night: install  ## a fake vendor, a backfill and three nights (data/practice)
 	$(BIN)/erm3 practice
