@@ -55,9 +55,9 @@ class Server:
             return json.load(answer)["data"]
 
     def runs(self) -> list[dict[str, Any]]:
-        """Runs, the newest first."""
-        query = "{runsOrError{... on Runs{results{runId status tags{key value}}}}}"
-        return list(self.ask(query)["runsOrError"]["results"])
+        """Runs, the newest first, without those that show what was published before the page was opened."""
+        query = "{runsOrError{... on Runs{results{runId jobName status tags{key value}}}}}"
+        return [run for run in self.ask(query)["runsOrError"]["results"] if run["jobName"] != "show_publication"]
 
 
 @pytest.fixture(scope="module")
