@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ROOT   ?= data/simulated
+# Size of `make bench-backfill`: stocks alive on the first session, and the first published year, up to 2025.
+STOCKS ?= 3000
+FIRST  ?= 2006
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
@@ -68,8 +71,8 @@ bench: install  ## our kernels against the field's, the whole model at full size
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.serving
 
-bench-backfill: install  ## 20 years x 300 stocks, killed, resumed, with a night on top; command line and Dagster
-	$(BIN)/python -m tests.bench.backfill
+bench-backfill: install  ## from delivered tables to published stores: a backfill, killed and resumed, a night (STOCKS=3000 FIRST=2006)
+	$(BIN)/python -m tests.bench.backfill --stocks $(STOCKS) --first $(FIRST) --write
 
 study: install  ## how well hedges work out of sample, by choice of model; writes docs/model-quality.md
 	$(PIP) --editable '.[dev,bench]'

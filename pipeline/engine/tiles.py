@@ -1,12 +1,12 @@
-"""Work on tiles of symbols, scheduled by dask: threads on this machine, or a cluster when one is configured."""
+"""Work on tiles of symbols: threads of this process, or a dask cluster when one is configured."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypeVar, cast
-
-import dask
 
 from pipeline.datasets.spec import COLUMN_CHUNK
 from pipeline.settings import Settings
@@ -38,12 +38,19 @@ def reused(make: Callable[..., T], *shape: int) -> T:
     return cast(T, kept[make][1])
 
 
+@cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    """The threads of this process. They live on, with what they have `reused`, from one block to the next."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="tile")
+
+
 def map_tiles(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], settings: Settings) -> list[T]:
     """`function(*args)` for each tuple, in order. The kernels are serial, so the schedule cannot change a bit."""
-    tasks = [dask.delayed(function, pure=False, traverse=False)(*args) for args in arguments]
     if settings.dask_address is None:
-        return list(dask.compute(*tasks, scheduler="threads", num_workers=settings.threads))
+        return list(_workers(settings.threads).map(lambda args: function(*args), arguments))
+    import dask  # not before it is needed: with `distributed`, a third of a second
     from distributed import Client
 
+    tasks = [dask.delayed(function, pure=False, traverse=False)(*args) for args in arguments]
     with Client(settings.dask_address, set_as_default=False) as client:
         return list(client.gather(client.compute(tasks)))

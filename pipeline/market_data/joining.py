@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
 
 from pipeline.calendar import ALWAYS, Calendar
 from pipeline.quality.findings import findings_frame
@@ -24,7 +25,7 @@ class KnowsIdentities(Protocol):
 
     def holders(
         self, vendor_codes: Any, dates: Any, *, assumed: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]: ...
+    ) -> tuple[pd.Categorical, NDArray[np.datetime64]]: ...
 
     def roster(self) -> pd.DataFrame: ...
 
@@ -82,10 +83,9 @@ class Join:
         Whose an event or a filing is, is asked as the security master asks it of its own rows. A bar under a code that
         its security did not have that day stands beside the bars that it has, and is nobody's.
         """
-        codes, dates = frame["vendor_code"].to_numpy(object), frame[date_column].to_numpy("datetime64[D]")
         assumed = None if name == "prices" else frame["known_assumed"].to_numpy(bool)
-        sec_ids, since = self.master.holders(codes, dates, assumed=assumed)
-        owned = np.asarray(sec_ids != "", bool)
+        owner, since = self._holders(frame["vendor_code"], frame[date_column], assumed)
+        owned = np.asarray(owner.codes >= 0)
         alone = self.clock.visible(frame["known_from"])
         visible, strange = alone.copy(), ~owned
         late = np.flatnonzero(owned & (since > frame["known_from"].to_numpy("datetime64[us]")))
@@ -102,11 +102,11 @@ class Join:
                 left_out.append(self.strangers(name, frame.iloc[rest], date_column, alone[rest], visible[rest]))
             kept = np.concatenate([kept, at[taken]])
             visible = np.concatenate([visible[owned], alone[at[taken]]])
-            sec_ids = np.concatenate([sec_ids[owned], then[taken]])
-        frame = frame.iloc[kept].copy()
-        frame["visible"] = visible
-        frame["sec_id"] = pd.Categorical(sec_ids) if name == "prices" else pd.array(sec_ids, dtype="str")
-        return Joined(frame, left_out)
+            frame, owner = frame.iloc[kept], owner[owned]
+            if taken.any():
+                owner = union_categoricals([owner, pd.Categorical(then[taken])], sort_categories=True)
+        sec_id = _without_others(owner) if name == "prices" else pd.array(_texts(owner), dtype="str")
+        return Joined(frame.assign(visible=visible, sec_id=sec_id), left_out)
 
     def believed_owners(self, codes: pd.Series, dates: pd.Series, moments: NDArray[np.integer]) -> NDArray[np.object_]:
         """Security that each vendor code was taken for on its date at the session `moments` (ordinals), "" for none.
@@ -132,7 +132,14 @@ class Join:
 
     def owners(self, codes: pd.Series, dates: pd.Series) -> tuple[NDArray[np.object_], NDArray[np.datetime64]]:
         """Security that each vendor code means on its date, "" for none, and the instant since which that is known."""
-        return self.master.holders(codes.to_numpy(object), dates.to_numpy("datetime64[D]"))
+        owner, since = self._holders(codes, dates, None)
+        return _texts(owner), since
+
+    def _holders(
+        self, codes: pd.Series, dates: pd.Series, assumed: NDArray[np.bool_] | None
+    ) -> tuple[pd.Categorical, NDArray[np.datetime64]]:
+        asked = codes.array if isinstance(codes.dtype, pd.CategoricalDtype) else codes.to_numpy(object)
+        return self.master.holders(asked, dates.to_numpy("datetime64[D]"), assumed=assumed)
 
     def strangers(
         self, name: str, frame: pd.DataFrame, date_column: str, alone: NDArray[np.int32], visible: NDArray[np.int32]
@@ -159,6 +166,17 @@ class Join:
         if not known.all():
             found[~known] = self.believed_owners(codes[~known], dates[~known], moments[~known])
         return found
+
+
+def _texts(owner: pd.Categorical) -> NDArray[np.object_]:
+    """The ids, "" for none."""
+    return np.append(owner.categories.to_numpy(object), "")[owner.codes]
+
+
+def _without_others(owner: pd.Categorical) -> pd.Categorical:
+    """The same ids, as a category of those that occur."""
+    used = np.bincount(owner.codes, minlength=len(owner.categories)) > 0
+    return pd.Categorical.from_codes((np.cumsum(used) - 1)[owner.codes], categories=owner.categories[used])
 
 
 def _unowned(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline.calendar import FOR_EVER, NO_SESSION, Calendar
 from pipeline.market_data.cleaning import CleanTables
 from pipeline.market_data.joining import Clock, Join, Joined, KnowsIdentities
-from pipeline.quality.bars import bars_of
+from pipeline.quality.bars import Bars
 from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import DataRules
@@ -280,17 +280,18 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
     that, bars are a stale tail. A row that was withdrawn only after its return was booked ends when no return can span
     both ends any more.
     """
-    resumes = np.full(len(delistings), FOR_EVER)
+    resumes, bars = np.full(len(delistings), FOR_EVER), Bars(prices)
     for k, row in enumerate(delistings.to_dict("records")):
-        bars = bars_of(prices, row["sec_id"])
-        bars = bars[(bars["session"] > row["last"]) & (bars["visible"] <= bars["session"])]
-        silence = np.diff(bars["session"].to_numpy(), prepend=row["last"])
-        found = np.flatnonzero((silence > max_gap) & ~(bars["volume"].to_numpy() <= 0))
+        mine = bars.of(row["sec_id"])
+        later = (mine.session > row["last"]) & (mine.visible <= mine.session)
+        session, volume = mine.session[later], mine.volume[later]
+        silence = np.diff(session, prepend=row["last"])
+        found = np.flatnonzero((silence > max_gap) & ~(volume <= 0))
         if len(found):
-            resumes[k] = bars["session"].iloc[found[0]]
+            resumes[k] = session[found[0]]
     for row in delistings[delistings["reason"] == WITHDRAWN].to_dict("records"):
-        mine = ((delistings["sec_id"] == row["sec_id"]) & (delistings["last"] == row["last"])).to_numpy()
-        resumes[mine] = np.minimum(resumes[mine], max(row["visible"], row["last"] + max_gap + 1))
+        same = ((delistings["sec_id"] == row["sec_id"]) & (delistings["last"] == row["last"])).to_numpy()
+        resumes[same] = np.minimum(resumes[same], max(row["visible"], row["last"] + max_gap + 1))
     return resumes
 
 

@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+_SHIFT = 32
+"""Bits of a session in the key of a bar, which is its security and its session."""
+
+
+class BarsOf(NamedTuple):
+    """The bars of one security, sorted by session and `visible`. Each (m,)."""
+
+    session: NDArray[np.int32]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    visible: NDArray[np.int32]
+
+
+class Bars:
+    """The bars of single securities, found without a pass over those of all. prices: those of `Facts`."""
+
+    def __init__(self, prices: pd.DataFrame) -> None:
+        names, codes = prices["sec_id"].cat.categories, prices["sec_id"].cat.codes.to_numpy()
+        self._place = {name: k for k, name in enumerate(names)}
+        starts = np.searchsorted(codes, np.arange(len(names)).astype(codes.dtype))
+        self._edges = [*starts.tolist(), len(codes)]
+        self._columns = [prices[name].to_numpy() for name in BarsOf._fields]
+
+    def of(self, sec_id: str) -> BarsOf:
+        """Of a security; none of one that has none."""
+        place = self._place.get(sec_id)
+        part = slice(0, 0) if place is None else slice(self._edges[place], self._edges[place + 1])
+        return BarsOf(*(column[part] for column in self._columns))
 
 
 def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.float64]:
@@ -12,50 +43,30 @@ def closes_before(prices: pd.DataFrame, events: pd.DataFrame) -> NDArray[np.floa
 
     prices: those of `Facts`; events: frame with `sec_id` and `ex`, in any order.
     """
-    printed = prices[(prices["visible"] <= prices["session"]) & (prices["close"] > 0)]
-    bars = pd.DataFrame(
-        {
-            "owner": printed["sec_id"].cat.codes.to_numpy(np.int64),
-            "session": printed["session"].to_numpy(np.int64),
-            "close": printed["close"].to_numpy(),
-        }
-    ).sort_values("session", kind="stable")
-    wanted = pd.DataFrame(
-        {
-            "owner": prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])),  # -1 owns no bar
-            "session": events["ex"].to_numpy(np.int64),
-            "event": np.arange(len(events)),
-        }
-    ).sort_values("session", kind="stable")
-    found = pd.merge_asof(wanted, bars, on="session", by="owner", allow_exact_matches=False)
-    close = np.empty(len(events))
-    close[found["event"]] = found["close"]
+    session, every_close = prices["session"].to_numpy(), prices["close"].to_numpy()
+    printed = np.flatnonzero((prices["visible"].to_numpy() <= session) & (every_close > 0))
+    key = (prices["sec_id"].cat.codes.to_numpy()[printed].astype(np.int64) << _SHIFT) | session[printed]
+    owner = prices["sec_id"].cat.categories.get_indexer(pd.Index(events["sec_id"])).astype(np.int64)
+    wanted = (owner << _SHIFT) | events["ex"].to_numpy(np.int64)  # the owner -1 comes before all bars
+    before = np.searchsorted(key, wanted) - 1
+    found = before >= 0
+    found[found] = key[before[found]] >> _SHIFT == owner[found]
+    close = np.full(len(events), np.nan)
+    close[found] = every_close[printed[before[found]]]
     return close
 
 
-def bars_of(prices: pd.DataFrame, sec_id: str) -> pd.DataFrame:
-    """The bars of one security, sorted by session and `visible` (`prices` of `Facts`)."""
-    codes = prices["sec_id"].cat.codes.to_numpy()
-    code = prices["sec_id"].cat.categories.get_indexer(pd.Index([sec_id])).astype(codes.dtype)[0]
-    if code < 0:
-        return prices.iloc[:0]
-    return prices.iloc[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
-
-
-def close_of(prices: pd.DataFrame, sec_id: str, session: int, known_at: int, max_age: int = 0) -> float:
+def close_of(bars: BarsOf, session: int, known_at: int, max_age: int = 0) -> float:
     """Raw close of a security as known at an ordinal: of `session`, or up to `max_age` sessions earlier; else NaN."""
-    bars = bars_of(prices, sec_id)
-    age = session - bars["session"].to_numpy()
-    close = bars["close"].to_numpy()
-    fit = (age >= 0) & (age <= max_age) & (bars["visible"].to_numpy() <= known_at) & (close > 0) & np.isfinite(close)
+    age, close = session - bars.session, bars.close
+    fit = (age >= 0) & (age <= max_age) & (bars.visible <= known_at) & (close > 0) & np.isfinite(close)
     return float(close[fit][-1]) if fit.any() else np.nan
 
 
-def first_close_of(prices: pd.DataFrame, sec_id: str, after: int, known_at: int) -> float:
+def first_close_of(bars: BarsOf, after: int, known_at: int) -> float:
     """First raw close of a security on the sessions (after, known_at], as known at `known_at`; NaN for none."""
-    bars = bars_of(prices, sec_id)
-    session, close = bars["session"].to_numpy(), bars["close"].to_numpy()
-    fit = (session > after) & (session <= known_at) & (bars["visible"].to_numpy() <= known_at)
+    session, close = bars.session, bars.close
+    fit = (session > after) & (session <= known_at) & (bars.visible <= known_at)
     fit &= (close > 0) & np.isfinite(close)
     if not fit.any():
         return np.nan

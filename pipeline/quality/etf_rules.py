@@ -213,7 +213,9 @@ def _turmoil(spread: Floats, t: int, rules: EtfRules) -> float:
 
 def _medians(values: Floats) -> Floats:
     """Median of the finite values of each row, NaN for none."""
-    found = np.full(len(values), np.nan)
-    for row in np.flatnonzero(np.isfinite(values).any(1)):
-        found[row] = np.median(values[row][np.isfinite(values[row])])
+    finite = np.isfinite(values)
+    counts, ordered = finite.sum(1), np.sort(np.where(finite, values, np.inf), axis=1)
+    rows, found = np.flatnonzero(counts), np.full(len(values), np.nan)
+    n = counts[rows]
+    found[rows] = (ordered[rows, (n - 1) // 2] + ordered[rows, n // 2]) / 2
     return found

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.calendar import ex_sessions
-from pipeline.quality.bars import close_of, closes_before
+from pipeline.quality.bars import Bars, close_of, closes_before
 from pipeline.quality.findings import findings_frame
 from pipeline.settings import EventRules
 from security_master.universe import STOCK_TYPES
@@ -140,9 +140,9 @@ def _odd_currencies(
 
 def _spin_off_values(prices: pd.DataFrame, spin_offs: pd.DataFrame) -> pd.DataFrame:
     """How each spin-off is valued: from the child's first close, or as stated."""
-    values, evidence = [], []
+    values, evidence, bars = [], [], Bars(prices)
     for row in spin_offs.to_dict("records"):
-        close = close_of(prices, row["child_sec_id"], row["ex"], max(row["ex"], row["visible"]))
+        close = close_of(bars.of(row["child_sec_id"]), row["ex"], max(row["ex"], row["visible"]))
         values.append(row["child_ratio"] * close if np.isfinite(close) else row["value"])
         evidence.append(
             f"{row['child_ratio']:g} * close {close:g}" if np.isfinite(close) else "as stated by the vendor"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.quality.bars import close_of, first_close_of
+from pipeline.quality.bars import Bars, close_of, first_close_of
 from pipeline.settings import DelistingRules
 from pipeline.sources.specs import REMOVALS
 from security_master.listings import WITHDRAWN
@@ -55,7 +55,7 @@ def booked_delistings(
     delistings: pd.DataFrame, prices: pd.DataFrame, sec_ids: NDArray[np.object_], rules: DelistingRules
 ) -> dict[int, list[Delisting]]:
     """By position in `sec_ids`, the delistings in their order, each in the version that was known at its booking."""
-    position = {sec_id: i for i, sec_id in enumerate(sec_ids)}
+    position, bars = {sec_id: i for i, sec_id in enumerate(sec_ids)}, Bars(prices)
     booked: dict[int, list[Delisting]] = {}
     rows = delistings[delistings["sec_id"].isin(position)].sort_values(["sec_id", "last", "visible"])
     for _, versions in groupby(rows.to_dict("records"), key=itemgetter("sec_id", "last")):
@@ -72,7 +72,7 @@ def booked_delistings(
             last=last,
             booking=booking,
             resumes=booking if withdrawn else int(row["resumes"]),
-            value=_consideration(prices, row, booking, rules),
+            value=_consideration(bars, row, booking, rules),
             reason=row["reason"],
             exchange=row["exchange"],
         )
@@ -80,17 +80,17 @@ def booked_delistings(
     return booked
 
 
-def _consideration(prices: pd.DataFrame, row: dict[Any, Any], booking: int, rules: DelistingRules) -> float:
+def _consideration(bars: Bars, row: dict[Any, Any], booking: int, rules: DelistingRules) -> float:
     """What one share became, as known at the booking; NaN where a part of it cannot be valued."""
     cash, successor, ratio = float(row["cash"]), row["successor_sec_id"], float(row["successor_ratio"])
     last, max_age = int(row["last"]), rules.successor_max_age
     if np.isnan(ratio):
         shares_too = row["successor_code"] or row["reason"] == "merger"
-        before = close_of(prices, row["sec_id"], last, booking, max_age)
+        before = close_of(bars.of(row["sec_id"]), last, booking, max_age)
         return np.nan if shares_too and cash < (1 - rules.cash_short) * before else cash
     if not successor:
         return np.nan
-    close = close_of(prices, successor, last, booking, max_age)
+    close = close_of(bars.of(successor), last, booking, max_age)
     if np.isnan(close):
-        close = first_close_of(prices, successor, last, booking)
+        close = first_close_of(bars.of(successor), last, booking)
     return (0.0 if np.isnan(cash) else cash) + ratio * close

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.calendar import FOR_EVER
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.point_in_time import Facts
-from pipeline.quality.bars import close_of
+from pipeline.quality.bars import Bars, close_of
 from pipeline.returns.currencies import rates
 from pipeline.returns.total_return import POST, PRE, SPLIT, Accrued, AccruedCells
 from security_master.universe import STOCK_TYPES
@@ -197,8 +197,9 @@ def _spin_offs(facts: Facts, position: pd.Index[Any]) -> pd.DataFrame:
     """A spin-off as cash: the child's first regular close on the ex-date, else the value that the row states."""
     rows = _of_roster(facts.spin_offs, position, ["sec_id", "ex", "child"])
     value = rows["value"].to_numpy(float).copy()
+    bars = Bars(facts.prices)
     for k, row in enumerate(rows.to_dict("records")):
-        close = close_of(facts.prices, row["child_sec_id"], row["ex"], max(row["ex"], row["visible"]))
+        close = close_of(bars.of(row["child_sec_id"]), row["ex"], max(row["ex"], row["visible"]))
         if np.isfinite(close):
             value[k] = row["child_ratio"] * close
     known = np.isfinite(value)

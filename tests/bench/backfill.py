@@ -1,11 +1,14 @@
-"""`make bench-backfill`: twenty years of 300 simulated stocks, killed in the middle and resumed, with a night on top.
+"""`make bench-backfill`: from delivered tables to published stores; killed in the middle and resumed; a night on top.
 
     python -m tests.bench.backfill [--face cli|dagster|both] [--stocks 300] [--first 2006] [--last 2025] [--keep DIR]
+                                   [--write]
 
-An undisturbed `erm3 backfill` is the measure. A second root is filled by the same command, which gets a `kill -9` in
-the middle and is started again, up to the session before the last one; `erm3 run` adds that. A third one is filled by
+The simulated market is delivered as Parquet, with its deaths, splits, dividends, renames, shares and classes. An
+undisturbed `erm3 backfill` is the measure. A second root is filled by the same command, which gets a `kill -9` in the
+middle and is started again, up to the session before the last one; `erm3 run` adds that. A third one is filled by
 the Dagster job on the instance of dagster.yaml: two range runs, the second one killed and repeated, and a night. Every
-array of every store must then be the same, bit for bit. Prints seconds by phase.
+array of every store must then be the same, bit for bit. Prints the section of docs/benchmarks.md, with processor
+seconds by phase; --write puts it there.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -25,21 +29,39 @@ from typing import Any
 import numpy as np
 
 from pipeline.calendar import xnys
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.read import open_dataset, read_manifest
+from pipeline.settings import SimulatedMarket
+from pipeline.sources import SimulatedSource
+from pipeline.sources.specs import KNOWN_FROM, TABLES
+from tests.bench import document
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 3600.0
 
+Figures = tuple[dict[str, Any], dict[str, Any], str]
 
-def environment(root: Path, stocks: int, first: int, last: int, home: Path | None = None) -> dict[str, str]:
+
+def deliver(tables: Path, stocks: int, first: int, last: int) -> dict[str, int]:
+    """The simulated market as Parquet files, with a year of warm-up; rows by table."""
+    days = xnys().between(f"{first - 1}-01-01", f"{last}-12-31")
+    market = SimulatedMarket(stocks=stocks, first_session=str(days[0]), last_session=str(days[-1]))
+    frames = {name: frame for name, frame in SimulatedSource(market).load().frames.items() if len(frame)}
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        columns = [column.name for column in (*TABLES[name].columns, KNOWN_FROM) if column.name in frame]
+        instants = {c: frame[c].dt.tz_localize("UTC") for c in ("known_from", "filed_at") if c in columns}
+        frame[columns].assign(**instants).to_parquet(tables / f"{name}.parquet", index=False, compression="zstd")
+    return {name: len(frame) for name, frame in frames.items()}
+
+
+def environment(root: Path, tables: Path, home: Path | None = None) -> dict[str, str]:
     """The settings of a root, as environment variables."""
     return {
         **os.environ,
         "ERM3_ROOT": str(root),
-        "ERM3_SOURCE": "simulated",
-        "ERM3_SIMULATED__STOCKS": str(stocks),
-        "ERM3_SIMULATED__FIRST_SESSION": f"{first - 1}-01-03",
-        "ERM3_SIMULATED__LAST_SESSION": f"{last}-12-31",
+        "ERM3_SOURCE": "files",
+        "ERM3_SOURCE_PATH": str(tables),
         **({} if home is None else {"DAGSTER_HOME": str(home)}),
     }
 
@@ -102,35 +124,67 @@ def _bits(values: Any) -> bytes:
     return np.ascontiguousarray(values).tobytes()
 
 
-def command_line(base: Path, stocks: int, first: int, last: int) -> None:
+def measured(base: Path, env: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """What `tests.bench.measured` says of an `erm3` command."""
+    file = base / "measured.json"
+    command = [sys.executable, "-m", "tests.bench.measured", str(file), *arguments]
+    finished(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True))
+    return dict(json.loads(file.read_text()))
+
+
+def command_line(base: Path, tables: Path, first: int, last: int) -> Figures:
+    """Figures of the backfill and of the night, and a sentence about the one that was killed."""
     start, night, eve = _span(first, last)
-    middle = f"{(first + last) // 2}-12-01"
     whole, broken = base / "undisturbed", base / "interrupted"
+    backfill = measured(base, environment(whole, tables), "backfill", "--start", start, "--end", night)
 
-    env = environment(whole, stocks, first, last)
+    env, days = environment(broken, tables), xnys().between(start, night)
+    middle = str(days[ROW_CHUNK * max(len(days) // ROW_CHUNK // 2, 1) - 1])
     watch = Watch()
-    said = finished(erm3(env, "backfill", "--start", start, "--end", night))
-    print(f"command line, undisturbed: {watch}")
-    print(next(line for line in said.splitlines() if line.startswith("Seconds by phase")), flush=True)
-
-    env = environment(broken, stocks, first, last)
-    watch = Watch()
-    process = erm3(env, "backfill", "--start", start, "--end", eve)
-    at = kill_in_the_middle(process, broken, middle, 3.0)
+    at = kill_in_the_middle(erm3(env, "backfill", "--start", start, "--end", eve), broken, middle, 3.0)
     finished(erm3(env, "backfill", "--start", start, "--end", eve))
-    print(f"command line, killed after {at} and resumed: {watch}")
-    watch = Watch()
-    finished(erm3(env, "run", "--start", night, "--end", night))
-    print(f"the night of {night} on top, in a process of its own: {watch}", flush=True)
-    _say_and_require(differences(whole, broken), "interrupted, resumed and a night on top")
+    said = f"Killed (`kill -9`) after {at} was published and resumed: {watch}. "
+    of_night = measured(base, env, "run", "--start", night, "--end", night)
+    _require(differences(whole, broken), "interrupted, resumed and a night on top")
+    said += f"With the night of {night} on top, every array of every store is that of the undisturbed backfill, "
+    return backfill, of_night, f"{said}bit for bit."
 
 
-def dagster(base: Path, stocks: int, first: int, last: int) -> None:
+def section(stocks: int, first: int, last: int, rows: dict[str, int], figures: Figures) -> str:
+    """The section of docs/benchmarks.md."""
+    backfill, night, killed = figures
+    kernels = sum(backfill["kernels"].values())
+    named = sorted({*backfill["phases"], *night["phases"]}, key=lambda phase: -backfill["phases"].get(phase, 0.0))
+    table = [
+        f"| {phase} | {backfill['phases'].get(phase, 0.0):.1f} | {night['phases'].get(phase, 0.0):.2f} |"
+        for phase in named
+    ]
+    totals = [
+        f"| **processor seconds** | **{backfill['processor']:.0f}** | **{night['processor']:.1f}** |",
+        f"| of these in our kernels | {kernels:.1f} | {sum(night['kernels'].values()):.2f} |",
+        f"| seconds on the wall | {backfill['wall']:.0f} | {night['wall']:.0f} |",
+        f"| peak memory, GB | {backfill['peak'] / 1e9:.1f} | {night['peak'] / 1e9:.1f} |",
+    ]
+    told = (
+        f"Made by `make bench-backfill STOCKS={stocks} FIRST={first}`: {stocks:,} simulated stocks alive on the first "
+        f"session, {first} to {last}, delivered as Parquet with their deaths, splits, dividends, renames, shares and "
+        f"classes ({rows['securities']:,} securities, {rows['prices']:,} bars, a year of warm-up included). One "
+        "`erm3 backfill` reads these tables and publishes audited stores; one `erm3 run` adds the last session to a "
+        "root that has all those before it, in a process of its own. Processor seconds by phase, start of the program "
+        "included; the kernels are part of the phases. Seconds on the wall are of a machine that others used as well."
+    )
+    ratio = f"A backfill costs {backfill['processor'] / kernels:.1f} times what its kernels cost."
+    lines = ["| phase | backfill | night |", "|---|---|---|", *table, *totals]
+    paragraphs = [textwrap.fill(text, 100) for text in (told, f"{ratio} {killed}")]
+    return "\n\n".join([paragraphs[0], "\n".join(lines), paragraphs[1]]) + "\n"
+
+
+def dagster(base: Path, tables: Path, first: int, last: int) -> None:
     start, night, eve = _span(first, last)
     whole, root, home = base / "undisturbed", base / "dagster", base / "dagster_home"
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
-    env = environment(root, stocks, first, last, home)
+    env = environment(root, tables, home)
     days = xnys().sessions
     middle = xnys().ordinal(xnys().between(start, f"{(first + last) // 2}-12-31")[-1])
 
@@ -153,7 +207,7 @@ def dagster(base: Path, stocks: int, first: int, last: int) -> None:
     finished(one_run(night, night))
     print(f"the night of {night} on top, in a process of its own: {watch}", flush=True)
     if whole.exists():
-        _say_and_require(differences(whole, root), "Dagster")
+        _require(differences(whole, root), "Dagster")
 
 
 def one_dagster_run(first: str, last: str) -> None:
@@ -225,19 +279,19 @@ def _processor_seconds() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
-def _say_and_require(found: list[str], what: str) -> None:
+def _require(found: list[str], what: str) -> None:
     if found:
         raise SystemExit(f"{what}: {len(found)} arrays differ from the undisturbed backfill: {', '.join(found[:8])}")
-    print(f"{what}: every array of every store is that of the undisturbed backfill, bit for bit", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--face", choices=["cli", "dagster", "both"], default="both")
+    parser.add_argument("--face", choices=["cli", "dagster", "both"], default="cli")
     parser.add_argument("--stocks", type=int, default=300)
     parser.add_argument("--first", type=int, default=2006, help="first published year")
     parser.add_argument("--last", type=int, default=2025, help="last published year")
     parser.add_argument("--keep", type=Path, help="directory for the roots, which then stay")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
@@ -246,10 +300,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         base = given.keep or Path(temporary)
         base.mkdir(parents=True, exist_ok=True)
+        tables = base / "tables"
+        rows = deliver(tables, given.stocks, given.first, given.last)
         if given.face in ("cli", "both"):
-            command_line(base, given.stocks, given.first, given.last)
+            text = section(
+                given.stocks, given.first, given.last, rows, command_line(base, tables, given.first, given.last)
+            )
+            print(text)
+            if given.write:
+                report = REPOSITORY / document.REPORT
+                report.write_text(document.from_tables(report.read_text(), text))
         if given.face in ("dagster", "both"):
-            dagster(base, given.stocks, given.first, given.last)
+            dagster(base, tables, given.first, given.last)
 
 
 if __name__ == "__main__":

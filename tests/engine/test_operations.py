@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from pipeline.market_data.delivery import Delivery
 from pipeline.read import history, open_dataset
 from pipeline.settings import AuditBounds, ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import SourceTables
+from pipeline.store.overlay import Overlay
 from pipeline.vendors.layers import open_source
 from tests.engine.published_market import Delivered
 
@@ -91,12 +93,31 @@ def in_pieces(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> str
     return settings.root
 
 
+STAGED: Counter[str] = Counter()
+"""How often the run of `at_once` wrote each chunk of a variable."""
+
+
 @pytest.fixture(scope="module")
 def at_once(tmp_path_factory: pytest.TempPathFactory, source: Delivery) -> Path:
     """Root of one run over the same sessions. Only read it."""
     settings = settings_at(tmp_path_factory.mktemp("at_once") / "root")
-    execution.execute(settings, START, END, source=source)
+    inner = Overlay.stage
+
+    def counted(overlay: Overlay, key: str, data: bytes) -> None:
+        variable, _, chunk = key.rpartition("/")
+        if "." in chunk[1:] and variable:  # two dimensions or more
+            STAGED[f"{overlay.staged}/{key}"] += 1
+        inner(overlay, key, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Overlay, "stage", counted)
+        execution.execute(settings, START, END, source=source)
     return Path(settings.root)
+
+
+def test_a_run_compresses_and_writes_each_chunk_once(at_once: Path) -> None:
+    assert len(STAGED) > 60
+    assert {key: times for key, times in STAGED.items() if times > 1} == {}
 
 
 def test_the_runs_of_a_backfill_end_where_the_chunks_of_the_stores_do_wherever_it_was_interrupted(

@@ -53,7 +53,9 @@ class FakeMaster:
     def holders(self, vendor_codes: Any, dates: Any, assumed: Any = None) -> Any:
         """`assign`; every owner has always been known, and was listed under no other code."""
         sec_ids = self.assign(vendor_codes, dates)
-        return sec_ids, np.full(len(sec_ids), np.datetime64("1998-01-01", "us"))
+        return pd.Categorical(np.where(sec_ids == "", None, sec_ids)), np.full(
+            len(sec_ids), np.datetime64("1998-01-01", "us")
+        )
 
     def roster(self) -> pd.DataFrame:
         rows = self.tables.securities
