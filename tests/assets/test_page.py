@@ -24,6 +24,7 @@ import pytest
 
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
+from assets.outside import SHOW
 from assets.partitions import range_tags
 from pipeline.calendar import xnys
 from pipeline.read import history, read_manifest
@@ -31,10 +32,15 @@ from tests.assets.browser import Browser, browser, free_port, wait_until_it_answ
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.published_market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, settings_for
+from tests.gates import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]
 GROUPS = ("market_data", FACTOR_SET, "publication", "reports")
+SHOWN_IN_A_GROUP = {
+    "market_data": ("source_tables", "ds_daily", "ds_masks"),
+    FACTOR_SET: ("ds_erm3_betas", "ds_erm3_hedge_weights", "ds_erm3_returns"),
+}
 HEDGE, BETAS = f"{FACTOR_SET}/ds_erm3_hedge_weights", f"{FACTOR_SET}/ds_erm3_betas"
 
 pytestmark = pytest.mark.browser
@@ -54,10 +60,18 @@ class Server:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)["data"]
 
-    def runs(self) -> list[dict[str, Any]]:
-        """Runs, the newest first, without those that show what was published before the page was opened."""
+    def runs(self, of_publications: bool = False) -> list[dict[str, Any]]:
+        """Runs, the newest first; those that show what other faces published, or all the others."""
         query = "{runsOrError{... on Runs{results{runId jobName status tags{key value}}}}}"
-        return [run for run in self.ask(query)["runsOrError"]["results"] if run["jobName"] != "show_publication"]
+        runs = self.ask(query)["runsOrError"]["results"]
+        return [run for run in runs if (run["jobName"] == SHOW) == of_publications]
+
+    def wait_until_the_root_is_shown(self) -> None:
+        """Until the sensor has shown what the command line published before the page was opened."""
+        until = time.monotonic() + PATIENCE
+        while not any(run["status"] == "SUCCESS" for run in self.runs(of_publications=True)):
+            assert time.monotonic() < until, "the sensor shows no publication"
+            time.sleep(1)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +87,6 @@ def server(published_eve, tables, tmp_path_factory) -> Iterator[Server]:
         "ERM3_MODEL": MODEL.model_dump_json(),
         "ERM3_AUDIT": AUDIT.model_dump_json(),
     }
-    fail_a_night(home, root, tables)
     port = free_port()
     with open(work / "dagster.log", "w") as log:
         process = subprocess.Popen(
@@ -83,7 +96,10 @@ def server(published_eve, tables, tmp_path_factory) -> Iterator[Server]:
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until_it_answers(f"{address}/server_info", process)
-        yield Server(address, root)
+        served = Server(address, root)
+        served.wait_until_the_root_is_shown()
+        fail_a_night(home, root, tables)
+        yield served
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(60)
@@ -114,12 +130,12 @@ def test_the_lineage_page_shows_the_way_from_the_source_to_the_publication(serve
     for group in GROUPS:
         page.wait_for(group)
     page.picture("lineage")
-    groups = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
     page.resize(3000, 1600)
-    page.open(f"{server.address}/asset-groups?expanded={groups}")
-    for asset in ("source_tables", "ds_daily", "ds_masks", "ds_erm3_betas", "ds_erm3_hedge_weights", "ds_erm3_returns"):
-        page.wait_for(asset)
-    page.picture("lineage_of_all_assets")
+    for group, names in SHOWN_IN_A_GROUP.items():
+        page.open(f"{server.address}/asset-groups?expanded=global%40global%3A{group}")
+        for asset in names:
+            page.wait_for(asset)
+        page.picture(f"lineage_of_{group}")
     page.resize()
 
 
