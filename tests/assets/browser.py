@@ -165,5 +165,5 @@ def browser(work: Path) -> Iterator[Browser]:
         yield page
     finally:
         page.end()
-        process.terminate()
+        process.kill()  # asked to end, some drivers wait for ever for a browser that is gone
         process.wait()
