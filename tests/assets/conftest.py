@@ -95,12 +95,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def launching() -> Iterator[Launch]:
+def launching(instance: dg.DagsterInstance) -> Iterator[Launch]:
     """`launch(settings, source, first, last)`: the nightly job over a range, as a backfill from the page does it.
 
     Without the pictures of the stores, which are a quarter of a run; those of `nights` are looked at.
     """
-    with pytest.MonkeyPatch.context() as patched, dg.DagsterInstance.ephemeral() as instance:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(metadata, "plots", lambda run, name: {})
 
         def launch(
@@ -125,8 +125,8 @@ def launching() -> Iterator[Launch]:
 
 
 @pytest.fixture
-def launch() -> Iterator[Launch]:
-    with launching() as launch:
+def launch(instance: dg.DagsterInstance) -> Iterator[Launch]:
+    with launching(instance) as launch:
         yield launch
 
 

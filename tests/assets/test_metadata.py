@@ -110,6 +110,7 @@ def test_plots_are_small_pictures(nights):
         "residuals over the last year",
         "variance left by the hedges, over the 63 sessions before",
         "variance left above what was promised",
+        "stocks with a rank by return, over the last year",
     ]
 
 

@@ -117,7 +117,11 @@ def bad_night(published_eve, tables, tmp_path_factory) -> BadNight:
 
     root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("bad") / "root", symlinks=True))
     code, market = misprinted(tables)
-    with launching() as launch, pytest.MonkeyPatch.context() as planted:
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        launching(instance) as launch,
+        pytest.MonkeyPatch.context() as planted,
+    ):
         planted.setattr(reports, "coverage_report", broken)
         return BadNight(code, root, launch(settings_for(root), known_at(market, NIGHT), NIGHT))
 

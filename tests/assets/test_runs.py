@@ -159,7 +159,11 @@ def troubled(published_eve, tables, tmp_path_factory) -> TroubledNight:
 
     root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("troubled") / "root", symlinks=True))
     settings = settings_for(root, factor_sets=BOTH_SETS)
-    with launching() as launch, pytest.MonkeyPatch.context() as planted:
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        launching(instance) as launch,
+        pytest.MonkeyPatch.context() as planted,
+    ):
         planted.setattr(execution, "audit_store", unreliable)
         return TroubledNight(settings, source, launch(settings, source, NIGHT))
 
@@ -229,7 +233,7 @@ def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its
     done = troubled.done
     assert done.success
     second = [name for name in family.stores(troubled.settings) if name.endswith("_uni_mc_1000")]
-    assert len(second) == 6
+    assert len(second) == 7
     recorded = {asset for asset, _ in done.checks()}
     for name in second:
         assert list(done.materialized(name)) == [NIGHT]

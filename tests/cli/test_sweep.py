@@ -22,6 +22,7 @@ READING = {
     "touched": "touched --from 2020-01-02 --to 2020-01-03",
     "history": "history",
     "verify": "verify",
+    "effectiveness": "effectiveness",
     "repair": "repair",
     "show": "show AAPL --on 2020-01-02",
     "quality list": "quality list",

@@ -54,8 +54,8 @@ CUTS = {
 
 LEARNT_LATE_BY_NIGHT = [
     ("2018-09-25", "2018-09-27"),
-    ("2019-03-12", "2019-03-14"),
-    ("2019-05-09", "2019-05-13"),
+    pytest.param("2019-03-12", "2019-03-14", marks=pytest.mark.slow),
+    pytest.param("2019-05-09", "2019-05-13", marks=pytest.mark.slow),
     ("2018-07-19", "2018-07-24"),
     pytest.param("2018-08-13", "2018-08-16", marks=pytest.mark.slow),
 ]
