@@ -75,7 +75,7 @@ def page(panel: Panel, found: list[Found], calibration: Calibration, depths: dic
     leaves = _wrapped(
         f"The default leaves, as a median over stocks, **{shares[0]} of a stock's variance at L1, {shares[1]} at L2 "
         f"and {shares[2]} at L3** (of the names that have the level). What follows for the defaults is in "
-        "[decision 10](decisions/0010-defaults-after-the-study.md)."
+        "[decision 11](decisions/0011-defaults-after-the-study.md)."
     )
     errors = _wrapped(
         "Standard errors: a beta changes from one window to the next, which has no session in common with it, by "
