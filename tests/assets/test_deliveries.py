@@ -76,6 +76,7 @@ def test_a_request_that_failed_is_named_by_a_check_and_does_not_stop_a_whole_del
     assert "symbol-changes (ERROR_IN_200)" in checks["answered"].description
 
 
+@pytest.mark.slow
 def test_half_a_delivery_fails_at_the_deadline_and_says_what_is_missing(vendor: Practice) -> None:
     vendor.faults({"match": "/eod-bulk-last-day", "fault": "partial_bulk", "times": -1})
     done = delivered(vendor)

@@ -34,6 +34,7 @@ def first_hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path.cwd()
 
 
+@pytest.mark.slow
 def test_ten_commands_lead_from_an_empty_directory_to_a_published_root_and_a_picture(first_hour: Path) -> None:
     assert len(commands()) <= 10
     assert read_manifest(first_hour / "published")["complete_through"] == "2019-06-28"
@@ -42,15 +43,14 @@ def test_ten_commands_lead_from_an_empty_directory_to_a_published_root_and_a_pic
     assert (first_hour / "betas.png").stat().st_size > 10_000
 
 
-def test_the_commands_of_the_readme_work_on_own_tables(
-    first_hour: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commands_of_the_readme_work_on_own_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the directory, the dates and the tickers of the example in place of the reader's."""
     monkeypatch.chdir(tmp_path)
+    assert asked("erm3 new mine").exit_code == 0
     text = README.read_text().partition("## With your own data")[2]
     (block,) = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
-    ours = {"DIR": str(first_hour / "tables"), "2020-09-01": "2019-06-24", "2020-12-31": "2019-06-28", "AAPL": "IBED",
-            "FB": "BIDE", "2010-01-04": "2018-06-01"}  # fmt: skip
+    ours = {"DIR": str(tmp_path / "mine" / "tables"), "2020-09-01": "2019-06-24", "2020-12-31": "2019-06-28",
+            "AAPL": "IBED", "FB": "BIDE", "2010-01-04": "2018-06-01"}  # fmt: skip
     for line in block.splitlines():
         command = line.partition("#")[0].strip()
         for theirs, here in ours.items():

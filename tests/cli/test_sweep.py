@@ -125,6 +125,9 @@ ROOTS: dict[str, Callable[[Path], object]] = {
     "a directory for a file": directory_for_a_file,
 }
 
+QUICK = ("absent", "a file", "an emptied master")
+"""Roots on which every command is tried in the quick suite too."""
+
 
 def asked(command: str, *more: object) -> Result:
     return CliRunner().invoke(app, [*command.split(), *map(str, more)])
@@ -145,7 +148,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", READING.values(), ids=READING)
-@pytest.mark.parametrize("kind", ROOTS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in ROOTS]
+)
 def test_a_command_says_what_is_wrong_with_a_root(command: str, kind: str, tmp_path: Path) -> None:
     root = tmp_path / "root[red]"
     ROOTS[kind](root)

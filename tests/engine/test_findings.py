@@ -93,6 +93,7 @@ def test_what_the_rules_find_about_an_etf_is_published_with_that_of_the_stocks(p
     assert len(rows) > len(spy)  # and those about stocks are still there
 
 
+@pytest.mark.slow
 def test_a_decision_about_an_etf_holds_as_one_about_a_stock(root, tables):
     known = "2018-07-12T23:00:00"
     append_decision(str(root), QualityDecision(sec_id_of(root, "SPY"), SPOILED, "release", known, "anna", "a test"))

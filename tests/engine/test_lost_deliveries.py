@@ -53,7 +53,7 @@ def silent_about(tables: SourceTables, count: int, night: str = NIGHT) -> Delive
     return Delivered(replace(delivered, **frames))
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in TABLES[:3] else pytest.mark.slow) for n in TABLES])
 def test_a_table_that_is_gone_stops_the_night_and_a_table_that_never_was_does_not(tables, eve, name):
     had = len(getattr(known_at(tables, "2019-01-11").load(), name))
     if had == 0:

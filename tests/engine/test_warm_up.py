@@ -100,7 +100,7 @@ def test_a_restatement_of_later_sessions_leaves_the_warm_up_as_it_was_read(table
     assert {name: (eve / name).read_bytes() for name in FILES} == before
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [FILES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FILES[1:])])
 def test_a_lost_or_damaged_warm_up_stops_the_night_by_name_until_it_is_repaired(name, tables, eve):
     place = (eve / name).resolve()
     whole = place.read_bytes()
@@ -136,6 +136,7 @@ def of_an_older_version(root: Path, names: tuple[str, ...]) -> None:
         (at / "manifest.json").write_bytes(manifest_document(stated, document))
 
 
+@pytest.mark.slow
 def test_a_root_of_an_older_version_goes_on_and_says_what_is_not_compared(tables, eve, clean):
     of_an_older_version(eve, (*FILES, "delivered_bars.parquet", "delivered_tables.json"))
     night = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=known_at(tables, NIGHT))

@@ -107,6 +107,7 @@ def goes_on(root: str, at: Path, age: int = 3) -> None:
     assert damage(root) == []
 
 
+@pytest.mark.slow
 def test_a_harmed_object_of_a_bucket_costs_nothing_that_was_published(new_root: NewRoot, tmp_path: Path) -> None:
     root, whole = new_root(), tmp_path / "whole"
     published(root, tmp_path)

@@ -53,7 +53,7 @@ CUTS = {
 }
 
 LEARNT_LATE_BY_NIGHT = [
-    ("2018-09-25", "2018-09-27"),
+    pytest.param("2018-09-25", "2018-09-27", marks=pytest.mark.slow),
     pytest.param("2019-03-12", "2019-03-14", marks=pytest.mark.slow),
     pytest.param("2019-05-09", "2019-05-13", marks=pytest.mark.slow),
     ("2018-07-19", "2018-07-24"),
