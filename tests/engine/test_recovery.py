@@ -25,6 +25,9 @@ MARKET = SimulatedMarket(stocks=600, first_session=FIRST, last_session=ENDS[-1])
 LEVELS = {"market": None, "sector": "sector_etf", "subsector": "subsector_etf"}
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="session")
 def errors(once: Callable) -> pd.DataFrame:
     """One row per window, stock and level: error of the beta, its standard error, observations.

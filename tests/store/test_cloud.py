@@ -192,6 +192,7 @@ SCENARIOS: dict[str, tuple[bool, Callable[[Any, str], object], bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_heartbeat")
 def test_a_publication_stopped_in_the_bucket_is_completed_by_the_next_run(new_root: NewRoot) -> None:
     base, run, restates = SCENARIOS["restatement"]
