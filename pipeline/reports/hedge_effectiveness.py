@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 MONTH, SHORT, LONG = "datetime64[M]", 63, 252
 WORST = 20
 LEAST_RETURNS = 10
-"""Returns of a month that a stock needs to count, and half of a window's are too few for `thin data`."""
+"""Returns of a month that a stock needs to count; of a year it needs twice as many."""
 LEAST_NAMES = 5
 LEAST_MONTHS = 12
 LEAVES = 5.0
@@ -195,9 +195,9 @@ def _reasons(published: Published, stocks: list[int], share: Floats, depth: NDAr
 
 
 def months(published: Published) -> pd.DataFrame:
-    """month, cohort (universe or a sector), level, names, left: variance of all hedged returns over that of returns.
+    """month, cohort (universe or a sector), level, names, and the median share of variance left in the month.
 
-    Squares about zero, added over the stocks of the cohort, each in units of its own variance of the month.
+    Cohorts and levels of fewer than LEAST_NAMES names are left out.
     """
     month = published.teo.astype(MONTH)
     codes = published.sectors()

@@ -32,8 +32,6 @@ from tests.store.family import (
     symbols,
 )
 
-"""Seconds after which a process that should be quick counts as hanging, on a machine that is very busy."""
-
 
 def lease_of(root: Path) -> dict:
     return json.loads((root / ".lease").read_text())
