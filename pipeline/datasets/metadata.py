@@ -54,6 +54,18 @@ def array_attributes(spec: DatasetSpec, array: Array, flags: Flags = ()) -> dict
     return attributes
 
 
+def flags_of(attributes: Mapping[str, Any]) -> dict[int, str]:
+    """Meaning of each code, from the attributes of an array as readers have them: one code may be a bare number.
+
+    >>> flags_of({"flag_values": [0, 2], "flag_meanings": "none SPY"})
+    {0: 'none', 2: 'SPY'}
+    >>> flags_of({"flag_values": 2, "flag_meanings": "SPY"})
+    {2: 'SPY'}
+    """
+    codes = np.atleast_1d(attributes["flag_values"]).tolist()
+    return dict(zip(codes, attributes["flag_meanings"].split(), strict=True))
+
+
 def render_metadata(
     spec: DatasetSpec,
     sizes: Mapping[str, Any],

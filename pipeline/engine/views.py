@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.audits import Family, Scope
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
+from pipeline.datasets.metadata import flags_of
 from pipeline.engine.product import Product
 from pipeline.engine.run import Run
 from pipeline.read import open_family
@@ -66,9 +67,7 @@ class PublishedView:
         return values if values.dtype.kind in "iuf" else values.astype(object)
 
     def flags(self, var: str) -> dict[int, str]:
-        attrs = self.dataset[var].attrs
-        codes = (int(code) for code in np.atleast_1d(attrs["flag_values"]))
-        return dict(zip(codes, str(attrs["flag_meanings"]).split(), strict=True))
+        return flags_of(self.dataset[var].attrs)
 
     def read(self, var: str, rows: slice, cols: slice | None = None) -> NDArray:
         array = self.dataset[var]

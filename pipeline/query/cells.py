@@ -10,6 +10,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.metadata import flags_of
 from pipeline.read import PublishedStore
 from pipeline.store.chunks import ChunkedArray
 
@@ -85,10 +86,7 @@ class Cells:
 
     def flags(self, name: str) -> dict[int, str]:
         """Meanings of a variable's codes."""
-        attrs = self.store.metadata[f"{name}/.zattrs"]
-        return dict(
-            zip((int(v) for v in np.atleast_1d(attrs["flag_values"])), attrs["flag_meanings"].split(), strict=True)
-        )
+        return flags_of(self.store.metadata[f"{name}/.zattrs"])
 
     def block(self, name: str, first: int, last: int, start: int, stop: int, level: str = "") -> NDArray:
         """(sessions first <= k < last, positions start <= k < stop) of a variable, as it is stored."""

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.datasets import LEVELS
+from pipeline.datasets.metadata import flags_of
 from pipeline.datasets.return_flags import FIRST_MISSING, ReturnFlag
 from pipeline.read import Family, open_family
-from pipeline.settings import FactorSet
+from pipeline.settings import SCALE, FactorSet
 
 Floats = NDArray[np.float64]
 MONTH, SHORT, LONG = "datetime64[M]", 63, 252
@@ -23,7 +24,7 @@ LEAST_RETURNS = 10
 LEAST_NAMES = 5
 LEAST_MONTHS = 12
 LEAVES = 5.0
-"""Distances of its own months (1.4826 times their median size) from which on a month left its history."""
+"""Distances of its own months (SCALE times their median size) from which on a month left its history."""
 WITHOUT_HISTORY = 0.02
 """Smallest such distance, as a share of variance: a sector of a few months must not warn of every move."""
 JUMP = 8.0
@@ -77,9 +78,7 @@ class Published:
 
     @cached_property
     def sector(self) -> dict[int, str]:
-        attrs = self.family.dataset("ds_daily", as_of_manifest=True)["fs_sector_code"].attrs
-        codes = np.atleast_1d(attrs["flag_values"]).tolist()
-        return dict(zip(codes, str(attrs["flag_meanings"]).split(), strict=True))
+        return flags_of(self.family.dataset("ds_daily", as_of_manifest=True)["fs_sector_code"].attrs)
 
     def last(self, kind: str, var: str) -> NDArray:
         """The last session of a variable."""
@@ -227,7 +226,7 @@ def left_their_history(by_month: pd.DataFrame) -> pd.DataFrame:
         if now["month"] != by_month["month"].max() or len(before) < LEAST_MONTHS:
             continue
         usual = float(np.median(before))
-        spread = max(1.4826 * float(np.median(np.abs(before - usual))), WITHOUT_HISTORY / LEAVES)
+        spread = max(SCALE * float(np.median(np.abs(before - usual))), WITHOUT_HISTORY / LEAVES)
         distance = (now["left"] - usual) / spread
         if distance > LEAVES:
             rows.append({**now.to_dict(), "usual": usual, "distance": distance})
@@ -248,13 +247,7 @@ def level_names(published: Published) -> pd.DataFrame:
     industry = classes.isel(teo=ends).sel(symbol=symbol).values
     masks = published.family.dataset("ds_masks", as_of_manifest=True).isel(teo=ends).sel(symbol=symbol)
     member = masks[published.factor_set.universe].values & masks["validity"].values
-    codes = dict(
-        zip(
-            np.atleast_1d(data["fact"].attrs["flag_values"]).tolist(),
-            str(data["fact"].attrs["flag_meanings"]).split(),
-            strict=True,
-        )
-    )
+    codes = flags_of(data["fact"].attrs)
     with published.family.master() as master:
         etfs = master.factor_etfs()
     absent = [code for code, ticker in codes.items() if code and not etfs.sec_ids[etfs.position(ticker)]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 import numpy as np
 
 from pipeline.datasets import LEVELS
+from pipeline.datasets.metadata import flags_of
 from pipeline.query.table import Table, plain, texts
 from pipeline.read import PublishedStore, open_family
 from pipeline.settings import Settings
@@ -36,10 +35,6 @@ def _stock(store: PublishedStore, symbol: str, on: date) -> dict[str, int]:
     return {"teo": _session(store, on), "symbol": int(at[0])}
 
 
-def _fact_names(attrs: Mapping[str, Any]) -> dict[int, str]:
-    return dict(zip((int(v) for v in np.atleast_1d(attrs["flag_values"])), attrs["flag_meanings"].split(), strict=True))
-
-
 def stock(settings: Settings, symbol: str, on: date) -> dict[str, Table]:
     """Tables `day`, `betas`, `hedge` of one permanent id at one session, of the first factor set.
 
@@ -54,7 +49,7 @@ def stock(settings: Settings, symbol: str, on: date) -> dict[str, Table]:
     raw = family.store(f"ds_erm3_betas_{fs}")
     adjusted = family.store(f"ds_erm3_betas_adjusted_{fs}")
     decomposed = family.store(f"ds_erm3_returns_{fs}")
-    names = _fact_names(raw.metadata["fact/.zattrs"])
+    names = flags_of(raw.metadata["fact/.zattrs"])
     in_raw, in_adjusted, in_decomposed = (_stock(store, symbol, on) for store in (raw, adjusted, decomposed))
     betas = Table(
         {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import model
 from pipeline.model import KernelParams
+from pipeline.settings import SCALE
 from tests.study.panel import Panel
 from tests.study.variants import _leg
 
@@ -215,7 +216,7 @@ def of_errors(beta: Floats, se: Floats, window: int) -> list[float]:
     found = []
     for k in range(3):
         z = (beta[k][:, now] - beta[k][:, before]) / np.hypot(se[k][:, now], se[k][:, before])
-        found.append(1.4826 * float(np.nanmedian(np.abs(z))))
+        found.append(SCALE * float(np.nanmedian(np.abs(z))))
     return found
 
 
