@@ -15,6 +15,7 @@ from pipeline import model
 from pipeline.engine.run import Run
 from pipeline.settings import FactorSet
 from pipeline.store.staged_store import StagedStore
+from pipeline.store.windows import positions
 
 
 def etf_window(run: Run, first: int, last: int) -> NDArray[np.float64]:
@@ -34,6 +35,23 @@ def wanted_cells(
     rows = run.rows(masks, first, last)
     both = masks.read(factor_set.universe, rows) & masks.read("validity", rows)
     return np.ascontiguousarray(both[:, masks.cols_of(symbols)].T)
+
+
+def at_sessions(
+    run: Run, store: StagedStore, var: str, first: int, last: int, symbols: NDArray, level: str | None = None
+) -> NDArray[np.float64]:
+    """(T, n[, level]) of the sessions [first, last], NaN before the store's first one, and for who is not in it.
+
+    level: only this one, (T, n).
+    """
+    begins = max(run.calendar.ordinal(store.teo[0]), first)
+    levels = (len(store.spec.levels),) if level is None and "level" in store.spec.array(var).dims else ()
+    out = np.full((last - first + 1, len(symbols), *levels), np.nan)
+    if begins <= last:
+        cols = positions(store.symbol, symbols)
+        values = store.read(var, run.rows(store, begins, last), level=level)
+        out[begins - first :, cols >= 0] = values[:, cols[cols >= 0]]
+    return out
 
 
 def assignment(run: Run, symbols: NDArray, first: int, last: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:

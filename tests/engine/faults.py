@@ -140,13 +140,13 @@ def ratios_of_another_session(later: int) -> Plant:
     """Hedged with the ratios that are published `later` sessions after those of the session before."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = effectiveness._earlier
+        right = model_inputs.at_sessions
 
         def wrong(run: Run, store: StagedStore, var: str, first: int, last: int, *rest: Any) -> np.ndarray:
             shift = later if var.endswith("_HR") else 0
             return right(run, store, var, first + shift, last + shift, *rest)
 
-        monkeypatch.setattr(effectiveness, "_earlier", wrong)
+        monkeypatch.setattr(effectiveness, "at_sessions", wrong)
 
     return plant
 

@@ -12,11 +12,11 @@ from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine.figures import Series, mean
+from pipeline.engine.model_inputs import at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles, tiles
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import positions
 
 WINDOWS = checks.WINDOWS
 LEFT = {level: f"mean share of variance left by {level}" for level in LEVELS}
@@ -96,10 +96,10 @@ def stage(run: Run, name: str) -> None:
         rows = run.rows(store, first, last)
         store.write("hedged_return", rows, everything, hedged)
         back = first - longest + 1
-        r = _earlier(run, run.open("ds_daily"), "return", back, last, symbols)
+        r = at_sessions(run, run.open("ds_daily"), "return", back, last, symbols)
         etf = run.open("ds_etf")
-        market = _earlier(run, etf, "return", back, last, run.etf_ids[[run.etfs.market]])[:, 0]
-        left = np.concatenate([_earlier(run, store, "hedged_return", back, first - 1, symbols), hedged])
+        market = at_sessions(run, etf, "return", back, last, run.etf_ids[[run.etfs.market]])[:, 0]
+        left = np.concatenate([at_sessions(run, store, "hedged_return", back, first - 1, symbols), hedged])
         done = map_tiles(
             _windows_of_tile, [(r[:, k], left[:, k], market, first) for k in tiles(len(symbols))], run.settings
         )
@@ -108,7 +108,7 @@ def stage(run: Run, name: str) -> None:
                 store.write(var, rows, k, values)
         for w in WINDOWS:
             promised = np.stack(
-                [_earlier(run, hedge, f"L{k}_residual_ER", first - w, last - w, symbols) for k in RATIOS], axis=2
+                [at_sessions(run, hedge, f"L{k}_residual_ER", first - w, last - w, symbols) for k in RATIOS], axis=2
             )
             store.write(f"promised_share_{w}", rows, everything, np.where(np.isfinite(hedged), promised, np.nan))
         run.done(store, last)
@@ -122,28 +122,16 @@ def _hedged(
     """(T, n, level) hedged returns of the sessions [first, last], in stored precision."""
     etf = run.open("ds_etf")
     today = np.full((last - first + 1, len(run.etf_ids) + 1), np.nan)  # the last column is no ETF
-    today[:, :-1] = _earlier(run, etf, "return", first, last, run.etf_ids)
-    fact = np.nan_to_num(_earlier(run, adjusted, "fact", first - 1, last - 1, symbols)).astype(np.int64)
+    today[:, :-1] = at_sessions(run, etf, "return", first, last, run.etf_ids)
+    fact = np.nan_to_num(at_sessions(run, adjusted, "fact", first - 1, last - 1, symbols)).astype(np.int64)
     legs = tuple(np.take_along_axis(today, fact[..., k] - 1, axis=1) for k in range(len(LEVELS)))
-    r = _earlier(run, run.open("ds_daily"), "return", first, last, symbols)
+    r = at_sessions(run, run.open("ds_daily"), "return", first, last, symbols)
     found = []
     for depth, names in RATIOS.items():
-        ratios = tuple(_earlier(run, hedge, var, first - 1, last - 1, symbols) for var in names)
+        ratios = tuple(at_sessions(run, hedge, var, first - 1, last - 1, symbols) for var in names)
         found.append(model.hedged_return(r, legs[:depth], ratios))
     with np.errstate(over="ignore"):
         return np.stack(found, axis=2).astype(np.float32)
-
-
-def _earlier(run: Run, store: StagedStore, var: str, first: int, last: int, symbols: NDArray) -> NDArray[np.float64]:
-    """(T, n[, level]) of the sessions [first, last], NaN before the store's first one, and for who is not in it."""
-    begins = max(run.calendar.ordinal(store.teo[0]), first)
-    levels = (len(LEVELS),) if "level" in store.spec.array(var).dims else ()
-    out = np.full((last - first + 1, len(symbols), *levels), np.nan)
-    if begins <= last:
-        cols = positions(store.symbol, symbols)
-        values = store.read(var, run.rows(store, begins, last))
-        out[begins - first :, cols >= 0] = values[:, cols[cols >= 0]]
-    return out
 
 
 def _windows_of_tile(

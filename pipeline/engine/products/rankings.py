@@ -12,6 +12,7 @@ from pipeline.datasets.shared import STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, count
+from pipeline.engine.model_inputs import at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles
@@ -110,21 +111,10 @@ def _values(
     """(sessions, n) of a metric up to the session `last`, those before `first` that its windows need included."""
     if metric in COMPOUNDED:
         kind, var, level = COMPOUNDED[metric]
-        return _read(run, made_from[kind], var, first - max(WINDOWS.values()) + 1, last, symbols, level)
+        return at_sessions(run, made_from[kind], var, first - max(WINDOWS.values()) + 1, last, symbols, level)
     kind, var = AT_SESSION[metric]
-    values = _read(run, made_from[kind], var, first, last, symbols)
+    values = at_sessions(run, made_from[kind], var, first, last, symbols)
     return values if metric == "mkt_cap" else 1.0 - values
-
-
-def _read(
-    run: Run, store: StagedStore, var: str, first: int, last: int, symbols: NDArray, level: str | None = None
-) -> NDArray[np.float64]:
-    """(sessions, n), NaN before the store's first session."""
-    begins = max(run.calendar.ordinal(store.teo[0]), first)
-    out = np.full((last - first + 1, len(symbols)), np.nan)
-    values = store.read(var, run.rows(store, begins, last), level=level)
-    out[begins - first :] = values[:, store.cols_of(symbols)]
-    return out
 
 
 def _ranked(
