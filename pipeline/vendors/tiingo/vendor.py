@@ -75,8 +75,7 @@ class Tiingo:
 
     def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
         made = _Delivered(landed, settings)
-        expected, found = made.priced(_before(session)), made.priced(session)
-        share = len(expected & found) / max(len(expected), 1)
+        expected, found, share = made.covered(session)
         if not found or share < settings.fetching.coverage:
             bound = settings.fetching.coverage
             return [f"bars of {session}: {share:.1%} of the {len(expected):,} names of the session before, "
@@ -86,11 +85,8 @@ class Tiingo:
 
     def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
         made = _Delivered(landed, settings)
-        found = {}
-        for day in sorted({_span(line)[1] for line in landed.of(PRICES) if not line.batch_id.startswith(BACKFILL)}):
-            expected = made.priced(_before(day))
-            found[day] = len(expected & made.priced(day)) / max(len(expected), 1)
-        return found
+        days = {_span(line)[1] for line in landed.of(PRICES) if not line.batch_id.startswith(BACKFILL)}
+        return {day: made.covered(day)[2] for day in sorted(days)}
 
     def tables(self, landed: Landed, settings: Settings, below: Below) -> VendorTables:
         """prices, securities, splits, dividends. No counts of shares and no delistings: another layer has them."""
@@ -101,7 +97,7 @@ class Tiingo:
             known = landed.known_from(line)
             codes = made.codes(ticker, daily.bars["date"].to_numpy())
             parts.add(codes, daily.bars, daily.bars["volume"].to_numpy(), known)
-            events.tell(made, line, ticker, daily, known)
+            events.tell(codes, daily, known)
         prices = versions(parts.frame())
         if prices.empty:
             return result
@@ -155,10 +151,22 @@ class _Delivered:
             found[days <= np.datetime64(row.last, "s")] = _old(ticker, k)
         return found
 
+    @cached_property
+    def _bars(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tickers and days of the bars of all readings."""
+        days = [daily.bars["date"].to_numpy() for _, _, daily in self.readings]
+        tickers = np.array([ticker for _, ticker, _ in self.readings], dtype=object)
+        return np.repeat(tickers, [len(own) for own in days]), np.concatenate([np.zeros(0, "datetime64[s]"), *days])
+
     def priced(self, day: dt.date) -> set[str]:
         """Tickers with a bar of a day."""
-        at = np.datetime64(day, "s")
-        return {ticker for _, ticker, daily in self.readings if (daily.bars["date"].to_numpy() == at).any()}
+        tickers, days = self._bars
+        return set(tickers[days == np.datetime64(day, "s")])
+
+    def covered(self, session: dt.date) -> tuple[set[str], set[str], float]:
+        """Tickers with a bar of the session before, those with one of the session, and their share of the first."""
+        expected, found = self.priced(_before(session)), self.priced(session)
+        return expected, found, len(expected & found) / max(len(expected), 1)
 
     def securities(self, listed: set[str]) -> pd.DataFrame:
         rows = []
@@ -199,16 +207,14 @@ class _Events:
         self._splits: dict[tuple[str, dt.date], list[tuple[Any, pd.Timestamp]]] = {}
         self._paid: dict[tuple[str, dt.date], list[tuple[Any, pd.Timestamp]]] = {}
 
-    def tell(self, made: _Delivered, line: Line, ticker: str, daily: Daily, known: pd.Timestamp) -> None:
-        """A reading says all events of the days that it has bars of; what it omits is withdrawn."""
-        days = daily.bars["date"].to_numpy()
-        codes = dict(zip(days.astype("datetime64[D]").tolist(), made.codes(ticker, days), strict=True))
+    def tell(self, codes: np.ndarray, daily: Daily, known: pd.Timestamp) -> None:
+        """A reading says all events of the days that it has bars of; what it omits is withdrawn. codes: of its bars."""
+        keys = list(zip(codes, daily.bars["date"].to_numpy().astype("datetime64[D]").tolist(), strict=True))
         for book, told, none in ((self._splits, dict(daily.splits), 1), (self._paid, dict(daily.dividends), 0)):
-            for day in {*told, *(day for code, day in book if day in codes and code == codes[day])}:
-                said = book.setdefault((codes[day], day), [])
-                value = told.get(day, none)
-                if not said or said[-1][0] != value:
-                    said.append((value, known))
+            for key in keys:
+                value, said = told.get(key[1], none), book.get(key, [(none, known)])
+                if value != said[-1][0]:
+                    book.setdefault(key, []).append((value, known))
 
     def frames(self) -> dict[str, pd.DataFrame]:
         splits = [(code, day, ratio.numerator, ratio.denominator, known)
