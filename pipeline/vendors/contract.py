@@ -103,6 +103,14 @@ class Landed:
         found: Parsed = self.documents[key]
         return found
 
+    def read(self, line: Line, parse: Callable[[bytes], Parsed], rejects: list[Reject]) -> Parsed | None:
+        """The document of a line; None, and a reject that says why, where the answer cannot be read."""
+        try:
+            return self.parsed(line, parse)
+        except ValueError as error:
+            rejects.append(Reject.of(line, -1, str(error)))
+            return None
+
     def known_from(self, line: Line) -> pd.Timestamp:
         """Receipt, or NaT for a first history: then the table's default holds, and is marked as assumed."""
         if self.first_night is None or line.received_at < self.first_night:

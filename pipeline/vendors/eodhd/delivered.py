@@ -103,10 +103,8 @@ class Delivered:
     def fundamentals(self) -> list[tuple[Line, Fundamentals]]:
         found = []
         for line in self.landed.of(ask.FUNDAMENTALS):
-            try:
-                said = self.landed.parsed(line, parse_fundamentals)
-            except (WrongAnswer, ValueError) as error:
-                self.rejects.append(Reject.of(line, -1, str(error)))
+            said = self.landed.read(line, parse_fundamentals, self.rejects)
+            if said is None:
                 continue
             if said.code == ask.code_of(line):
                 found.append((line, said))
@@ -217,10 +215,9 @@ class Delivered:
         """(line, currency, bars) of exchange rates, in the order of receipt."""
         found = []
         for line in self.landed.of(ask.RATES):
-            try:
-                found.append((line, ask.code_of(line).removesuffix("USD"), self.landed.parsed(line, parse_bars)[0]))
-            except (WrongAnswer, ValueError) as error:
-                self.rejects.append(Reject.of(line, -1, str(error)))
+            read = self.landed.read(line, parse_bars, self.rejects)
+            if read is not None:
+                found.append((line, ask.code_of(line).removesuffix("USD"), read[0]))
         return found
 
     def in_scope(self, row: Listed) -> bool:
@@ -239,10 +236,8 @@ class Delivered:
         return next((rows for _, active, rows in reversed(self.lists) if not active), {})
 
     def _rows(self, line: Line, parse: Callable[[bytes], Rows]) -> list[Any]:
-        try:
-            rows = self.landed.parsed(line, parse)
-        except (WrongAnswer, ValueError) as error:
-            self.rejects.append(Reject.of(line, -1, str(error)))
+        rows = self.landed.read(line, parse, self.rejects)
+        if rows is None:
             return []
         self.rejects += [Reject.of(line, row, why) for row, why in rows.rejects]
         return rows.found

@@ -12,9 +12,8 @@ from pipeline.landing.ledger import Quota
 from pipeline.landing.requests import Line, Request
 from pipeline.settings import Settings
 from pipeline.vendors.contract import Below, Landed, Need, Reject, VendorTables, columns_of
-from pipeline.vendors.nasdaq.directory import Listing, by_code, parse_directory
+from pipeline.vendors.nasdaq.directory import by_code, parse_directory
 from pipeline.vendors.rounds import Rounds
-from pipeline.vendors.values import Unreadable
 
 SOURCE, DIRECTORY = "nasdaq", "directory"
 FILES = ("nasdaqlisted.txt", "otherlisted.txt")
@@ -56,11 +55,10 @@ class Nasdaq:
             return result
         told: dict[str, tuple[Line, str]] = {}
         for line in landed.of(DIRECTORY):
-            try:
-                listings: Mapping[str, Listing] = by_code(landed.parsed(line, parse_directory))
-            except Unreadable as error:
-                result.rejects.append(Reject.of(line, -1, str(error)))
+            read = landed.read(line, parse_directory, result.rejects)
+            if read is None:
                 continue
+            listings = by_code(read)
             for code in rows.loc[rows["type"].isin(MAYBE), "vendor_code"].unique():
                 listing = listings.get(str(code))
                 if listing is not None and listing.type not in ("", *MAYBE):

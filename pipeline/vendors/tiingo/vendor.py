@@ -21,7 +21,6 @@ from pipeline.vendors.bar_versions import BarParts, versions
 from pipeline.vendors.contract import BACKFILL, Below, Landed, Need, Reject, VendorTables, columns_of
 from pipeline.vendors.rounds import Rounds
 from pipeline.vendors.tiingo.parse import Daily, Supported, parse_daily, parse_supported
-from pipeline.vendors.values import Unreadable
 
 TOKEN = "ERM3_TIINGO_TOKEN"
 UNITS_A_DAY, HOURS = 1000, 20
@@ -118,10 +117,8 @@ class _Delivered:
     def readings(self) -> list[tuple[Line, str, Daily]]:
         found = []
         for line in self.landed.of(PRICES):
-            try:
-                daily = self.landed.parsed(line, parse_daily)
-            except (Unreadable, ValueError) as error:
-                self.rejects.append(Reject.of(line, -1, str(error)))
+            daily = self.landed.read(line, parse_daily, self.rejects)
+            if daily is None:
                 continue
             self.rejects += [Reject.of(line, row, why) for row, why in daily.rejects]
             found.append((line, _ticker(line), daily))
@@ -131,10 +128,8 @@ class _Delivered:
     def supported(self) -> dict[str, list[tuple[Line, Supported]]]:
         """By ticker the rows of the latest list that could be read, the earliest owner first."""
         for line in reversed(self.landed.of(SUPPORTED)):
-            try:
-                rows = self.landed.parsed(line, parse_supported)
-            except Unreadable as error:
-                self.rejects.append(Reject.of(line, -1, str(error)))
+            rows = self.landed.read(line, parse_supported, self.rejects)
+            if rows is None:
                 continue
             found: dict[str, list[tuple[Line, Supported]]] = {}
             wanted = set(self.wanted)
