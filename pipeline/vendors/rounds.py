@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 
 from pipeline.landing.fetcher import Bundle
 from pipeline.landing.requests import PROMOTED, SETTLED, SETTLED_TONIGHT, Class, Line, Request
 from pipeline.vendors.contract import BACKFILL, Landed, Need
+
+WEEK = 7
+"""Lists of everything that is listed now are read anew after so many days."""
 
 
 class Rounds:
@@ -37,6 +42,18 @@ class Rounds:
         for line in self.landed.lines:
             found.setdefault(line.request_key, []).append(line)
         return found
+
+    def lately(self, endpoint: str) -> bool:
+        """Whether an earlier batch read what stands for a week in the week before."""
+        read = [line.received_at[:10] for line in self.landed.of(endpoint) if line.batch_id != self.need.batch_id]
+        return bool(read) and (self.need.end - dt.date.fromisoformat(max(read))).days < WEEK - 1
+
+    def again(self, request: Request) -> Request | None:
+        """A request whose answers so far were not what is waited for, once more; None while this fetch has asked."""
+        own = [line for (key, _), line in self.asked.items() if key == request.key]
+        if any(line.requested_at >= self.need.since for line in own):
+            return None
+        return replace(request, nth=1 + sum(line.answer in SETTLED_TONIGHT for line in own))
 
     def first_open(self, parts: Iterable[Callable[[], list[Bundle]]]) -> list[Bundle]:
         """The bundles of the first part with a request that is not settled; [] when nothing is left."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.calendar import xnys
 from pipeline.landing.fetcher import Bundle
-from pipeline.landing.requests import SETTLED_TONIGHT, Class
+from pipeline.landing.requests import Class
 from pipeline.vendors.contract import BACKFILL, Need
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.delivered import Delivered
@@ -53,10 +53,8 @@ class Plan(Rounds):
         """
         session = self.need.end
         whole = any(not day.why for day in self.delivered.days if day.session == session)
-        own = [line for line in self.asked.values() if line.endpoint == ask.DAY_BARS and ask.day_of(line) == session]
-        fresh = any(line.requested_at >= self.need.since for line in own)
-        nth = 1 + sum(line.answer in SETTLED_TONIGHT for line in own)
-        bars: list[Bundle] = [] if whole or fresh else [[ask.of_day(ask.DAY_BARS, session, nth=nth)]]
+        request = None if whole else self.again(ask.of_day(ask.DAY_BARS, session))
+        bars: list[Bundle] = [] if request is None else [[request]]
         calendar = xnys()
         at = calendar.ordinal(session)
         days = [calendar.sessions[at - back].item() for back in range(LATE_SESSIONS)]
@@ -181,7 +179,7 @@ class Plan(Rounds):
         return found & self.delivered.codes if known else found
 
     def _gaps(self) -> set[str]:
-        """Names with a bar the session before and none in the day's bars that count."""
+        """Names with a bar lately and none in the day's bars that count."""
         days = [day for day in self.delivered.days if day.session == self.need.end and not day.why]
         return set().union(*(day.gaps for day in days[-1:]))
 

@@ -17,8 +17,6 @@ from pipeline.vendors.rounds import Rounds
 
 SOURCE, DIRECTORY = "nasdaq", "directory"
 FILES = ("nasdaqlisted.txt", "otherlisted.txt")
-DAYS = 7
-"""The files are read anew so often."""
 ENOUGH = 1_000_000
 MAYBE = frozenset({"common", "adr", "reit"})
 """Types that the directory may correct: those of the model's universe."""
@@ -38,7 +36,8 @@ class Nasdaq:
         """Nobody counts."""
 
     def plan(self, need: Need, landed: Landed, settings: Settings, below: Below) -> list[Bundle]:
-        return _Plan(need, landed).first_open([_Plan(need, landed).files])
+        plan = _Plan(need, landed)
+        return plan.first_open([plan.files])
 
     def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
         """Evidence has no hour by which it is whole."""
@@ -89,7 +88,6 @@ def _with_type(rows: pd.DataFrame, known: pd.Timestamp, kind: str) -> pd.DataFra
 class _Plan(Rounds):
     def files(self) -> list[Bundle]:
         """Both files, once a week."""
-        read = [line.received_at[:10] for line in self.landed.of(DIRECTORY) if line.batch_id != self.need.batch_id]
-        if read and (self.need.end - dt.date.fromisoformat(max(read))).days < DAYS - 1:
+        if self.lately(DIRECTORY):
             return []
         return [[Request(SOURCE, DIRECTORY, f"/dynamic/SymDir/{name}", form="text")] for name in FILES]

@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.calendar import xnys
 from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
-from pipeline.landing.requests import SETTLED_TONIGHT, FetchError, Line, Request
+from pipeline.landing.requests import FetchError, Line, Request
 from pipeline.settings import Settings
 from pipeline.sources.shipped import shipped_factor_etfs
 from pipeline.vendors.bar_versions import BarParts, versions
@@ -26,8 +26,6 @@ TOKEN = "ERM3_TIINGO_TOKEN"
 UNITS_A_DAY, HOURS = 1000, 20
 """A free key's requests of a day, and the hours over which its hourly limit spreads them."""
 SUPPORTED, PRICES = "supported", "prices"
-DAYS = 7
-"""The list of tickers is read anew so often."""
 AGAIN = dt.timedelta(days=14)
 """A night reads the bars of so many days once more: events come late."""
 GONE = dt.timedelta(days=15)
@@ -229,8 +227,7 @@ class _Plan(Rounds):
 
     def supported(self) -> list[Bundle]:
         """The list of tickers, once a week."""
-        read = [line.received_at[:10] for line in self.landed.of(SUPPORTED) if line.batch_id != self.need.batch_id]
-        if read and (self.need.end - dt.date.fromisoformat(max(read))).days < DAYS - 1:
+        if self.lately(SUPPORTED):
             return []
         return [[Request("tiingo", SUPPORTED, "/docs/tiingo/daily/supported_tickers.zip", form="zip")]]
 
@@ -240,20 +237,15 @@ class _Plan(Rounds):
     def night(self) -> list[Bundle]:
         """The last days of each ticker that was priced lately; again while the session's bar is not there."""
         lately = set().union(*(self.made.priced(day) for day in _sessions_before(self.need.end, 5)))
-        there, found = self.made.priced(self.need.end), list[Bundle]()
-        for ticker in sorted(lately):
-            request = _bars(ticker, self.need.end - AGAIN, self.need.end)
-            own = [line for (key, _), line in self.asked.items() if key == request.key]
-            if ticker not in there and not any(line.requested_at >= self.need.since for line in own):
-                nth = 1 + sum(line.answer in SETTLED_TONIGHT for line in own)
-                found.append([_bars(ticker, self.need.end - AGAIN, self.need.end, nth)])
-        return found
+        waiting = sorted(lately - self.made.priced(self.need.end))
+        requests = (self.again(_bars(ticker, self.need.end - AGAIN, self.need.end)) for ticker in waiting)
+        return [[request] for request in requests if request is not None]
 
 
-def _bars(ticker: str, start: dt.date, end: dt.date, nth: int = 1) -> Request:
+def _bars(ticker: str, start: dt.date, end: dt.date) -> Request:
     query = (("endDate", str(end)), ("format", "json"), ("startDate", str(start)))
     path = f"/tiingo/daily/{quote(ticker, safe='')}/prices"
-    return Request("tiingo", PRICES, path, query, may_be_empty=True, nth=nth)
+    return Request("tiingo", PRICES, path, query, may_be_empty=True)
 
 
 def _ticker(line: Line) -> str:
