@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.vendors.contract import ALWAYS
+
 OHLC = ("open", "high", "low", "close")
 VOLUME_SHARE = 1e-4
 """Two volumes are one, said twice, when they differ by no more than this: the vendor rounds what splits divided."""
-NEVER = pd.Timestamp("1900-01-01")
-"""Stands for "known by default" while rows are put in order."""
 
 
 class BarParts:
@@ -59,7 +59,7 @@ class BarParts:
 def versions(rows: pd.DataFrame) -> pd.DataFrame:
     """What was said first of each bar, and every later row that says something else. `vendor_code` is categorical."""
     code, date = rows["vendor_code"].cat.codes.to_numpy(), rows["date"].to_numpy()
-    known = rows["known_from"].fillna(NEVER).to_numpy()
+    known = rows["known_from"].fillna(ALWAYS).to_numpy()
     at = np.lexsort((rows["order"].to_numpy(), known, date, code))
     same_key = _repeats(code[at]) & _repeats(date[at])
     superseded = np.append(same_key[1:] & _repeats(known[at])[1:], False)  # of one instant the last one counts

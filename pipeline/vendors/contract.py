@@ -24,6 +24,8 @@ Below = Mapping[str, pd.DataFrame] | None
 """Tables of the layers before, by name."""
 
 BACKFILL, NIGHT = "backfill", "night"
+ALWAYS = pd.Timestamp("1900-01-01")
+"""Stands for "known by default" where instants are compared: before everything that was received."""
 EVER = pd.Timestamp("1998-01-02")
 """From when on a classification holds whose listing has no first session."""
 

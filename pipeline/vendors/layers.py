@@ -24,13 +24,11 @@ from pipeline.settings import VENDORS, Settings
 from pipeline.sources import FilesSource, SimulatedSource, Source, SourceError, SourceTables
 from pipeline.sources.specs import TABLES
 from pipeline.sources.tables import RawTable, check_tables, made_table
-from pipeline.vendors.contract import NIGHT, Below, Landed, Reject, Vendor, VendorTables
+from pipeline.vendors.contract import ALWAYS, NIGHT, Below, Landed, Reject, Vendor, VendorTables
 from pipeline.vendors.documents import Documents
 
 DOCUMENTS: dict[tuple[str, str], Documents] = {}
 """Parsed documents by landing zone and vendor, for as long as the process lives."""
-ALWAYS = pd.Timestamp("1900-01-01")
-"""Stands for "known by default": before everything that was received."""
 MADE: dict[tuple[str, str], tuple[Any, VendorTables]] = {}
 """Of each landing zone and vendor the last tables that were made for the layers above, with what they were made of."""
 

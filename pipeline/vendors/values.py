@@ -10,6 +10,15 @@ from fractions import Fraction
 from typing import Any
 
 NOTHING = frozenset({"", "NA", "N/A", "None", "null", "0000-00-00"})
+VENUES = {
+    "NYSE": "NYSE",
+    "NASDAQ": "NASDAQ",
+    "NYSE ARCA": "ARCA",
+    "NYSE MKT": "AMEX",
+    "AMEX": "AMEX",
+    "BATS": "BATS",
+}
+"""The venues of the model's universe, as vendors and as we call them."""
 LARGEST = 2**53 - 1
 """Whole numbers beyond this are not exact in a table."""
 
@@ -76,11 +85,3 @@ def ratio(value: Any) -> Fraction:
     if max(found.numerator, found.denominator) > LARGEST:
         found = found.limit_denominator(10**9)
     return found
-
-
-def listed(value: Any) -> list[Any]:
-    """The entries of a map keyed "0", "1", ... in any order, or of a list; [] for {}, [] and null."""
-    if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: (0, int(key), "") if key.isdigit() else (1, 0, key))
-        return [value[key] for key in keys]
-    return list(value) if isinstance(value, list) else []

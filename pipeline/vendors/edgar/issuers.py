@@ -26,8 +26,8 @@ from pipeline.vendors.edgar.parse import (
     parse_tickers,
 )
 from pipeline.vendors.edgar.removal import Removal, parse_removal
+from security_master.universe import STOCK_TYPES
 
-STOCKS = frozenset({"common", "adr", "reit"})
 NEAR_DAYS = 60
 """A removal is filed at most so long after the last bar that it ends."""
 LONG_AGO, FAR_AHEAD = np.datetime64("1900-01-01", "s"), np.datetime64("2200-01-01", "s")
@@ -41,7 +41,7 @@ class Issuers:
     def __init__(self, landed: Landed, below: Mapping[str, pd.DataFrame]) -> None:
         self.landed, self.rejects = landed, list[Reject]()
         rows = below["securities"]
-        rows = rows[rows["type"].isin(STOCKS)]
+        rows = rows[rows["type"].isin(STOCK_TYPES)]
         self.securities = rows.drop_duplicates(["vendor_code", "first_session"], keep="last")
         self.ciks = {str(code): str(cik) for code, cik in zip(rows["vendor_code"], rows["cik"], strict=True) if cik}
         living = rows[rows["last_session"].isna() & (rows["cik"].fillna("") == "")]

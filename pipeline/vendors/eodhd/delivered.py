@@ -40,16 +40,8 @@ from pipeline.vendors.eodhd.parse import (
     parse_list,
     parse_splits,
 )
+from pipeline.vendors.values import VENUES
 
-VENUES = {
-    "NYSE": "NYSE",
-    "NASDAQ": "NASDAQ",
-    "NYSE ARCA": "ARCA",
-    "NYSE MKT": "AMEX",
-    "AMEX": "AMEX",
-    "BATS": "BATS",
-}
-"""The venues of the model's universe, as the vendor and as we call them."""
 STOCK, ETF = "Common Stock", "ETF"
 LATELY = 3
 """A name is looked for in its history so many sessions after its last bar."""

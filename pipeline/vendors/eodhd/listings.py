@@ -10,10 +10,12 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
-from pipeline.vendors.eodhd.delivered import ETF, VENUES, Delivered
+from pipeline.vendors.contract import ALWAYS
+from pipeline.vendors.eodhd.delivered import ETF, Delivered
 from pipeline.vendors.eodhd.endpoints import span_of
 from pipeline.vendors.eodhd.parse import Fundamentals, Listed, Mapped, ticker_of
 from pipeline.vendors.eodhd.whose import Boundary, Whose
+from pipeline.vendors.values import VENUES
 
 TYPES = {
     "Common Stock": "common",
@@ -234,7 +236,7 @@ def _before(saying: tuple[pd.Timestamp, Saying], episode: Episode) -> bool:
 
 
 def _moment(known: pd.Timestamp) -> pd.Timestamp:
-    return pd.Timestamp("1900-01-01") if pd.isna(known) else known
+    return ALWAYS if pd.isna(known) else known
 
 
 def change_rows(delivered: Delivered, found: list[Episode]) -> pd.DataFrame:

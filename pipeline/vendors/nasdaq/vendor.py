@@ -14,12 +14,11 @@ from pipeline.settings import Settings
 from pipeline.vendors.contract import Below, Landed, Need, Reject, VendorTables, columns_of
 from pipeline.vendors.nasdaq.directory import by_code, parse_directory
 from pipeline.vendors.rounds import Rounds
+from security_master.universe import STOCK_TYPES
 
 SOURCE, DIRECTORY = "nasdaq", "directory"
 FILES = ("nasdaqlisted.txt", "otherlisted.txt")
 ENOUGH = 1_000_000
-MAYBE = frozenset({"common", "adr", "reit"})
-"""Types that the directory may correct: those of the model's universe."""
 
 
 class Nasdaq:
@@ -58,9 +57,9 @@ class Nasdaq:
             if read is None:
                 continue
             listings = by_code(read)
-            for code in rows.loc[rows["type"].isin(MAYBE), "vendor_code"].unique():
+            for code in rows.loc[rows["type"].isin(STOCK_TYPES), "vendor_code"].unique():
                 listing = listings.get(str(code))
-                if listing is not None and listing.type not in ("", *MAYBE):
+                if listing is not None and listing.type not in ("", *STOCK_TYPES):
                     told.setdefault(str(code), (line, listing.type))
         parts = [_with_type(rows[rows["vendor_code"] == code], landed.known_from(line), kind)
                  for code, (line, kind) in sorted(told.items())]  # fmt: skip

@@ -21,6 +21,7 @@ from pipeline.vendors.bar_versions import BarParts, versions
 from pipeline.vendors.contract import BACKFILL, Below, Landed, Need, Reject, VendorTables, columns_of
 from pipeline.vendors.rounds import Rounds
 from pipeline.vendors.tiingo.parse import Daily, Supported, parse_daily, parse_supported
+from pipeline.vendors.values import VENUES
 
 TOKEN = "ERM3_TIINGO_TOKEN"
 UNITS_A_DAY, HOURS = 1000, 20
@@ -30,7 +31,6 @@ AGAIN = dt.timedelta(days=14)
 """A night reads the bars of so many days once more: events come late."""
 GONE = dt.timedelta(days=15)
 """A ticker whose last bar is so much older than the list is listed no more."""
-VENUES = {"NYSE": "NYSE", "NASDAQ": "NASDAQ", "NYSE ARCA": "ARCA", "NYSE MKT": "AMEX", "AMEX": "AMEX", "BATS": "BATS"}
 TYPES = {"Stock": "common", "ETF": "etf"}
 
 

@@ -27,7 +27,7 @@ from pipeline.vendors.eodhd.parse import (
     parse_user,
     ticker_of,
 )
-from pipeline.vendors.values import Unreadable, decimal, listed, ratio
+from pipeline.vendors.values import Unreadable, decimal, ratio
 
 DAY = dt.date(2026, 9, 29)
 
@@ -167,11 +167,6 @@ def test_fundamentals_may_lack_keys_and_say_zero_shares() -> None:
     assert parse_fundamentals(b'{"General":{"Code":"A"},"SharesStats":{"SharesOutstanding":"1400"}}').shares == 1400
     with pytest.raises(WrongAnswer):
         parse_fundamentals(b"1234")  # what a filter on a leaf gives
-
-
-def test_maps_are_lists_in_the_order_of_their_numbers() -> None:
-    assert listed({"10": "c", "2": "b", "0": "a"}) == ["a", "b", "c"]
-    assert listed({}) == listed([]) == listed(None) == []
 
 
 def test_ids_are_read_under_either_spelling() -> None:
