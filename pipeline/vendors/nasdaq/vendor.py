@@ -51,16 +51,13 @@ class Nasdaq:
         rows = None if below is None else below["securities"]
         if rows is None or rows.empty:
             return result
+        stocks = set(rows.loc[rows["type"].isin(STOCK_TYPES), "vendor_code"].astype(str))
         told: dict[str, tuple[Line, str]] = {}
         for line in landed.of(DIRECTORY):
-            read = landed.read(line, parse_directory, result.rejects)
-            if read is None:
-                continue
-            listings = by_code(read)
-            for code in rows.loc[rows["type"].isin(STOCK_TYPES), "vendor_code"].unique():
-                listing = listings.get(str(code))
-                if listing is not None and listing.type not in ("", *STOCK_TYPES):
-                    told.setdefault(str(code), (line, listing.type))
+            types = landed.read(line, parse_types, result.rejects) or {}
+            for code in stocks & types.keys():
+                if types[code] not in STOCK_TYPES:
+                    told.setdefault(code, (line, types[code]))
         parts = [_with_type(rows[rows["vendor_code"] == code], landed.known_from(line), kind)
                  for code, (line, kind) in sorted(told.items())]  # fmt: skip
         for code, (line, kind) in sorted(told.items()):
@@ -68,6 +65,12 @@ class Nasdaq:
         if parts:
             result.columns = columns_of({"securities": pd.concat(parts, ignore_index=True)})
         return result
+
+
+def parse_types(body: bytes) -> dict[str, str]:
+    """Types by vendor code, where the directory says one."""
+    types = {code: listing.type for code, listing in by_code(parse_directory(body)).items()}
+    return {code: kind for code, kind in types.items() if kind}
 
 
 def _with_type(rows: pd.DataFrame, known: pd.Timestamp, kind: str) -> pd.DataFrame:
