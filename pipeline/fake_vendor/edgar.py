@@ -7,13 +7,11 @@ import json
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from pipeline.fake_vendor.eodhd import Answer
-from pipeline.fake_vendor.faults import NOTES_ACCESSION
+from pipeline.fake_vendor.faults import NEW_YORK, NOTES_ACCESSION
 from pipeline.fake_vendor.market import Company, FakeMarket, each
 
-NEW_YORK = ZoneInfo("America/New_York")
 NO_SUCH_KEY = b"<?xml version='1.0' encoding='UTF-8'?><Error><Code>NoSuchKey</Code></Error>"
 PROVISIONS = {
     "merger": "(a)(3)",
@@ -39,12 +37,10 @@ class Filed(NamedTuple):
 def answer(market: FakeMarket, clock: dt.datetime, path: str) -> Answer:
     """The answer to one request at an instant."""
     if path == "/files/company_tickers.json":
-        living = [
-            c for c in market.companies if c.cik and market.listed_at(c) <= clock and not market.dead_at(c, clock)
-        ]
         rows = [
             {"cik_str": int(c.cik), "ticker": c.ticker_on(clock.date()).replace(".", "-"), "title": c.name}
-            for c in living
+            for c in market.living(clock)
+            if c.cik
         ]
         return Answer(200, json.dumps({str(k): row for k, row in enumerate(rows)}).encode())
     if found := re.fullmatch(r"/submissions/CIK(\d{10})\.json", path):

@@ -111,6 +111,10 @@ class FakeMarket:
             return False
         return clock >= dt.datetime.combine(company.last + dt.timedelta(days=1), dt.time(), dt.UTC) + EVENTS_AT
 
+    def living(self, clock: dt.datetime) -> list[Company]:
+        """What is listed at an instant."""
+        return [c for c in self.companies if self.listed_at(c) <= clock and not self.dead_at(c, clock)]
+
     def bars(self, company: Company, clock: dt.datetime) -> pd.DataFrame:
         """The bars that are there at an instant, volumes of the last session a little short until they settle."""
         after = ETF_BARS_AFTER if company.type == "etf" else BARS_AFTER

@@ -15,12 +15,9 @@ TEST_ISSUE = "ZVZZT|NASDAQ TEST STOCK|G|Y|N|100||N"
 
 def answer(market: FakeMarket, clock: dt.datetime, path: str) -> Answer:
     """The answer to one request at an instant."""
-    living = [
-        (company.ticker_on(clock.date()), company)
-        for company in market.companies
-        if market.listed_at(company) <= clock and not market.dead_at(company, clock)
-    ]
-    rows = sorted((ticker, c.name, c.exchange, "Y" if c.type == "etf" else "N") for ticker, c in living)
+    rows = sorted(
+        (c.ticker_on(clock.date()), c.name, c.exchange, "Y" if c.type == "etf" else "N") for c in market.living(clock)
+    )
     if path.endswith("/nasdaqlisted.txt"):
         lines = [
             LISTED,
