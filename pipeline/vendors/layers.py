@@ -24,7 +24,7 @@ from pipeline.settings import VENDORS, Settings
 from pipeline.sources import FilesSource, SimulatedSource, Source, SourceError, SourceTables
 from pipeline.sources.specs import TABLES
 from pipeline.sources.tables import RawTable, check_tables, made_table
-from pipeline.vendors.contract import ALWAYS, NIGHT, Below, Landed, Reject, Vendor, VendorTables
+from pipeline.vendors.contract import ALWAYS, NIGHT, Landed, Reject, Vendor, VendorTables
 from pipeline.vendors.documents import Documents
 
 DOCUMENTS: dict[tuple[str, str], Documents] = {}
@@ -96,24 +96,20 @@ class LandedSource:
     def load(self) -> SourceTables:
         """Raises SourceError when nothing was landed, or when the layers' tables are at odds."""
         zone = self.zone or LandingZone(self.settings.raw_root)
-        made: dict[str, VendorTables] = {}
-        below: Below = None
-        for name in self.settings.layers:
+        first, *above = self.settings.layers
+        made = {first: first_tables(self.settings, landed(self.settings, first, zone, self.known_as_of))}
+        if "prices" not in made[first].columns:
+            raise SourceError(
+                f"no prices of {first} are landed in {zone.objects.url}; fetch a history first "
+                f"(`erm3 fetch --start ... --end ...`, docs/vendors.md)",
+                first,
+            )
+        below = frames_of(made[first])
+        for name in above:
             answers = landed(self.settings, name, zone, self.known_as_of)
-            if below is None:
-                made[name] = first_tables(self.settings, answers)
-            else:
-                made[name] = open_vendor(name).tables(answers, self.settings, below)
-                DOCUMENTS[zone.objects.url, name].keep()
-            self.rejects[name] = made[name].rejects
-            if below is None:
-                if "prices" not in made[name].columns:
-                    raise SourceError(
-                        f"no prices of {name} are landed in {zone.objects.url}; fetch a history first "
-                        f"(`erm3 fetch --start ... --end ...`, docs/vendors.md)",
-                        name,
-                    )
-                below = frames_of(made[name])
+            made[name] = open_vendor(name).tables(answers, self.settings, below)
+            DOCUMENTS[zone.objects.url, name].keep()
+        self.rejects = {name: tables.rejects for name, tables in made.items()}
         merged, self.provenance = merge(made, self.settings)
         tables = check_tables(_raw(merged), self.name)
         origins = {

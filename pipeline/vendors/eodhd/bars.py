@@ -39,7 +39,7 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
             history.known,
         )
     later = _later_splits(splits)
-    closed = {line.batch_id: received(line) for line in delivered.landed.lines}
+    closed = {line.batch_id: line for line in delivered.landed.lines}
     for day_ in delivered.days:
         if day_.why:
             continue
@@ -47,7 +47,7 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
         twins = frame["code"].map(lambda code: whose.twin_of.get(code, code))
         frame = frame[(twins == frame["code"]) | ~twins.isin(set(frame["code"]))]
         codes = [whose.code_on(code, day_.session) for code in frame["code"]]
-        told_by = closed[day_.line.batch_id]
+        told_by = received(closed[day_.line.batch_id])
         factor = np.array([later(code, day_.session, told_by) for code in codes], dtype=np.float64)
         parts.add(np.array(codes, dtype=object), frame, frame["volume"].to_numpy() / factor, day_.known)
     rows = parts.frame()
