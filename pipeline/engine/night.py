@@ -25,7 +25,7 @@ from pipeline.engine import execution
 from pipeline.engine.due import due_at, why_nothing
 from pipeline.engine.run import Progress, silent
 from pipeline.landing.clock import Clock, stamp
-from pipeline.landing.fetcher import add_reason
+from pipeline.landing.fetcher import follow_up
 from pipeline.landing.zone import LandingZone
 from pipeline.market_data.delivery import Delivery
 from pipeline.quality.decisions import WHOLE_SESSION, recorded_decisions
@@ -109,10 +109,7 @@ class Fetched:
             report.attempts += done.attempts
             report.units += done.units
             report.bytes += done.bytes
-            again = {key: why for key, why in report.failed.items() if key in done.settled}
-            report.failed = {k: why for k, why in report.failed.items() if k not in done.settled} | done.failed
-            for key, why in (*again.items(), *done.retried.items()):
-                add_reason(report.retried, key, why)
+            follow_up(report.failed, report.retried, done)
             report.new_shapes += [f"{name}: {shape}" for shape in done.new_shapes]
             for kind, count in done.classes.items():
                 report.classes[kind] = report.classes.get(kind, 0) + count

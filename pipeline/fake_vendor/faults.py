@@ -193,7 +193,7 @@ WHOLE: dict[str, Callable[[Reply, Any], Reply]] = {
     "close_mid_body": lambda reply, _: replace(reply, cut=len(reply.body) // 2),
     "truncate_json": lambda reply, _: replace(reply, body=reply.body[: len(reply.body) // 2]),
     "gzip_corrupt": lambda reply, _: replace(
-        reply, body=gzip.compress(reply.body)[:-9] + b"123456789", headers={**reply.headers, "content-encoding": "gzip"}
+        reply, body=gzip.compress(reply.body)[:-8] + b"12345678", headers={**reply.headers, "content-encoding": "gzip"}
     ),
     "empty_200": _with(body=b"[]"),
     "error_200": _with(body=b'{"error":"internal"}'),

@@ -96,11 +96,7 @@ class FetchReport:
         self.bytes, self.units = self.bytes + other.bytes, self.units + other.units
         self.classes.update(other.classes)
         self.settled |= other.settled
-        for key, why in other.retried.items():
-            add_reason(self.retried, key, why)
-        for key in self.failed.keys() & other.settled:
-            add_reason(self.retried, key, self.failed[key])
-        self.failed = {key: why for key, why in self.failed.items() if key not in other.settled} | other.failed
+        follow_up(self.failed, self.retried, other)
         self.new_shapes += other.new_shapes
         self.stopped, self.resumable, self.refused = other.stopped, other.resumable, other.refused
 
@@ -327,6 +323,16 @@ def add_reason(reasons: dict[str, str], key: str, why: str) -> None:
     had = reasons.get(key, "")
     if why not in had:
         reasons[key] = f"{had}; {why}" if had else why
+
+
+def follow_up(failed: dict[str, str], retried: dict[str, str], after: FetchReport) -> None:
+    """Bring failures, and reasons for asking again, up to a fetch after them. A failure that was answered since, or
+    failed otherwise, is a reason for which the request was asked again."""
+    for key in failed.keys() & (after.settled | after.failed.keys()):
+        add_reason(retried, key, failed.pop(key))
+    failed.update(after.failed)
+    for key, why in after.retried.items():
+        add_reason(retried, key, why)
 
 
 def retry_after(text: str, now: datetime) -> float:

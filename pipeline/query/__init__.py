@@ -8,9 +8,11 @@ Values are those of the stores, by permanent id; who had a ticker on a day says 
 the day asked about enters an answer.
 """
 
+from pipeline.query.dates import On
 from pipeline.query.errors import BadQuestion, NotComputable, NothingThere, QueryError, SeveralAnswers
-from pipeline.query.family import On, QueryFamily, Who, open_family
+from pipeline.query.family import QueryFamily, open_family
 from pipeline.query.fields import FIELDS, Field
+from pipeline.query.names import Who
 from pipeline.query.table import Table
 
 __all__ = [

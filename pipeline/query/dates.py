@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.query.errors import BadQuestion
 from security_master.dates import date_text
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class On(NamedTuple):
+    """A day that was asked about: `day` (D) as ISO text, the position of the last session at or before it."""
+
+    day: str
+    session: int
 
 
 def iso_day(value: Any) -> str:

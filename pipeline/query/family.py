@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,10 @@ from pipeline.query import history as past
 from pipeline.query import industry, portfolio, screening, snapshot, universe
 from pipeline.query import stores as whole
 from pipeline.query.cells import Cells, ChunkCache
-from pipeline.query.dates import iso_day
+from pipeline.query.dates import On, iso_day
 from pipeline.query.errors import BadQuestion, NothingThere
 from pipeline.query.fields import BETAS, DAILY, ETF, FIELDS, HEDGE, LEVELS, Field
-from pipeline.query.names import Found, Names
+from pipeline.query.names import Found, Names, Who
 from pipeline.query.table import Table
 from pipeline.query.values import at_session
 
@@ -33,21 +33,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Weights = Mapping[str, float]
-
-
-class On(NamedTuple):
-    """A day that was asked about: `day` (D) as ISO text, the position of the last session at or before it."""
-
-    day: str
-    session: int
-
-
-class Who(NamedTuple):
-    """A security on a day. ticker: as it was then. kind: `stock` or `etf`."""
-
-    symbol: str
-    ticker: str
-    kind: str
 
 
 class QueryFamily:

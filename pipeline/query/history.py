@@ -17,7 +17,9 @@ from pipeline.query.values import etf_columns, etfs_at, listed, through_time
 if TYPE_CHECKING:
     import xarray as xr
 
-    from pipeline.query.family import On, QueryFamily, Who
+    from pipeline.query.dates import On
+    from pipeline.query.family import QueryFamily
+    from pipeline.query.names import Who
 
 YEARS = (1, 27)
 RETURNS = ("l1_cfr", "l2_cfr", "l3_cfr")

@@ -19,6 +19,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ./^_-]{0,15}(?:#[1-9][0-9]{0,3})?")
 _ID = re.compile(r"S[A-Z2-7]{8}")
 
 
+class Who(NamedTuple):
+    """A security on a day. ticker: as it was then. kind: `stock` or `etf`."""
+
+    symbol: str
+    ticker: str
+    kind: str
+
+
 class Found(NamedTuple):
     """A security that a search has found. first, last: dates of the ticker, `last` None while it still has it."""
 
@@ -125,10 +133,6 @@ class Names:
             holds = bool(now) and now[0][2] == sec_id
             told.append(ticker if holds else f"{ticker}#{_in_order(spans).index(sec_id) + 1}")
         return told
-
-    def every_span(self) -> list[Span]:
-        """Who had which ticker when, all of it."""
-        return [span for spans in self._of_ticker.values() for span in spans]
 
     def search(self, text: str, day: str, limit: int = 20) -> list[Found]:
         """Securities with a text in a ticker or a name that they have had by a day: those that have it first.

@@ -16,7 +16,8 @@ from pipeline.query.snapshot import deepest, levels, per_etf, row
 from pipeline.query.values import LEAST, YEAR, etfs_at, of_stock, through_time
 
 if TYPE_CHECKING:
-    from pipeline.query.family import On, QueryFamily
+    from pipeline.query.dates import On
+    from pipeline.query.family import QueryFamily
 
 MOST_NAMES = 5000
 RATIOS = tuple(field for field in FIELDS if field.store == HEDGE and field.variable.endswith("_HR"))

@@ -15,7 +15,8 @@ from pipeline.query.universe import WINDOWS
 from pipeline.query.values import aligned, at_session, compounded
 
 if TYPE_CHECKING:
-    from pipeline.query.family import On, QueryFamily
+    from pipeline.query.dates import On
+    from pipeline.query.family import QueryFamily
 
 COMPOUNDED = {
     "gross_return": (DAILY, "return", ""),

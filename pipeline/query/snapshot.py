@@ -12,7 +12,8 @@ from pipeline.query.fields import FIELDS, HEDGE, LEGS, LEVELS, SHORT
 from pipeline.query.values import etfs_at, of_stock
 
 if TYPE_CHECKING:
-    from pipeline.query.family import QueryFamily, Who
+    from pipeline.query.family import QueryFamily
+    from pipeline.query.names import Who
 
 LOOK_BACK = 504
 Etfs = Mapping[str, str | None]

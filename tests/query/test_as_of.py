@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.query import NothingThere, QueryError, QueryFamily, Table, open_family
 from pipeline.query.table import plain
+from security_master import Span
 from tests.engine.conftest import EVE
 
 SAID_OF_THE_PUBLICATION = ("_metadata", "publication")
@@ -43,9 +44,14 @@ ANSWERS = {
 }
 
 
+def every_ticker(asked: QueryFamily) -> list[Span]:
+    with asked.family.directory() as directory:
+        return directory.tickers()
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_about_a_day_is_that_of_the_root_that_ended_on_it(name, family, ended):
-    tickers = {span.text for names in (family, ended) for span in names.names.every_span()}
+    tickers = {span.text for asked in (family, ended) for span in every_ticker(asked)}
     asked = 0
     for who in sorted(tickers):
         then, now = (told(lambda f=f, who=who: ANSWERS[name](f, who)) for f in (ended, family))
@@ -69,8 +75,9 @@ def test_cross_sections_about_a_day_are_those_of_the_root_that_ended_on_it(famil
 
 
 def test_a_security_of_the_future_is_nobody(family):
-    known = {span.sec_id for span in family.names.every_span() if span.valid_from <= EVE}
-    later = [span for span in family.names.every_span() if span.sec_id not in known]
+    spans = every_ticker(family)
+    known = {span.sec_id for span in spans if span.valid_from <= EVE}
+    later = [span for span in spans if span.sec_id not in known]
     assert later, "this market lists companies after EVE"
     for span in later:
         with pytest.raises(NothingThere):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.landing.fetcher import FetchReport
+from pipeline.landing.fetcher import FetchReport, follow_up
 from pipeline.landing.requests import Class, FetchError, NotLanded
 from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
@@ -119,6 +119,15 @@ def test_a_shape_that_no_answer_had_before_is_reported(vendor: Practice) -> None
     vendor.faults({"match": "/eod/CEFI", "fault": "shape_changed"})
     other = ask.of_symbol(ask.EOD, "CEFI", LAST - dt.timedelta(days=10), LAST)
     assert vendor.fetcher().fetch([[other]]).new_shapes == [f"eod: []/isin_code:text ({other.key})"]
+
+
+def test_a_failure_that_fails_otherwise_the_next_time_is_told_as_well() -> None:
+    failed = {"bars": "QUOTA: spent", "list": "UNAVAILABLE: status 503", "splits": "PLAN: no"}
+    retried = {"bars": "THROTTLED"}
+    after = FetchReport(failed={"bars": "SUSPECT_EMPTY: rows were expected"}, settled={"list"})
+    follow_up(failed, retried, after)
+    assert failed == {"bars": "SUSPECT_EMPTY: rows were expected", "splits": "PLAN: no"}
+    assert retried == {"bars": "THROTTLED; QUOTA: spent", "list": "UNAVAILABLE: status 503"}
 
 
 def test_the_vendors_own_limit_of_a_day_holds_where_it_is_smaller(vendor: Practice) -> None:
