@@ -21,6 +21,7 @@ L3_SHARES = tuple(f"l3_{SHORT[leg]}_er" for leg in (*LEVELS, "residual"))
 
 HEDGE, RETURNS, BETAS = "ds_erm3_hedge_weights", "ds_erm3_returns", "ds_erm3_betas_adjusted"
 DAILY, ETF, MASKS, INDUSTRY = "ds_daily", "ds_etf", "ds_masks", "ds_erm3_industry"
+RANKINGS = "ds_rankings"
 
 
 @dataclass(frozen=True)

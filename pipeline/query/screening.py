@@ -7,27 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.rankings import COHORTS, COMPOUNDED, METRICS, WINDOWS, Ranking, least, windows_of
 from pipeline.query import universe
 from pipeline.query.errors import BadQuestion, NothingThere, one_of, within
-from pipeline.query.fields import BETAS, BY_WIRE, DAILY, RETURNS
+from pipeline.query.fields import BETAS, BY_WIRE, RANKINGS
 from pipeline.query.table import Table, texts
-from pipeline.query.universe import WINDOWS
 from pipeline.query.values import aligned, at_session, compounded
 
 if TYPE_CHECKING:
     from pipeline.query.dates import On
     from pipeline.query.family import QueryFamily
 
-COMPOUNDED = {
-    "gross_return": (DAILY, "return", ""),
-    "sector_residual": (RETURNS, "residual_return", "sector"),
-    "subsector_residual": (RETURNS, "residual_return", "subsector"),
-}
-AT_SESSION = ("mkt_cap", "er_l1", "er_l2", "er_l3")
-METRICS = ("mkt_cap", *COMPOUNDED, *AT_SESSION[1:])
-COHORTS = ("universe", "sector", "subsector")
-PRESENT = 0.9
-"""Share of a window's sessions that must have a return."""
 LIMIT = (1, 500)
 
 
@@ -103,8 +93,8 @@ def ranks(
         (m, c, w)
         for m in METRICS
         for c in COHORTS
-        for w in WINDOWS
-        if (m in COMPOUNDED or w == "1d") and (metric or m) == m and (cohort or c) == c and (window or w) == w
+        for w in windows_of(m)
+        if (metric or m) == m and (cohort or c) == c and (window or w) == w
     ]
     if not grid:
         raise BadQuestion(f"{metric} has the window 1d only")
@@ -139,27 +129,20 @@ def _check(metric: str, cohort: str, window: str) -> None:
     one_of("metric", metric, METRICS)
     one_of("cohort", cohort, COHORTS)
     one_of("window", window, tuple(WINDOWS))
-    if metric not in COMPOUNDED and window != "1d":
+    if window not in windows_of(metric):
         raise BadQuestion(f"{metric} is a value of the session: its window is 1d, not {window}")
 
 
 def _ranked(
     family: QueryFamily, metric: str, cohort: str, window: str, asked: On
 ) -> tuple[list[str], dict[str, NDArray]]:
-    """Valid members and their ranks; a member without a value, or without a cohort, has none (0 and NaN)."""
+    """Valid members, their ranks as published, and what is ranked; a member without a rank has 0 and NaN."""
     who = universe.symbols(family, family.universe, asked.session)
-    values = _values(family, metric, window, asked.session, who)
-    cohorts = np.zeros(len(who), np.int64) if cohort == "universe" else _facts(family, who, cohort, asked.session)
-    have = np.isfinite(values) & ((cohorts > 0) | (cohort == "universe"))
-    rank, size = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
-    for code in np.unique(cohorts[have]).tolist():
-        at = np.flatnonzero(have & (cohorts == code))
-        ascending = np.sort(values[at])
-        rank[at] = len(at) - np.searchsorted(ascending, values[at], "right") + 1
-        size[at] = len(at)
-    percentile = np.where(have, (1 - (rank - 1) / np.maximum(size, 1)) * 100, np.nan)
-    columns = (rank, size, percentile, np.where(have, values, np.nan))
-    return who, dict(zip(_COLUMNS, columns, strict=True))
+    one, cells = Ranking(window, cohort, metric), family.cells(RANKINGS)
+    rank, size = (aligned(family, RANKINGS, who, cells.day(var, asked.session)) for var in (one.rank, one.size))
+    value = np.where(np.isfinite(rank), _values(family, metric, window, asked.session, who), np.nan)
+    whole = (np.nan_to_num(column).astype(np.int64) for column in (rank, size))
+    return who, dict(zip(_COLUMNS, (*whole, (1 - (rank - 1) / size) * 100, value), strict=True))
 
 
 def _values(family: QueryFamily, metric: str, window: str, session: int, who: list[str]) -> NDArray:
@@ -167,8 +150,8 @@ def _values(family: QueryFamily, metric: str, window: str, session: int, who: li
         store, variable, level = COMPOUNDED[metric]
         n = WINDOWS[window]
         cells = family.cells(store)
-        returns = cells.block(variable, session - n + 1, session + 1, 0, len(cells.symbols), level)
-        return compounded(aligned(family, store, who, returns), int(np.ceil(PRESENT * n)))
+        returns = cells.block(variable, session - n + 1, session + 1, 0, len(cells.symbols), level or "")
+        return compounded(aligned(family, store, who, returns), least(window))
     field = BY_WIRE["market_cap" if metric == "mkt_cap" else f"l{metric[-1]}_res_er"]
     values = aligned(family, field.store, who, at_session(family, field, session))
     return values if metric == "mkt_cap" else 1.0 - values

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.rankings import WINDOWS
 from pipeline.query.errors import BadQuestion, NothingThere, one_of
 from pipeline.query.fields import DAILY, ETF, MASKS
 from pipeline.query.table import Table, texts
@@ -16,7 +17,6 @@ from pipeline.query.values import compounded
 if TYPE_CHECKING:
     from pipeline.query.family import QueryFamily
 
-WINDOWS = {"1d": 1, "21d": 21, "63d": 63, "252d": 252}
 SLEEVES = ("market", "sector", "all")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.audits.rankings import rankings
+from pipeline.datasets.rankings import rankings
 from pipeline.query import open_family
 from pipeline.read import open_family as published
 from tests.engine.published_market import FACTOR_SET

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.datasets.rankings import rankings
 from pipeline.query import FIELDS, QueryFamily
 from pipeline.query.snapshot import session_of
 
@@ -136,3 +137,29 @@ def test_a_snapshot_looks_back_for_the_last_hedge_ratio_and_never_ahead(family):
             else:
                 with pytest.raises(LookupError):
                     session_of(family, symbol, session)
+
+
+@pytest.mark.parametrize("day", DAYS[1::3])
+def test_ranks_of_all_members_are_what_plain_zarr_reads(day, plain, family):
+    store = "ds_rankings"
+    row = plain.array(store, "teo").astype("datetime64[D]").tolist().index(np.datetime64(day).item())
+    symbols, compared = plain.array(store, "symbol").tolist(), 0
+    for ranking in rankings():
+        rank, size = (plain.array(store, name)[row] for name in (ranking.rank, ranking.size))
+        found = family.screen(ranking.metric, ranking.cohort, ranking.window, day, limit=500)
+        at = [symbols.index(symbol) for symbol in found["symbol"].tolist()]
+        assert sorted(at) == np.flatnonzero(np.isfinite(rank)).tolist(), ranking.rank
+        np.testing.assert_array_equal(found["rank_ordinal"], rank[at], ranking.rank)
+        np.testing.assert_array_equal(found["cohort_size"], size[at], ranking.size)
+        assert np.isfinite(found["metric_value"]).all()
+        compared += len(at)
+    assert compared > 10 * 40
+
+
+def test_a_stocks_ranks_are_those_of_the_screens(family, stocks):
+    table = family.ranks(stocks[0])
+    for k in range(len(table["metric"])):
+        screened = family.screen(*(str(table[name][k]) for name in ("metric", "cohort", "window")), limit=500)
+        at = screened["ticker"].tolist().index(stocks[0])
+        for name in ("rank_ordinal", "cohort_size", "rank_percentile", "metric_value"):
+            assert table[name][k] == screened[name][at]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline import model
 from pipeline.audits import rankings as checks
-from pipeline.audits.rankings import AT_SESSION, COHORTS, COMPOUNDED, WINDOWS, Ranking, least, rankings, windows_of
+from pipeline.datasets.rankings import AT_SESSION, COHORTS, COMPOUNDED, WINDOWS, Ranking, least, rankings, windows_of
 from pipeline.datasets.shared import STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine import model_inputs
