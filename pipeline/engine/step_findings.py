@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.calendar import FOR_EVER
 from pipeline.engine.left_out import of_stores
-from pipeline.engine.run import INPUT_STORES, Run
+from pipeline.engine.rewritten import MOST_TOLD, REWRITTEN, compare_deliveries, not_compared, published_wrong
+from pipeline.engine.run import Run
 from pipeline.market_data.delivery import cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.deliveries import TABLES_FILE, counted, lost_securities, lost_tables, moved_identifiers
-from pipeline.quality.drift import DELIVERED_FILE, WARM_UP_BARS, delivered_bars, drift, drift_findings, first_prints
-from pipeline.quality.findings import FINDINGS_FILE, concat_findings, no_findings
+from pipeline.quality.findings import FINDINGS_FILE, concat_findings
 from pipeline.returns.panel import lookback
 from pipeline.sources import SourceTables
-from pipeline.store.windows import warm_up_file
 from security_master import BuildReport
 from security_master.errors import at_file
 
@@ -31,13 +29,11 @@ LOUD = (
     "median_move",
     "event_count",
     "market_correlation",
-    "rewritten_bar",
+    *REWRITTEN,
     "etf_off_market",
     "market_etf_off",
 )
 """Flags that stop nothing and that whoever runs the night must hear of all the same."""
-
-MOST_TOLD = 10
 
 GATE = "gate"
 """Name under which the findings of the run's gate are kept, beside those of the stores."""
@@ -63,41 +59,14 @@ def told(run: Run) -> Told:
     rows = rows[rows["detected_at"].between(run.first, run.last)]
     counts = {str(rule): int(n) for rule, n in rows["rule"].value_counts().sort_index().items()}
     days = run.calendar.sessions
-    sessions = rows[rows["rule"].isin(LOUD) & (rows["rule"] != "rewritten_bar")]
+    sessions = rows[rows["rule"].isin(LOUD) & ~rows["rule"].isin(REWRITTEN)]
     loud = [
         f"{days[row['session']]}: {row['evidence']} ({row['rule']})"
         for row in sessions.head(MOST_TOLD).to_dict("records")
     ]
     left_out = (*run.inputs["left_out"], *of_stores(run))
     loud = [*not_compared(run), *loud]
-    return Told(counts, (*loud, *_published_wrong(run, rows[rows["rule"] == "rewritten_bar"])), left_out)
-
-
-def _published_wrong(run: Run, rows: pd.DataFrame) -> list[str]:
-    """Closes that were published and that the vendor has corrected since, factor ETFs first, and the command for it."""
-    rows = rows[(rows["observed"] != rows["expected"]) & rows["observed"].notna()].drop_duplicates(
-        ["sec_id", "session"]
-    )
-    if rows.empty:
-        return []
-    etfs = set(run.etf_ids.tolist())
-    rows = rows.assign(stock=~rows["sec_id"].isin(etfs)).sort_values(["stock", "session", "sec_id"], kind="stable")
-    shown = rows.head(max(MOST_TOLD, int((~rows["stock"]).sum())))
-    days, ids = run.calendar.sessions, shown["sec_id"].to_numpy(object)
-    tickers = run.master.labels(ids, days[run.last])[0]
-    said = [
-        f"{ticker} on {days[row['session']]}: the close {row['expected']:g} is published"
-        f"{' in the warm-up' if row['session'] < run.published_first else ''}, now it is told as {row['observed']:g}"
-        + ("" if row["stock"] else "; a factor ETF: every beta whose window holds that session rests on it")
-        for ticker, row in zip(tickers, shown.to_dict("records"), strict=True)
-    ]
-    if len(rows) > len(shown):
-        said.append(f"and {len(rows) - len(shown)} more closes, in `erm3 quality list`")
-    first = days[max(int(rows["session"].min()), run.published_first)]
-    return [
-        *said,
-        f'What was published stays until: erm3 restate --from {first} --reason "the vendor corrected closes"',
-    ]
+    return Told(counts, (*loud, *published_wrong(run, rows[rows["rule"].isin(REWRITTEN)])), left_out)
 
 
 def keep_findings(run: Run, name: str, found: Sequence[pd.DataFrame]) -> None:
@@ -142,7 +111,7 @@ def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport)
     what is published, and nobody decided about it. What was decided is kept, to be published with the other findings.
     """
     rules = run.settings.rules
-    rewritten, lost = _compare_deliveries(run, facts.prices, report.left), _compare_tables(run, tables, report)
+    rewritten, lost = compare_deliveries(run, facts, report.left), _compare_tables(run, tables, report)
     facts = cut(facts, run.reads_from - lookback(rules), run.last)
     faults = delivery_faults(facts, run.computed, rules.sessions, lambda ids: _tickers(run, ids))
     about = (faults["sec_id"] != "").to_numpy()
@@ -196,66 +165,3 @@ def _named(run: Run, sec_ids: Sequence[str]) -> list[str]:
         f"{ticker or row.vendor_code} ({row.name}, since {row.first_session:%Y-%m-%d}, {sec_id})"
         for ticker, sec_id, row in zip(tickers, sec_ids, roster.itertuples(index=False), strict=True)
     ]
-
-
-def _compare_deliveries(run: Run, prices: pd.DataFrame, left: Sequence[str]) -> pd.DataFrame:
-    """A finding for each bar that was published and that the vendor has rewritten since, and for too many of them.
-
-    A declared restatement is the way to publish what was rewritten, so it compares nothing. Stages what is delivered
-    now, for the next run to compare with.
-    """
-    rules, found = run.settings.rules.drift, no_findings()
-    now, before = delivered_bars(prices, run.last, rules), _published_bars(run, DELIVERED_FILE)
-    since = int(FOR_EVER if before is None or before.empty else before["session"].min())
-    of_warm_up = _compare_warm_up(run, prices, left, since)
-    if before is not None:
-        if run.restated_as_of is None:
-            found = drift_findings(drift(before[before["session"] < run.first], prices, left), run.first, rules)
-        own = now["session"] >= run.first if run.restated_as_of is not None else now["session"] >= 0
-        kept = before[~before["session"].between(now.loc[own, "session"].min(), run.last)]
-        now = pd.concat([kept, now[own]]).sort_values(["sec_id", "session"], ignore_index=True)
-        now = now[now["session"] > now["session"].max() - rules.sessions]
-    _stage_bars(run, DELIVERED_FILE, now)
-    return concat_findings([found, of_warm_up])
-
-
-def _compare_warm_up(run: Run, prices: pd.DataFrame, left: Sequence[str], until: int) -> pd.DataFrame:
-    """As `_compare_deliveries`, for the bars of the warm-up before the session `until`, while windows reach into it."""
-    if not run.needs_warm_up:
-        return no_findings()
-    rules, found = run.settings.rules.drift, no_findings()
-    before = _published_bars(run, WARM_UP_BARS)
-    if before is not None and run.restated_as_of is None:
-        found = drift_findings(drift(before[before["session"] < until], prices, left), run.first, rules, True)
-    if before is None or run.restated_as_of is None or run.restates_warm_up:
-        _stage_bars(run, WARM_UP_BARS, first_prints(prices, run.warm_up_first, run.published_first - 1))
-    return found
-
-
-def _published_bars(run: Run, name: str) -> pd.DataFrame | None:
-    published = run.stage.published_file(name, run.scratch / f"before_{name}")
-    return None if published is None else pd.read_parquet(published)
-
-
-def _stage_bars(run: Run, name: str, bars: pd.DataFrame) -> None:
-    path = run.scratch / name
-    with at_file(path):
-        bars.to_parquet(path, index=False, compression="zstd")
-    run.stage.add_file(name, path)
-
-
-def not_compared(run: Run) -> list[str]:
-    """What a run cannot compare, because the version that published the root did not keep it: a sentence each."""
-    if run.stage.seal is None or not run.stage.seal.manifest["stores"]:
-        return []
-    warm_up = [*map(warm_up_file, INPUT_STORES), WARM_UP_BARS] if run.needs_warm_up else []
-    says = {
-        TABLES_FILE: "no table of this delivery was held against what the last one had",
-        DELIVERED_FILE: "no bar of this delivery was held against what was delivered before",
-        **dict.fromkeys(warm_up, "the warm-up was read anew from this delivery, and not held against what was read"),
-    }
-    missing = list(dict.fromkeys(said for name, said in says.items() if not run.published_with(name)))
-    why = (
-        "an older version published this root and did not keep it. It is kept from now on: look at this night yourself"
-    )
-    return [f"{said}: {why}" for said in missing]

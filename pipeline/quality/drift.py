@@ -19,7 +19,7 @@ from pipeline.settings import DriftRules
 
 DELIVERED_FILE = "delivered_bars.parquet"
 WARM_UP_BARS = "delivered_warm_up.parquet"
-_KEY, _VALUES = ["sec_id", "session"], ["close", "volume"]
+KEY, _VALUES = ["sec_id", "session"], ["close", "volume"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ def first_prints(prices: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
     """
     session = prices["session"]
     rows = prices[(session >= first) & (session <= last) & (prices["visible"] <= last)]
-    rows = rows[_KEY + _VALUES].assign(sec_id=rows["sec_id"].astype("str"))
-    return rows.drop_duplicates(_KEY, keep="first").sort_values(_KEY, ignore_index=True)
+    rows = rows[KEY + _VALUES].assign(sec_id=rows["sec_id"].astype("str"))
+    return rows.drop_duplicates(KEY, keep="first").sort_values(KEY, ignore_index=True)
 
 
 def drift(before: pd.DataFrame, prices: pd.DataFrame, left: Collection[str] = ()) -> Drift:
@@ -58,15 +58,15 @@ def drift(before: pd.DataFrame, prices: pd.DataFrame, left: Collection[str] = ()
     before = before[~before["sec_id"].isin(list(left))]
     if before.empty:
         return Drift(before.iloc[:0], 0)
-    now = prices.loc[prices["session"].between(before["session"].min(), before["session"].max()), _KEY + _VALUES]
+    now = prices.loc[prices["session"].between(before["session"].min(), before["session"].max()), KEY + _VALUES]
     now = now.assign(sec_id=now["sec_id"].astype("str"))
-    both = before.merge(now, how="left", on=_KEY, suffixes=("_before", "_after"))
+    both = before.merge(now, how="left", on=KEY, suffixes=("_before", "_after"))
     same = pd.Series(True, index=both.index)
     for name in _VALUES:
         was, is_now = both[f"{name}_before"], both[f"{name}_after"]
         same &= (was == is_now) | (was.isna() & is_now.isna())
-    said = same.groupby([both[name] for name in _KEY]).transform("any")
-    changed = both[~said].drop_duplicates(_KEY, keep="first", ignore_index=True)
+    said = same.groupby([both[name] for name in KEY]).transform("any")
+    changed = both[~said].drop_duplicates(KEY, keep="first", ignore_index=True)
     return Drift(changed, len(before))
 
 
@@ -94,15 +94,19 @@ def drift_findings(found: Drift, at: int, rules: DriftRules, of_warm_up: bool = 
     )
     if found.share <= rules.share:
         return bars
+    return concat_findings([bars, too_many(len(rows), found.compared, "bars", at, rules, of_warm_up)])
+
+
+def too_many(changed: int, compared: int, what: str, at: int, rules: DriftRules, of_warm_up: bool) -> pd.DataFrame:
+    """The finding that stops the session `at`: so many of `compared` bars or events were rewritten."""
     span = "the warm-up" if of_warm_up else f"the last {rules.sessions} sessions"
-    whole = findings_frame(
+    return findings_frame(
         sec_id="",
         session=at,
         rule="drift",
-        observed=found.share,
+        observed=changed / max(compared, 1),
         expected=rules.share,
-        evidence=f"{len(rows)} of {found.compared} bars of {span} were rewritten",
+        evidence=f"{changed} of {compared} {what} of {span} were rewritten",
         detected_at=at,
         index=[0],
     )
-    return concat_findings([bars, whole])

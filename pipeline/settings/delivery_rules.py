@@ -75,10 +75,11 @@ class CleaningRules(Group):
 
 
 class DriftRules(Group):
-    """Bars that were delivered before, against what is delivered for them now."""
+    """Bars and events that were delivered before, against what is delivered for them now."""
 
     sessions: Sessions = Field(30, ge=0, description="how far back deliveries are compared")
-    share: Share = Field(0.001, description="part of the bars that may have changed; more stops the run")
+    share: Share = Field(0.001, description="part of the bars, or events, that may have changed; more stops the run")
+    events: Number = Field(10, ge=0, description="events that may have changed however few were compared")
 
 
 class DeliveryRules(Group):

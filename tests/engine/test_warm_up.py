@@ -24,7 +24,12 @@ from tests.engine.conftest import NIGHT
 from tests.engine.published_market import FIRST, Delivered, differences, known_at, published, settings_for
 
 AFTER = "2019-01-15"
-FILES = ("warm_up_ds_daily.npz", "warm_up_ds_etf.npz", "delivered_warm_up.parquet")
+FILES = (
+    "warm_up_ds_daily.npz",
+    "warm_up_ds_etf.npz",
+    "delivered_warm_up.parquet",
+    "delivered_warm_up_events.parquet",
+)
 
 
 def rewritten(tables: SourceTables, night: str, names: int, since: str = "2018-03-01") -> Delivered:
@@ -75,6 +80,71 @@ def test_a_few_rewritten_bars_of_the_warm_up_are_findings_and_stop_nothing(table
     rows = rows[rows["rule"] == "rewritten_bar"]
     assert set(rows["session"]) == {xnys().ordinal("2018-05-31")}
     assert rows["evidence"].str.contains("when it was read for the warm-up; now").all()
+
+
+def with_dividends(tables: SourceTables, night: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Delivered:
+    """The delivery of a night in which the dividends of the warm-up are others."""
+    delivered = known_at(tables, night).load()
+    paid = delivered.dividends
+    early = paid["ex_date"] < "2018-08-01"
+    assert early.sum() > 40
+    return Delivered(replace(delivered, dividends=pd.concat([change(paid[early]), paid[~early]], ignore_index=True)))
+
+
+def inputs_of_a_night(root: Path, source: Delivered) -> execution.Outcome:
+    return execution.execute(settings_for(root), NIGHT, NIGHT, until="ds_etf", source=source)
+
+
+EVENTS = {
+    "gone": (lambda paid: paid.iloc[5:], "dividend of .* when it was read for the warm-up; now no event"),
+    "another": (
+        lambda paid: pd.concat([paid.iloc[:5].assign(amount=paid["amount"].iloc[:5] * 3), paid.iloc[5:]]),
+        "dividend of .* when it was read for the warm-up; now dividend of ",
+    ),
+    "added": (
+        lambda paid: pd.concat([paid, paid.iloc[:5].assign(kind="special")]),
+        "dividend of .* when it was read for the warm-up; now dividend of .*special",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "case", ["gone", *(pytest.param(name, marks=pytest.mark.slow) for name in ("another", "added"))]
+)
+def test_a_rewritten_event_of_the_warm_up_is_said_with_what_mends_it(case, tables, eve):
+    change, evidence = EVENTS[case]
+    told = inputs_of_a_night(eve, with_dividends(tables, NIGHT, change)).findings
+    assert told.counts["rewritten_event"] == 5
+    assert sum(" for the warm-up; now " in line for line in told.loud) == 5
+    assert told.loud[-1].endswith(f'erm3 restate --from {FIRST} --reason "the vendor corrected events"')
+    rows = pd.read_parquet(eve / "quality_findings.parquet")
+    rows = rows[rows["rule"] == "rewritten_event"]
+    assert rows["evidence"].str.fullmatch(evidence + ".*").all()
+    assert (rows["session"] < xnys().ordinal(FIRST)).all()
+
+
+@pytest.mark.slow
+def test_many_rewritten_events_of_the_warm_up_stop_the_night_and_move_nothing_when_they_are_accepted(
+    tables, eve, clean
+):
+    source = with_dividends(tables, NIGHT, lambda paid: paid.assign(amount=paid["amount"] * 2))
+    with pytest.raises(BatchFault, match=r"drift: \d+ of \d+ events of the warm-up were rewritten"):
+        published_night(eve, source)
+    append_decision(str(eve), QualityDecision("*", NIGHT, "release", f"{NIGHT}T23:00:00", "anna", "as it is", "drift"))
+    assert published_night(eve, source).findings.counts["rewritten_event"] > 40
+    assert differences(published(eve), published(clean)) == []
+    again = with_dividends(tables, AFTER, lambda paid: paid.assign(amount=paid["amount"] * 2))
+    assert "rewritten_event" not in published_night(eve, again, AFTER).findings.counts, "it is said once"
+
+
+def test_an_event_of_the_warm_up_that_became_known_later_is_no_rewritten_one(tables, eve):
+    late = {"known_from": pd.Timestamp(f"{NIGHT}T12:00"), "known_assumed": False}
+    source = with_dividends(
+        tables,
+        NIGHT,
+        lambda paid: pd.concat([paid, paid.assign(amount=paid["amount"] * 2, **late)]).astype(paid.dtypes),
+    )
+    assert "rewritten_event" not in inputs_of_a_night(eve, source).findings.counts
 
 
 @pytest.mark.slow
@@ -138,10 +208,16 @@ def of_an_older_version(root: Path, names: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 def test_a_root_of_an_older_version_goes_on_and_says_what_is_not_compared(tables, eve, clean):
-    of_an_older_version(eve, (*FILES, "delivered_bars.parquet", "delivered_tables.json"))
+    of_an_older_version(eve, (*FILES, "delivered_bars.parquet", "delivered_events.parquet", "delivered_tables.json"))
     night = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=known_at(tables, NIGHT))
     loud = night.findings.loud
-    for part in ("no table of this delivery", "no bar of this delivery", "the warm-up was read anew"):
+    for part in (
+        "no table of this delivery",
+        "no bar of this delivery",
+        "no event of this delivery",
+        "no event of the warm-up",
+        "the warm-up was read anew",
+    ):
         assert sum(line.startswith(part) for line in loud) == 1, loud
     for store in ("ds_daily", "ds_etf"):
         assert differences({store: published(eve)[store]}, {store: published(clean)[store]}) == []
