@@ -10,7 +10,7 @@ import dagster as dg
 from assets.alerts import alert_sensor
 from assets.automation import FRESHNESS, NIGHTLY
 from assets.deliveries import delivery_asset, running
-from assets.deployment import Deployment
+from assets.deployment import Deployment, read_deployment
 from assets.freshness import freshness_check, freshness_schedule
 from assets.inputs import source_tables_asset
 from assets.outside import publications_sensor, show_publication_job
@@ -21,7 +21,7 @@ from assets.schedules import nightly_schedule
 from assets.stores import store_asset
 from pipeline.engine import family
 from pipeline.landing.clock import Clock
-from pipeline.settings import Settings
+from pipeline.settings import Settings, names
 from pipeline.sources import Source
 
 
@@ -39,7 +39,7 @@ def build_definitions(
     The steps of a run share one process: they are in line behind each other, and what they hand on lies in a scratch
     directory of the machine that began the run.
     """
-    settings, deployment = settings or Settings(), deployment or Deployment()
+    settings, deployment = settings or names.read(Settings), deployment or read_deployment()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # backfill policies; the minor version of Dagster is pinned
         deliveries = settings.layers if settings.fetched and source is None else ()

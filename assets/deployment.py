@@ -10,6 +10,11 @@ from datetime import time
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.settings import names
+
+READ_BY_DAGSTER = ("ERM3_DAGSTER_POSTGRES",)
+"""Variables that dagster.yaml names (deploy/postgres)."""
+
 
 class Deployment(BaseSettings):
     """Frozen; read once when the definitions are loaded.
@@ -45,6 +50,11 @@ class Deployment(BaseSettings):
     def alerts(self) -> bool:
         """Whether anybody is told of a failure."""
         return self.alert_webhook is not None or self.alert_command is not None
+
+
+def read_deployment() -> Deployment:
+    """From the environment. Raises WrongSettings, which names what is misspelt with the nearest name."""
+    return names.read(Deployment, READ_BY_DAGSTER)
 
 
 def cron(at: time) -> str:

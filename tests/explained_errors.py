@@ -12,6 +12,7 @@ from pipeline.audits import Check
 from pipeline.engine.execution import AuditFailed
 from pipeline.quality.findings import findings_frame
 from pipeline.quality.session_rules import BatchFault
+from pipeline.settings.names import WrongSettings
 from pipeline.sources import SourceError
 from pipeline.store.guards import GuardFailed
 from pipeline.store.seal import Damaged
@@ -48,6 +49,7 @@ MADE: dict[type[ExplainedError], Callable[[], ExplainedError]] = {
     GuardFailed: lambda: GuardFailed([SAID], "here"),
     IdentityGuard: lambda: IdentityGuard(SAID, _report()),
     SourceError: lambda: SourceError(SAID, "prices.csv", 3, "close"),
+    WrongSettings: lambda: WrongSettings([("root", SAID)]),
     UnknownTicker: lambda: UnknownTicker("AB", [SAID]),
 }
 """The kinds that are not made from a message alone."""

@@ -186,7 +186,7 @@ def test_the_page_of_settings_is_current():
 
 
 def test_every_setting_stands_on_the_page_with_what_it_is():
-    from pipeline.cli.setting_names import setting_names
+    from pipeline.settings.names import setting_names
     from pipeline.settings.page import groups, page
 
     said = page()

@@ -103,30 +103,14 @@ def commands(description: str, completion: bool = False) -> typer.Typer:
 
 def settings_of(**given: Any) -> Settings:
     """Settings from what was given on the command line, the environment and erm3.toml; else messages and status 2."""
-    from tomllib import TOMLDecodeError
-
-    from pydantic import ValidationError
-    from pydantic_settings import SettingsError
-
-    from pipeline.cli.setting_names import misspelt_variables, unknown_setting
     from pipeline.settings import Settings
+    from pipeline.settings.names import WrongSettings, read
 
-    misspelt = misspelt_variables(Settings)
-    for variable, meant in misspelt:
-        complain(variable, f"no setting has this name, and nobody would read it; is {meant} meant?")
-    if misspelt:
-        raise typer.Exit(2)
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for problem in error.errors():
-            unknown = problem["type"] == "extra_forbidden"
-            why = unknown_setting(Settings, problem["loc"]) if unknown else problem["msg"]
-            complain(".".join(str(part) for part in problem["loc"]) or "settings", why)
-    except SettingsError as error:
-        complain("settings", f"{error}; nested settings are JSON, or ERM3_GROUP__NAME for each")
-    except (TOMLDecodeError, UnicodeDecodeError) as error:
-        complain("erm3.toml", f"not TOML: {error}")
+        return read(Settings, **{name: value for name, value in given.items() if value is not None})
+    except WrongSettings as error:
+        for where, why in error.problems:
+            complain(where, why)
     raise typer.Exit(2)
 
 

@@ -30,9 +30,9 @@ def doctor(
 
     Each line is `ok`, or says what to do; exit status 1 when one does. Nothing is changed.
     """
-    from pipeline.cli.setting_names import origins
     from pipeline.engine.doctor import Line, examine
     from pipeline.settings import Settings
+    from pipeline.settings.names import origins
 
     given = {"source": source, "source_path": source_path, "root": root}
     settings = settings_of(**given)

@@ -21,7 +21,8 @@ Written by `python -m pipeline.settings` from the fields in `pipeline/settings/`
 from the command line, else from a variable, else from `erm3.toml` in the directory where `erm3` is
 called, else it is the default. A variable is the name in capitals behind `ERM3_`, with two
 underscores between a group and its member: `ERM3_SOURCE=files`, `ERM3_RULES__OUTLIERS__JUMP=0.6`.
-A name that is none is an error, with the nearest one. `erm3 doctor` says what is set, and where.
+A name that is none is an error with the nearest one, on the command line and where Dagster loads.
+`erm3 doctor` says what is set, and where.
 
 Those of `[model]` and `[rules]` change published numbers, and stand in the attributes of every
 store. Keys of vendors are no settings ([vendors.md](vendors.md)); what only Dagster needs is in

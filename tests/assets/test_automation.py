@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import dagster as dg
 import pytest
 
 from assets.automation import is_on, state
 from assets.definitions import build_definitions
-from assets.deployment import Deployment
+from assets.deployment import Deployment, read_deployment
+from pipeline.engine import doctor
+from pipeline.settings.names import WrongSettings
 from tests.engine.published_market import settings_for
 
 BOTH = ("nightly", "freshness")
@@ -25,6 +29,35 @@ def test_schedules_are_on_by_default_where_the_deployment_says_so(asked, is_on_b
         assert (schedule.default_status == dg.DefaultScheduleStatus.RUNNING) is is_on_by_default
         assert is_on(instance, deployment, name) is is_on_by_default
         assert "ERM3_DAGSTER_SCHEDULES" in str(schedule.description)
+
+
+@pytest.mark.parametrize("given", ["ERM3_DAGSTER_SCHEDULE", "ERM3_DAGSTR_SCHEDULES", "ERM3_DAGSTER_SHEDULES__ALL"])
+def test_a_misspelt_variable_of_the_deployment_is_an_error_with_the_nearest_name(given, monkeypatch):
+    monkeypatch.setenv("ERM3_DAGSTER_POSTGRES", "postgresql://there")
+    monkeypatch.setenv("ERM3_DAGSTER_OWNERS", '["team:erm3"]')
+    assert read_deployment() == Deployment()
+    monkeypatch.setenv(given, "true")
+    with pytest.raises(WrongSettings) as wrong:
+        build_definitions(settings_for("unused"))
+    wanted = "no setting has this name, and nobody would read it; is ERM3_DAGSTER_SCHEDULES meant?"
+    assert str(wrong.value) == f"{given}: {wanted}"
+
+
+def test_the_doctor_says_that_a_variable_of_the_deployment_is_misspelt(monkeypatch, tmp_path):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("ERM3_DAGSTER_SCHEDULE", "true")
+    line = doctor._schedules(settings_for("unused", source="files", source_path="there"), os.environ)
+    assert "ERM3_DAGSTER_SCHEDULE: no setting has this name" in line.do
+
+
+def test_misspelt_settings_are_named_when_dagster_loads_as_they_are_on_the_command_line(monkeypatch):
+    monkeypatch.setenv("ERM3_SOURCEPATH", "there")
+    with pytest.raises(WrongSettings, match=r"ERM3_SOURCEPATH: .* is ERM3_SOURCE_PATH meant"):
+        build_definitions(deployment=Deployment())
+    monkeypatch.delenv("ERM3_SOURCEPATH")
+    monkeypatch.setenv("ERM3_DAGSTER_NIGHTLY", "after midnight")
+    with pytest.raises(WrongSettings, match="nightly: Input should be in a valid time format"):
+        build_definitions(settings_for("unused"))
 
 
 def test_what_nobody_switched_on_is_said_with_how_to(instance):

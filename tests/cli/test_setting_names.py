@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.runs import app
-from pipeline.cli.setting_names import misspelt_variables
 from pipeline.settings import Settings
+from pipeline.settings.names import misspelt_variables
 
 
 def says(tmp_path: Path) -> str:
