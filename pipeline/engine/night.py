@@ -28,7 +28,7 @@ from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.fetcher import follow_up
 from pipeline.landing.zone import LandingZone
 from pipeline.market_data.delivery import Delivery
-from pipeline.quality.decisions import WHOLE_SESSION, recorded_decisions
+from pipeline.quality.decisions import accepted_sessions, how_to_accept
 from pipeline.quality.deliveries import listed
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
@@ -145,7 +145,7 @@ class Laid:
     def ask(self, session: date, report: SessionReport) -> list[str]:
         self._tables = open_source(self.settings).load()
         why = lacking(self._tables, session, self.settings)
-        return [why] if why and not accepted(self.settings.root, session) else []
+        return [why] if why and session not in accepted_sessions(self.settings.root) else []
 
     def source(self, report: SessionReport) -> Source:
         assert self._tables is not None  # `ask` came first
@@ -185,16 +185,9 @@ def lacking(tables: SourceTables, session: date, settings: Settings) -> str:
         absent = [str(listings[code]) for code in sorted(then - now)]
         return (
             f"prices of {session}: {share:.1%} of the {len(then):,} names of the session before, expected "
-            f"{settings.fetching.coverage:.0%}; without one: {listed(absent)}. To publish the session without them: "
-            f"erm3 quality release '*' {session} --rule coverage --reason ..., and run the night again"
+            f"{settings.fetching.coverage:.0%}; without one: {listed(absent)}. {how_to_accept(session)}"
         )
     return ""
-
-
-def accepted(root: str, session: date) -> bool:
-    """Whether a person accepted that a session's prices do not cover the names."""
-    said = (one for one in recorded_decisions(root) if (one.sec_id, one.session) == (WHOLE_SESSION, str(session)))
-    return any(one.decision == "release" and one.rule in ("", "coverage") for one in said)
 
 
 def nightly(

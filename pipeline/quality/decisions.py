@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,9 @@ COLUMNS = ["sec_id", "session", "decision", "rule", "visible"]
 
 WHOLE_SESSION = "*"
 """`sec_id` of a decision about a whole session's delivery."""
+
+COVERAGE = "coverage"
+"""The rule that too few names of the session before have a price."""
 
 Verdict = Literal["release", "confirm"]
 
@@ -95,6 +99,33 @@ def recorded_decisions(root: str) -> list[QualityDecision]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise WrongDecision(f"{where}, line {line}: not UTF-8; put a whole copy back (`erm3 repair`)") from error
+
+
+def accepted_sessions(root: str, known_as_of: datetime | None = None) -> frozenset[date]:
+    """Sessions whose prices a person took, or withheld, although they do not cover the names: no night waits for more.
+
+    known_as_of: aware instant; what was decided later is left out.
+    """
+    until = (
+        np.datetime64("9999")
+        if known_as_of is None
+        else np.datetime64(known_as_of.astimezone(UTC).replace(tzinfo=None))
+    )
+    return frozenset(
+        np.datetime64(one.session, "D").item()
+        for one in recorded_decisions(root)
+        if one.sec_id == WHOLE_SESSION
+        and (one.decision == "confirm" or one.rule in ("", COVERAGE))
+        and np.datetime64(one.known_from) <= until
+    )
+
+
+def how_to_accept(session: object) -> str:
+    """What a person does who publishes a session although its prices do not cover the names."""
+    return (
+        f"To publish the session without them: erm3 quality release '{WHOLE_SESSION}' {session} --rule {COVERAGE} "
+        "--reason ... (on the page: the job decide), and run the night again"
+    )
 
 
 def parse_decisions(text: str, where: str = DECISIONS_FILE) -> list[QualityDecision]:

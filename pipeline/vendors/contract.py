@@ -78,11 +78,15 @@ def reject_lines(rejects: Sequence[Reject], batch: str) -> list[str]:
 
 @dataclass
 class Landed:
-    """The answers of one vendor that had been received at an instant. Parsed documents are kept by content."""
+    """The answers of one vendor that had been received at an instant. Parsed documents are kept by content.
+
+    accepted: sessions whose delivery counts although it is not whole, because a person said so.
+    """
 
     zone: LandingZone
     lines: Sequence[Line]
     documents: dict[tuple[str, str, str], Any] = field(default_factory=dict)
+    accepted: frozenset[dt.date] = frozenset()
 
     @cached_property
     def facts(self) -> list[Line]:

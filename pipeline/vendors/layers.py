@@ -20,6 +20,7 @@ import pandas as pd
 from pipeline.calendar import xnys
 from pipeline.landing.requests import PROMOTED
 from pipeline.landing.zone import LandingZone
+from pipeline.quality.decisions import accepted_sessions
 from pipeline.settings import VENDORS, Settings
 from pipeline.sources import FilesSource, SimulatedSource, Source, SourceError, SourceTables
 from pipeline.sources.specs import TABLES
@@ -58,18 +59,19 @@ def machine_place(settings: Settings) -> Path:
 
 
 def landed(settings: Settings, name: str, zone: LandingZone, known_as_of: datetime | None = None) -> Landed:
-    """One vendor's answers as they had been received at an instant."""
+    """One vendor's answers as they had been received at an instant, and what people had accepted by then."""
     key = zone.objects.url, name
     if key not in DOCUMENTS:
         DOCUMENTS[key] = Documents(machine_place(settings), name)
-    return Landed(zone, zone.lines(known_as_of, name), DOCUMENTS[key])
+    accepted = accepted_sessions(settings.root, known_as_of)
+    return Landed(zone, zone.lines(known_as_of, name), DOCUMENTS[key], accepted)
 
 
 def first_tables(settings: Settings, answers: Landed) -> VendorTables:
     """The tables of the layer with the prices; the same answers make them once."""
     name = settings.layers[0]
     key = answers.zone.objects.url, name
-    made_of = settings, [(line.request_key, line.nth, line.received_at) for line in answers.lines]
+    made_of = settings, answers.accepted, [(line.request_key, line.nth, line.received_at) for line in answers.lines]
     if key not in MADE or MADE[key][0] != made_of:
         MADE[key] = made_of, open_vendor(name).tables(answers, settings, None)
         DOCUMENTS[key].keep()

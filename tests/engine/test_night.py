@@ -17,7 +17,7 @@ from pipeline.engine.due import NotReady
 from pipeline.engine.night import GaveUp, Laid, SessionReport, lacking, nightly
 from pipeline.landing.clock import SteppedClock
 from pipeline.quality.decisions import QualityDecision, append_decision
-from pipeline.read import open_dataset, open_family
+from pipeline.read import open_dataset, open_family, read_manifest
 from pipeline.settings import Settings
 from tests.engine.published_market import Delivered
 from tests.vendors.practice import Practice, market, morning_after, practice, session
@@ -109,6 +109,28 @@ class TestNights:
             nightly(vendor.settings, vendor.clock, vendor.environment)
         assert open_dataset("ds_daily", vendor.settings.root).teo.values[-1] == np.datetime64(LAST)
         assert sum(vendor.clock.slept) >= 60 * 150
+
+    def test_half_a_delivery_that_a_person_accepts_is_published_without_asking_for_the_day_again(
+        self, vendor: Practice
+    ) -> None:
+        day = session(278)
+        vendor.faults({"match": f"/eod-bulk-last-day/US?date={day}&fmt=json$", "fault": "partial_bulk", "times": -1})
+        with pytest.raises(GaveUp, match=f"without one: .*erm3 quality release '\\*' {day} --rule coverage"):
+            nightly(vendor.settings, vendor.clock, vendor.environment)
+
+        def asked() -> int:
+            return sum(f"date={day}&fmt" in line.path and "type=" not in line.path for line in vendor.vendor.log)
+
+        before = asked()
+        assert before > 1
+        now = vendor.clock.now().replace(tzinfo=None).isoformat()
+        append_decision(vendor.settings.root, QualityDecision("*", str(day), "release", now, "a", "so", "coverage"))
+        report = nightly(vendor.settings, vendor.clock, vendor.environment)
+        assert (report.sessions[0].publication, asked()) == (read_manifest(vendor.settings.root)["publication"], before)
+        assert any("because a person accepted them" in line for line in report.sessions[0].rejects)
+        closes = open_dataset("ds_daily", vendor.settings.root)["close"].values[-2:]
+        priced, before = np.isfinite(closes[1]).sum(), np.isfinite(closes[0]).sum()
+        assert priced >= before, "the names that were missing were asked for one by one"
 
     def test_days_off_are_caught_up_without_holes_and_the_replay_of_the_landed_bytes_is_the_same_bit_for_bit(
         self, vendor: Practice, tmp_path: Path

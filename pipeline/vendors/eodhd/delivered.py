@@ -1,6 +1,6 @@
 """What of the landed answers counts: histories that hang together, nights that are whole, lists, changes.
 
-The bars of a day count when they cover the names that had one the session before.
+The bars of a day count when they cover the names that had one the session before, or when a person accepted them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
+from pipeline.quality.deliveries import listed
 from pipeline.settings import Settings
 from pipeline.sources.currencies import CURRENCIES
 from pipeline.sources.shipped import shipped_factor_etfs
@@ -155,6 +156,11 @@ class Delivered:
             names = set(frame["code"])
             before, lately = counted.expected(line, session)
             why = counted.lacking(session, before, names)
+            if why and names and session in self.landed.accepted:
+                self.rejects.append(
+                    Reject.of(line, -1, f"the bars of the day count because a person accepted them: {why}")
+                )
+                why = ""
             known, share = self.landed.known_from(line), len(before & names) / max(len(before), 1)
             day = Day(session, line, frame.reset_index(drop=True), known, why, share, frozenset(lately - names))
             found.append(day)
@@ -265,7 +271,10 @@ class _Names:
         bound = self._delivered.settings.fetching.coverage
         share = len(before & names) / len(before)
         if share < bound:
-            return f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}"
+            return (
+                f"bars of {share:.1%} of the {len(before):,} names of the session before, expected {bound:.0%}; "
+                f"without one: {listed(sorted(before - names))}"
+            )
         etfs = sorted((before & self._delivered.factor_etfs) - names)
         return f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else ""
 

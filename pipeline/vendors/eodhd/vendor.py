@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
 from pipeline.landing.requests import FetchError, Request
+from pipeline.quality.decisions import how_to_accept
 from pipeline.settings import Settings
 from pipeline.vendors.contract import EVER, Below, Landed, Need, Spent, VendorTables, columns_of, received
 from pipeline.vendors.eodhd import endpoints as ask
@@ -59,7 +60,7 @@ class Eodhd:
         if not days:
             found.append(f"no bars of {session} were delivered")
         elif all(day.why for day in days):
-            found.append(f"the bars of {session} are not whole: {days[-1].why}")
+            found.append(f"the bars of {session} are not whole: {days[-1].why}. {how_to_accept(session)}")
         for endpoint, what in ((ask.DAY_SPLITS, "splits"), (ask.DAY_DIVIDENDS, "dividends")):
             if not any(ask.day_of(line) == session for line in landed.of(endpoint)):
                 found.append(f"the {what} of {session} were not delivered")

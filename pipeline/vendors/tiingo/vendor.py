@@ -15,6 +15,8 @@ from pipeline.calendar import xnys
 from pipeline.landing.fetcher import Access, Bundle
 from pipeline.landing.ledger import Quota
 from pipeline.landing.requests import FetchError, Line, Request
+from pipeline.quality.decisions import how_to_accept
+from pipeline.quality.deliveries import listed
 from pipeline.settings import Settings
 from pipeline.sources.shipped import shipped_factor_etfs
 from pipeline.vendors.bar_versions import BarParts, versions
@@ -73,12 +75,16 @@ class Tiingo:
     def missing(self, session: dt.date, landed: Landed, settings: Settings) -> list[str]:
         made = _Delivered(landed, settings)
         expected, found, share = made.covered(session)
-        if not found or share < settings.fetching.coverage:
-            bound = settings.fetching.coverage
-            return [f"bars of {session}: {share:.1%} of the {len(expected):,} names of the session before, "
-                    f"expected {bound:.0%}"]  # fmt: skip
-        etfs = sorted((expected - found) & set(shipped_factor_etfs()))
-        return [f"no bars of the factor ETFs {', '.join(etfs[:5])}"] if etfs else []
+        if not found:
+            return [f"no bars of {session} were delivered"]
+        if session in landed.accepted:
+            return []
+        etfs, bound = sorted((expected - found) & set(shipped_factor_etfs())), settings.fetching.coverage
+        why = f"no bars of the factor ETFs {', '.join(etfs[:5])}" if etfs else ""
+        if share < bound:
+            why = (f"bars of {session}: {share:.1%} of the {len(expected):,} names of the session before, expected "
+                   f"{bound:.0%}; without one: {listed(sorted(expected - found))}")  # fmt: skip
+        return [f"{why}. {how_to_accept(session)}"] if why else []
 
     def coverage(self, landed: Landed, settings: Settings) -> dict[dt.date, float]:
         made = _Delivered(landed, settings)

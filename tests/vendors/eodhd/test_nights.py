@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pipeline.landing.zone import LandingZone
+from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.sources import SourceTables
 from pipeline.vendors.eodhd.vendor import Eodhd
 from pipeline.vendors.layers import LandedSource, landed, late_deliveries
@@ -85,6 +86,28 @@ def test_half_a_delivery_is_no_fact_and_says_what_is_missing_and_the_next_ask_me
     vendor.clock.sleep(600)
     vendor.night(NEXT)
     assert missing(vendor) == []
+
+
+def test_half_a_delivery_that_a_person_accepts_is_a_fact(vendor: Practice) -> None:
+    vendor.faults({"match": BULK, "fault": "partial_bulk", "argument": 0.6, "times": -1})
+    vendor.night(NEXT)
+    (said,) = missing(vendor)
+    assert f"erm3 quality release '*' {NEXT} --rule coverage --reason" in said
+    for day, rule in ((LAST, "coverage"), (NEXT, "lost_table")):
+        append_decision(
+            vendor.settings.root, QualityDecision("*", str(day), "release", "2022-08-10T12:00", "a", "so", rule)
+        )
+        assert missing(vendor) == [said], "another session, another rule"
+    append_decision(
+        vendor.settings.root, QualityDecision("*", str(NEXT), "release", "2022-08-10T13:00", "a", "so", "coverage")
+    )
+    assert missing(vendor) == []
+    source = vendor.source()
+    accepted = bars_of(source.load(), NEXT)
+    assert len(accepted) > 20
+    assert any("because a person accepted them: bars of" in told.why for told in source.rejects["eodhd"])
+    source.known_as_of = dt.datetime(2022, 8, 10, 12, 30, tzinfo=dt.UTC)
+    assert len(bars_of(source.load(), NEXT)) < 10, "as it was known before the decision"
 
 
 @pytest.mark.parametrize("fault", BADLY_WRITTEN)
