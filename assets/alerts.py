@@ -77,7 +77,11 @@ def alert_of(run: dg.DagsterRun, message: str, failures: Sequence[dg.DagsterEven
         said, figures = str(event.message or ""), {}
         if data.user_failure_data is not None:
             said = data.user_failure_data.description or said
-            figures = {name: _plain(value) for name, value in data.user_failure_data.metadata.items()}
+            figures = {
+                name: _plain(value)
+                for name, value in data.user_failure_data.metadata.items()
+                if not isinstance(value, dg.UrlMetadataValue)  # forms of the page: an alert is read elsewhere
+            }
         elif data.error is not None:
             said = data.error.message.strip()
         steps.append({"step": str(event.step_key), "message": said, "figures": figures})

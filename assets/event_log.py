@@ -10,6 +10,8 @@ A check of this project looks at all sessions of a run at once and has one verdi
 row for each session, each holding the whole range: work and bytes by the square of the range, and rows that stay
 "planned" for good, since the verdict names no session and gets a row of its own. Here it is planned with one row.
 
+A failed delivery or audit is a message for a person, which Dagster follows with its own frames: here without them.
+
 Dagster exports neither of the classes that this takes. tests/assets/test_private_parts.py says why there is no public
 way, and fails when anything changes in them that is called, overridden or repeated here.
 """
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as db
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.events import ASSET_EVENTS
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
@@ -30,8 +32,11 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 BATCH_SIZE = 500
 
 
-class OneRowForEachCheck(SqlEventLogStorage):
-    """An event log that plans a check of a run with one row, whatever sessions the run has."""
+class OwnEventLog(SqlEventLogStorage):
+    """An event log that plans a check of a run with one row, and shows what a person can act on without a trace."""
+
+    def prepare_insert_event(self, event: EventLogEntry) -> Any:
+        return super().prepare_insert_event(without_trace(event))
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
         planned = event.get_dagster_event()
@@ -41,7 +46,30 @@ class OneRowForEachCheck(SqlEventLogStorage):
         super()._store_asset_check_evaluation_planned(of_the_run, event_id)
 
 
-class BatchedSqliteEventLog(OneRowForEachCheck, SqliteEventLogStorage):
+def without_trace(event: EventLogEntry) -> EventLogEntry:
+    """The failure of a step, or the run's for it, with the message alone where the step raised `dagster.Failure`.
+
+    Every error that tells a person what to do becomes one (`assets.staging.explained`): the frames of Dagster that it
+    went through say nothing. A fault of the program keeps its trace.
+    """
+    if not event.is_dagster_event or _type(event) not in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
+        return event
+    return event._replace(dagster_event=_said(event.get_dagster_event()))
+
+
+def _said(event: DagsterEvent) -> DagsterEvent:
+    data: Any = event.event_specific_data
+    if event.event_type is DagsterEventType.STEP_FAILURE and data.user_failure_data and data.error:
+        words = data.user_failure_data.description or data.error.message
+        return event._replace(event_specific_data=data._replace(error=data.error._replace(message=words, stack=[])))
+    if event.event_type is DagsterEventType.RUN_FAILURE and data.first_step_failure_event:
+        return event._replace(
+            event_specific_data=data._replace(first_step_failure_event=_said(data.first_step_failure_event))
+        )
+    return event
+
+
+class BatchedSqliteEventLog(OwnEventLog, SqliteEventLogStorage):
     """As its parent, but `store_event_batch` commits once for the asset events of a run."""
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:

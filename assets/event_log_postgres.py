@@ -10,10 +10,10 @@ from typing import Any, Self
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
 
-from assets.event_log import OneRowForEachCheck, ask_for_batches
+from assets.event_log import OwnEventLog, ask_for_batches
 
 
-class PlannedPostgresEventLog(OneRowForEachCheck, PostgresEventLogStorage):
+class PlannedPostgresEventLog(OwnEventLog, PostgresEventLogStorage):
     """As its second parent, but a check of a range run is planned with one row."""
 
 

@@ -14,6 +14,9 @@ PUBLICATION = dg.AssetKey("publication")
 SECURITY_COVERAGE = dg.AssetKey("security_coverage")
 QUALITY = dg.AssetKey("quality")
 EFFECTIVENESS = dg.AssetKey("hedge_effectiveness")
+DECIDE, RECORD = "decide", "record_decision"
+RESTATE, RESTATE_SESSIONS = "restate", "restate_sessions"
+"""The jobs with a form, and the op of each."""
 MARKET_DATA = "market_data"
 REPORTS = "reports"
 

@@ -4,20 +4,23 @@
 
 from datetime import UTC, datetime
 from enum import Enum
+from typing import Any
 
 import dagster as dg
 import numpy as np
 from pydantic import Field
 
 from assets.deployment import Deployment
+from assets.forms import form
+from assets.names import DECIDE, RECORD, RESTATE, RESTATE_SESSIONS
 from assets.staging import explained, pool_of
 from assets.tables import table_of
 from pipeline.engine import operations
 from pipeline.engine.decide import decide
+from pipeline.read import read_manifest
 from pipeline.settings import Settings
 from pipeline.sources import Source
-
-DECIDE, RESTATE = "decide", "restate"
+from pipeline.store.objects import StoreError
 
 
 class Verdict(Enum):
@@ -50,10 +53,18 @@ class Restatement(dg.Config):
     )
 
 
+def is_published(root: str, session: str) -> bool:
+    """Whether a session (YYYY-MM-DD) is published in every store."""
+    try:
+        return session <= (read_manifest(root)["complete_through"] or "")
+    except StoreError:
+        return False
+
+
 def decide_job(settings: Settings, deployment: Deployment) -> dg.JobDefinition:
     """Records a decision beside the stores."""
 
-    @dg.op(name="record_decision")
+    @dg.op(name=RECORD)
     def record(context: dg.OpExecutionContext, config: Decision) -> None:
         with explained(context, deployment):
             now = datetime.now(UTC).replace(tzinfo=None)
@@ -61,11 +72,15 @@ def decide_job(settings: Settings, deployment: Deployment) -> dg.JobDefinition:
                 settings.root, config.verdict.value, config.security.strip(), config.session.strip(),
                 config.by, config.reason, now, config.rule.strip(),
             )  # fmt: skip
-        context.add_output_metadata({"decision": made.decision, "in force from": f"{made.known_from} UTC"})
+        told: dict[str, Any] = {"decision": made.decision, "in force from": f"{made.known_from} UTC"}
+        now_what = f"{made.session} is not published: open the run that failed, and re-execute all of it"
+        if is_published(settings.root, made.session):
+            now_what = f"{made.session} is published, and changes only by the job {RESTATE}: the form is below"
+            filled = {"first_session": made.session, "known_as_of": made.known_from, "reason": made.reason}
+            told["restate it"] = form(context.run, RESTATE, RESTATE_SESSIONS, filled)
+        context.add_output_metadata({**told, "now": now_what})
         context.log.info(
-            f"{made.decision} {config.security} on {made.session}, by {made.by}: {made.reason}. A session that is not "
-            f"published yet: materialize it again. One that is: launch the job {RESTATE} from {made.session}, with "
-            f"known_as_of {made.known_from}"
+            f"{made.decision} {config.security} on {made.session}, by {made.by}: {made.reason}. {now_what}"
         )
 
     @dg.job(
@@ -82,7 +97,7 @@ def decide_job(settings: Settings, deployment: Deployment) -> dg.JobDefinition:
 def restate_job(settings: Settings, deployment: Deployment, source: Source | None = None) -> dg.JobDefinition:
     """Publishes sessions again with later knowledge."""
 
-    @dg.op(name="restate_sessions", pool=pool_of(settings.root))
+    @dg.op(name=RESTATE_SESSIONS, pool=pool_of(settings.root))
     def restate(context: dg.OpExecutionContext, config: Restatement) -> None:
         with explained(context, deployment):
             instant = np.datetime64(config.known_as_of, "us") if config.known_as_of.strip() else None

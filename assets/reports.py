@@ -6,7 +6,7 @@ the report, a warning.
 
 # No `from __future__ import annotations` here: Dagster looks at the annotation of `context` itself.
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ import dagster as dg
 import numpy as np
 
 from assets.deployment import Deployment
+from assets.forms import decision_form
 from assets.metadata import Phases, attach_series, location
 from assets.names import EFFECTIVENESS, PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
 from assets.partitions import asked, sessions
@@ -33,6 +34,7 @@ from pipeline.reports.quality_report import (
     named,
     published_findings,
     quarantined_by_session,
+    undecided,
     worst,
 )
 from pipeline.reports.security_coverage import coverage_report
@@ -41,6 +43,7 @@ from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"
 WITHIN_HISTORY = "hedges_leave_what_they_used_to"
+FORMS_SHOWN = 5
 HISTORY = 5 * 252
 """Sessions that the report of hedges looks back: its months are held against those before."""
 
@@ -49,12 +52,14 @@ HISTORY = 5 * 252
 class Report:
     """figures, tables and plots, for one partition; and numbers for each session that was asked for.
 
-    warnings: by check of the report, what a person should look at, "" for nothing.
+    warnings: by check of the report, what a person should look at, "" for nothing. to_decide: cells that a form is
+    offered for: (ticker, session, permanent id).
     """
 
     shown: dict[str, Any]
     by_session: Series = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    to_decide: Sequence[tuple[str, str, str]] = ()
 
 
 Make = Callable[[Settings, int, int], Report]
@@ -78,8 +83,8 @@ def report_assets(settings: Settings, deployment: Deployment) -> list[dg.AssetsD
             deployment,
             QUALITY,
             "What the quality rules found in the published data: counts by rule, the worst findings, and when cells "
-            "were quarantined. A rule never edits: it flags a value or withholds it until a person decides "
-            "(`erm3 quality list`, `release`, `confirm`).",
+            "were quarantined. A rule never edits: it flags a value or withholds it until a person decides, by the "
+            "forms here or with `erm3 quality list`, `release`, `confirm`.",
             quality,
         ),
         _report_asset(
@@ -135,7 +140,11 @@ def _report_asset(
                 made = make(settings, first, last)
             warnings |= made.warnings
             attach_series(context, xnys().sessions[first : last + 1], made.by_session)
-            context.add_asset_metadata(made.shown | phases.metadata, partition_key=partition)
+            forms = {
+                f"release {ticker} of {day}": decision_form(context.run, "release", day, sec_id)
+                for ticker, day, sec_id in made.to_decide
+            }
+            context.add_asset_metadata(made.shown | forms | phases.metadata, partition_key=partition)
         except Exception as error:
             problem = visible(f"{type(error).__name__}: {error}")
             context.log.warning(f"no report: {problem}", exc_info=not isinstance(error, ExplainedError))
@@ -179,11 +188,17 @@ def quality(settings: Settings, first: int, last: int) -> Report:
     counts["meaning"] = [RULES[name].meaning for name in counts["rule"]]
     cells = quarantined_by_session(findings)
     title, of_run = "calendar of quarantined cells", range(first, last + 1)
+    waiting = undecided(findings[findings["outcome"] == "quarantine"], settings.root)
+    newest = waiting.sort_values(["detected_at", "session"], ascending=False, kind="stable")[:WORST]
+    newest = named(newest, tickers, days)
+    fresh = newest[newest["detected_at"] >= str(days[first])][:FORMS_SHOWN]
     return Report(
         {
             "findings": len(findings),
             "securities with findings": int(findings["sec_id"].nunique()),
             "quarantined cells in all": int(cells.sum()),
+            "waiting for a decision": len(waiting),
+            "the newest that wait": table_of(newest),
             "counts by rule": table_of(counts),
             f"the {WORST} worst": table_of(named(worst(findings), tickers, days)),
             title: markdown(title, quarantine_calendar(calendar(findings, days, begins, ends))),
@@ -196,6 +211,7 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             "new findings": _of_sessions(findings["detected_at"].value_counts(), of_run),
             "quarantined cells": _of_sessions(cells, of_run),
         },
+        to_decide=list(fresh[["ticker", "session", "sec_id"]].itertuples(index=False, name=None)),
     )
 
 

@@ -16,6 +16,7 @@ import dagster as dg
 import numpy as np
 
 from assets.deployment import Deployment
+from assets.forms import decision_form
 from assets.network import is_network_failure
 from assets.partitions import asked
 from assets.tables import table
@@ -24,6 +25,7 @@ from pipeline.engine import execution
 from pipeline.engine.run import Progress, Run
 from pipeline.outside import machine
 from pipeline.outside.visible import visible
+from pipeline.quality.decisions import WHOLE_SESSION
 from pipeline.quality.session_rules import BatchFault
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
@@ -31,6 +33,7 @@ from pipeline.vendors.layers import late_deliveries
 
 SECONDS_BETWEEN_REPORTS = 15.0
 OURS = "dagster-"
+FORMS_SHOWN = 5
 
 
 def staging_run(context: dg.AssetExecutionContext) -> str:
@@ -122,26 +125,29 @@ def explained(context: dg.OpExecutionContext | dg.AssetExecutionContext, deploym
             raise dg.RetryRequested(max_retries=deployment.network_retries, seconds_to_wait=pause) from error
         if said := machine.explained(error):
             kind, why = said
-            told: dict[str, Any] = {"error": kind}
-            if isinstance(error, BatchFault):
-                told["faults"] = _faults(error)
+            told: dict[str, Any] = _faults(context.run, error) if isinstance(error, BatchFault) else {}
+            told["error"] = kind
             raise dg.Failure(visible(f"{kind}: {why}"), metadata=told, allow_retries=False) from None
         raise
 
 
-def _faults(error: BatchFault) -> dg.TableMetadataValue:
-    """What is wrong with a delivery, and what to fill into the form of the job `decide` to take it as it is."""
-    return table(
-        [
-            {
-                "session": str(xnys().sessions[int(row["session"])]),
-                "rule": row["rule"],
-                "what": row["evidence"],
-                "accept on the page": f"job decide: release, security {row['sec_id'] or '*'}, rule {row['rule']}",
-            }
-            for row in error.findings.to_dict("records")
-        ]
-    )
+def _faults(run: dg.DagsterRun, error: BatchFault) -> dict[str, Any]:
+    """What is wrong with a delivery, and the forms of the job `decide`, filled in, to take it as it is."""
+    rows = [
+        {
+            "session": str(xnys().sessions[int(row["session"])]),
+            "rule": str(row["rule"]),
+            "security": str(row["sec_id"] or WHOLE_SESSION),
+            "what": row["evidence"],
+        }
+        for row in error.findings.to_dict("records")
+    ]
+    forms = {
+        f"accept {row['rule']} of {row['session']}" + f" for {row['security']}" * (row["security"] != WHOLE_SESSION):
+        decision_form(run, "release", row["session"], row["security"], row["rule"])
+        for row in rows[:FORMS_SHOWN]
+    }  # fmt: skip
+    return {**forms, "faults": table(rows)}
 
 
 def _reports(context: dg.AssetExecutionContext) -> Progress:

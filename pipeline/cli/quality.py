@@ -61,9 +61,8 @@ def list_(
     import numpy as np
 
     from pipeline.calendar import xnys
-    from pipeline.quality.decisions import recorded_decisions
     from pipeline.quality.findings import RULES
-    from pipeline.reports.quality_report import named, published_findings, worst
+    from pipeline.reports.quality_report import named, published_findings, undecided, worst
 
     if rule is not None and rule not in RULES:
         raise typer.BadParameter(f"there is no rule {rule!r}; there are {', '.join(RULES)}")
@@ -71,14 +70,12 @@ def list_(
     rows, tickers = published_findings(where)
     if not flags:
         rows = rows[rows["outcome"] == "quarantine"]
+    if not decided:
+        rows = undecided(rows, where)
     if rule is not None:
         rows = rows[rows["rule"] == rule]
     if since is not None:
         rows = rows[rows["detected_at"] >= xnys().on_or_after(np.datetime64(since.date()))]
-    if not decided:
-        done = {(one.sec_id, xnys().ordinal(one.session)) for one in recorded_decisions(where)}
-        waiting = [(a, b) not in done for a, b in zip(rows["sec_id"], rows["session"], strict=True)]
-        rows = rows[np.array(waiting, bool)]
     shown = named(worst(rows, limit or len(rows)), tickers, xnys().sessions)
     _tell(shown, as_json, f"{len(rows):,} findings" + (f", {len(shown)} shown" if len(shown) < len(rows) else ""))
 

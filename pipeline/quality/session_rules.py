@@ -40,7 +40,7 @@ class BatchFault(ExplainedError, RuntimeError):
             f"  erm3 quality release {who} {day} --rule {rule} --reason ..." for who, day, rule in list(asked)[:SHOWN]
         )
         super().__init__(
-            f"{len(findings)} faults of whole deliveries; nothing was published.\n{shown}\n"
+            f"{len(findings)} fault{'s' * (len(findings) > 1)} of the delivery; nothing was published.\n{shown}\n"
             f"Have the vendor deliver again. Or accept what was delivered, and run again:\n{accept}\n"
             "Or withhold all prices of a session: erm3 quality confirm '*' SESSION --reason ..."
         )

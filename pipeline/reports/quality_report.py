@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.outside.visible import in_html
+from pipeline.quality.decisions import recorded_decisions
 from pipeline.quality.findings import FINDINGS_FILE, RULES
 from pipeline.read import open_family
 from pipeline.store.objects import StoreError
@@ -56,6 +57,12 @@ def worst(findings: pd.DataFrame, n: int = WORST) -> pd.DataFrame:
     order = pd.DataFrame({"quarantine": findings["outcome"] != "quarantine", "far": -far.fillna(0)})
     order[["session", "sec_id", "rule"]] = findings[["session", "sec_id", "rule"]]
     return findings.loc[order.sort_values(list(order.columns), kind="stable").index[:n]].reset_index(drop=True)
+
+
+def undecided(findings: pd.DataFrame, root: str) -> pd.DataFrame:
+    """Findings about cells of which nobody has said anything."""
+    done = {(one.sec_id, xnys().ordinal(one.session)) for one in recorded_decisions(root)}
+    return findings[[cell not in done for cell in zip(findings["sec_id"], findings["session"], strict=True)]]
 
 
 def quarantined_by_session(findings: pd.DataFrame) -> pd.Series:

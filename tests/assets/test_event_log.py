@@ -11,9 +11,12 @@ import pytest
 from dagster._core.events import StepMaterializationData
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from assets.deployment import Deployment
 from assets.event_log import BatchedSqliteEventLog
 from assets.partitions import range_tags, sessions
+from assets.staging import explained
 from pipeline.calendar import xnys
+from security_master.errors import ExplainedError
 
 FIRST, LAST = "2019-01-02", "2019-01-11"
 REPOSITORY = Path(__file__).parents[2]
@@ -128,6 +131,30 @@ def materialized(day: str) -> dg.EventLogEntry:
     return dg.EventLogEntry(
         error_info=None, level=10, user_message="", run_id="run", timestamp=0.0, dagster_event=event
     )
+
+
+class Wrong(ExplainedError):
+    """A cause that tells a person what to do."""
+
+
+@pytest.mark.parametrize(("cause", "traced"), [(Wrong("have it delivered again"), False), (KeyError("close"), True)])
+def test_a_failure_that_says_what_to_do_is_shown_without_a_trace_and_a_fault_of_the_program_with_one(
+    cause, traced, tmp_path
+):
+    @dg.asset
+    def step(context) -> None:
+        with explained(context, Deployment()):
+            raise cause
+
+    with dg.instance_for_test(temp_dir=str(tmp_path), overrides=ours(tmp_path)) as instance:
+        job = dg.Definitions(assets=[step], jobs=[dg.define_asset_job("one", [step])]).resolve_job_def("one")
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+        events = [log.get_dagster_event() for log in instance.all_logs(done.run_id) if log.is_dagster_event]
+    (of_step,) = [event.step_failure_data for event in events if event.is_step_failure]
+    (of_run,) = [event.job_failure_data for event in events if event.is_run_failure]
+    for data in (of_step, of_run.first_step_failure_event.step_failure_data):
+        assert bool(data.error.stack) is traced
+        assert (data.error.message == "Wrong: have it delivered again") is not traced
 
 
 def test_the_instance_of_the_repository_is_sqlite_in_batches_with_one_run_for_each_root(tmp_path, monkeypatch):

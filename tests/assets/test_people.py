@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import pandas as pd
@@ -40,7 +41,11 @@ def test_a_partial_delivery_is_named_accepted_from_the_page_and_published(eve, t
     assert f"{NIGHT} coverage: 66.7% of the names priced the session before have one; without one: " in said
     (fault,) = failed.failure("source_tables").metadata["faults"].records
     assert fault.data["session"] == NIGHT
-    assert fault.data["accept on the page"] == "job decide: release, security *, rule coverage"
+    form = failed.failure("source_tables").metadata[f"accept coverage of {NIGHT}"].url
+    assert form.startswith("/locations/erm3/jobs/decide/playground/setup?config=ops:")
+    filled = [line.strip() for line in parse_qs(urlsplit(form).query)["config"][0].splitlines()]
+    assert filled == ["ops:", "record_decision:", "config:", "verdict: release", f"session: '{NIGHT}'", "security: '*'",
+                      "rule: coverage", "by: ''", "reason: ''"]  # fmt: skip
     form = {
         "verdict": "release",
         "session": NIGHT,

@@ -139,9 +139,7 @@ def test_a_delivery_that_is_silent_about_many_securities_names_them_and_goes_on_
     assert f"erm3 quality release '*' {NIGHT} --rule lost_securities --reason" in said
     for rule in ("lost_securities", "lost_table"):
         accept(eve, rule)
-    with pytest.raises(
-        BatchFault, match=r"2 faults of whole deliveries(?s:.*) drift: "
-    ):  # what is not named still stops
+    with pytest.raises(BatchFault, match=r"2 faults of the delivery(?s:.*) drift: "):  # what is not named still stops
         execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
     accept(eve, "drift")
     execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
