@@ -17,6 +17,7 @@ from pipeline.store.objects import StoreError
 from tests.engine.conftest import STAGED_RUN, published_eve, staged, staged_run, tables  # noqa: F401 (fixtures)
 from tests.engine.published_market import settings_for
 
+
 def ratios(family: QueryFamily) -> np.ndarray:
     """(2, stocks) hedge ratios of the last session on the market, at L1 and at L2."""
     cells, last = family.cells("ds_erm3_hedge_weights"), len(family.sessions) - 1
