@@ -148,6 +148,7 @@ def test_no_whole_number_is_negative(way):
 
 NO_PARAMETERS = {
     "SESSIONS_AT_ONCE",  # bounds the memory
+    "_ROWS_AT_ONCE",  # likewise
     "SHOWN",  # how much a message shows
     "BLOCK",  # securities at a time
     "_SHIFT",  # a packed key

@@ -6,10 +6,11 @@ gets with them, and stages what the next one compares with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.engine.run import INPUT_STORES, Run
@@ -18,6 +19,8 @@ from pipeline.quality.deliveries import TABLES_FILE
 from pipeline.quality.drift import DELIVERED_FILE, KEY, WARM_UP_BARS, drift, drift_findings, first_prints
 from pipeline.quality.event_drift import DELIVERED_EVENTS, WARM_UP_EVENTS, event_drift, read_events, told_events
 from pipeline.quality.findings import concat_findings, no_findings
+from pipeline.quality.older_closes import YEARS_FILE, rewritten_years, year_digests
+from pipeline.sources import SourceTables
 from pipeline.store.windows import warm_up_file
 from security_master.errors import at_file
 
@@ -110,6 +113,26 @@ def _compare_warm_up(run: Run, kind: _Kind, held: Span) -> pd.DataFrame:
     return found
 
 
+def compare_older_closes(
+    run: Run, tables: SourceTables, before: Mapping[str, Any], through: str, instant: np.datetime64
+) -> pd.DataFrame:
+    """A finding for each year with closes that read otherwise than in the last delivery; stages today's digests.
+
+    before: what `TABLES_FILE` says of the last one. through: the last session that is published when this run is.
+    instant: when this delivery is known. A declared restatement compares nothing, as in `compare_deliveries`.
+    """
+    rules, prices, found = run.settings.rules.drift, tables.prices, no_findings()
+    reaches = lambda day: run.calendar.sessions[max(run.calendar.ordinal(day) - rules.sessions, 0)]  # noqa: E731
+    published = _published(run, YEARS_FILE)
+    if published is not None and run.stage.kind != "restatement":
+        then = year_digests(prices, reaches(before["through"]), np.datetime64(before["known_by"]))
+        names = tables.securities.drop_duplicates("vendor_code", keep="last")
+        tickers = dict(zip(names["vendor_code"].astype(str), names["ticker"], strict=True))
+        found = rewritten_years(published, then, tickers, before["through"], run.first, rules)
+    _stage(run, YEARS_FILE, year_digests(prices, reaches(through), instant))
+    return found
+
+
 def _published(run: Run, name: str) -> pd.DataFrame | None:
     published = run.stage.published_file(name, run.scratch / f"before_{name}")
     return None if published is None else pd.read_parquet(published)
@@ -168,6 +191,7 @@ def not_compared(run: Run) -> list[str]:
     says = {
         TABLES_FILE: "no table of this delivery was held against what the last one had",
         DELIVERED_FILE: "no bar of this delivery was held against what was delivered before",
+        YEARS_FILE: "no older close of this delivery was held against what was delivered before",
         DELIVERED_EVENTS: "no event of this delivery was held against what was delivered before",
         **({WARM_UP_EVENTS: "no event of the warm-up was held against what was read"} if run.needs_warm_up else {}),
         **dict.fromkeys(warm_up, "the warm-up was read anew from this delivery, and not held against what was read"),

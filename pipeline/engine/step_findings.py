@@ -12,13 +12,21 @@ import numpy as np
 import pandas as pd
 
 from pipeline.engine.left_out import of_stores
-from pipeline.engine.rewritten import MOST_TOLD, REWRITTEN, compare_deliveries, not_compared, published_wrong
+from pipeline.engine.rewritten import (
+    MOST_TOLD,
+    REWRITTEN,
+    compare_deliveries,
+    compare_older_closes,
+    not_compared,
+    published_wrong,
+)
 from pipeline.engine.run import Run
 from pipeline.market_data.delivery import cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.deliveries import TABLES_FILE, counted, lost_securities, lost_tables, moved_identifiers
 from pipeline.quality.findings import FINDINGS_FILE, concat_findings
+from pipeline.quality.tickers import living_tickers, rewritten_tickers
 from pipeline.returns.panel import lookback
 from pipeline.sources import SourceTables
 from security_master import BuildReport
@@ -30,6 +38,7 @@ LOUD = (
     "event_count",
     "market_correlation",
     *REWRITTEN,
+    "rewritten_year",
     "etf_off_market",
     "market_etf_off",
 )
@@ -126,23 +135,35 @@ def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport)
 
 
 def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.DataFrame:
-    """What the delivery lacks of the last accepted one. Stages what it holds, for the next run to compare with."""
-    rules, found = run.settings.rules.deliveries, []
+    """What the delivery lacks of the last accepted one, or says otherwise. Stages what it holds, for the next run."""
+    rules, at = run.settings.rules, run.first
     published = run.stage.published_file(TABLES_FILE, run.scratch / f"before_{TABLES_FILE}")
-    before: dict[str, Any] = {"through": "", "tables": {}, "unmentioned": []}
+    before: dict[str, Any] = {"through": "", "tables": {}, "unmentioned": [], "tickers": {}}
     if published is not None:
-        before = json.loads(published.read_text())
+        before |= json.loads(published.read_text())
     through = max(before["through"], str(run.calendar.sessions[run.last]))
-    at = run.calendar.ordinal(through)
-    delivered = counted(tables.frames, run.instants(at, at)[0])
+    instant = run.instants(*[run.calendar.ordinal(through)] * 2)[0]
+    delivered, tickers = counted(tables.frames, instant), living_tickers(tables.frames, instant)
     codes = set(tables.securities["vendor_code"].astype(str))
-    found.append(lost_tables(before["tables"], delivered, codes, before["through"], run.first, rules))
     lost = sorted(set(report.lost) - set(before["unmentioned"]))
-    found.append(lost_securities(_named(run, lost), report.counts["security"] - len(report.minted), run.first, rules))
+    known = report.counts["security"] - len(report.minted)
     moved = [f"{q.detail} ({', '.join(_named(run, q.candidates))})" for q in report.moved]
-    found.append(moved_identifiers(moved, run.first))
+    since, changes = before["through"], tables.ticker_changes
+    found = [
+        lost_tables(before["tables"], delivered, codes, since, at, rules.deliveries),
+        lost_securities(_named(run, lost), known, at, rules.deliveries),
+        moved_identifiers(moved, at),
+        rewritten_tickers(before["tickers"], tickers, changes, since, at, rules.deliveries),
+        compare_older_closes(run, tables, before, through, instant),
+    ]
     path = run.scratch / TABLES_FILE
-    now = {"through": through, "tables": delivered, "unmentioned": sorted(report.lost)}
+    now = {
+        "through": through,
+        "known_by": str(instant),
+        "tables": delivered,
+        "tickers": tickers,
+        "unmentioned": sorted(report.lost),
+    }
     with at_file(path):
         path.write_text(json.dumps(now, indent=1, sort_keys=True))
     run.stage.add_file(TABLES_FILE, path)

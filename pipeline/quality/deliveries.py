@@ -35,19 +35,20 @@ DATES = ("date", "ex_date", "last_session", "effective_date", "filed_at", "valid
 
 def counted(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> dict[str, Counts]:
     """`Counts` of every table of a source (by name), of the rows that were known at an instant (UTC)."""
-    known = {name: _known(frame, instant) for name, frame in frames.items()}
-    ended = _ended(known, instant)
+    known = {name: known_rows(frame, instant) for name, frame in frames.items()}
+    ended = ended_codes(known, instant)
     return {name: _counts(frame, ended) for name, frame in known.items()}
 
 
-def _known(frame: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
+def known_rows(frame: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
+    """Rows of a table that were known at an instant (UTC)."""
     if "known_from" not in frame:
         return frame
     known = frame["known_from"].to_numpy() <= instant
     return frame if known.all() else frame[known]
 
 
-def _ended(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> pd.Index:
+def ended_codes(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> pd.Index:
     """Vendor codes whose last listing was over before an instant, as its row or a delisting says."""
     listings = frames["securities"][["vendor_code", "first_session", "last_session"]].astype({"vendor_code": "str"})
     listings = listings.sort_values("first_session", na_position="first").drop_duplicates("vendor_code", keep="last")
@@ -96,7 +97,7 @@ def lost_tables(
         had, has = (f"{one['rows']:,} rows of {one['securities']:,} names, last {one['last']}" for one in (then, found))
         says = f"{name}: {had}, when {through} was published; today {has if found['rows'] else 'none'}"
         rows.append((found["rows"] / then["rows"], 1 - rules.shrunk, says))
-    return _stops("lost_table", rows, at)
+    return stops("lost_table", rows, at)
 
 
 def _lost(then: Counts, now: Counts, rules: DeliveryRules) -> bool:
@@ -111,17 +112,17 @@ def lost_securities(lost: Sequence[str], known: int, at: int, rules: DeliveryRul
     """
     share = len(lost) / max(known, 1)
     if share <= rules.lost_securities:
-        return _stops("lost_securities", [], at)
+        return stops("lost_securities", [], at)
     says = (
         f"securities: {len(lost):,} of {known:,} known securities ({share:.1%}) are not delivered any more, at most "
         f"{rules.lost_securities:.1%} may be missing: {listed(lost)}"
     )
-    return _stops("lost_securities", [(share, rules.lost_securities, says)], at)
+    return stops("lost_securities", [(share, rules.lost_securities, says)], at)
 
 
 def moved_identifiers(moved: Sequence[str], at: int) -> pd.DataFrame:
     """A finding at the session `at` for each contradiction (a text) between delivered identifiers and known ids."""
-    return _stops("moved_identifier", [(1.0, 0.0, f"securities: {says}") for says in moved], at)
+    return stops("moved_identifier", [(1.0, 0.0, f"securities: {says}") for says in moved], at)
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
@@ -130,7 +131,8 @@ def listed(names: Sequence[str], most: int = SHOWN) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _stops(rule: str, rows: Iterable[tuple[float, float, str]], at: int) -> pd.DataFrame:
+def stops(rule: str, rows: Iterable[tuple[float, float, str]], at: int) -> pd.DataFrame:
+    """A finding about the whole delivery of the session `at` for each (observed, expected, evidence)."""
     frame = pd.DataFrame(list(rows), columns=["observed", "expected", "evidence"])
     return findings_frame(
         sec_id=[""] * len(frame),

@@ -80,6 +80,12 @@ class DriftRules(Group):
     sessions: Sessions = Field(30, ge=0, description="how far back deliveries are compared")
     share: Share = Field(0.001, description="part of the bars, or events, that may have changed; more stops the run")
     events: Number = Field(10, ge=0, description="events that may have changed however few were compared")
+    years: Share = Field(
+        0.01,
+        description="part of the securities whose closes of one calendar year, older than `sessions`, may have "
+        "changed; more stops the run",
+    )
+    few_years: Number = Field(3, ge=0, description="securities of which that may always be so")
 
 
 class DeliveryRules(Group):
@@ -92,3 +98,7 @@ class DeliveryRules(Group):
         description="part of the known securities that need not be mentioned any more, without those that the last "
         "accepted delivery did not mention either",
     )
+    tickers: Share = Field(
+        0.01, description="part of the securities that may have another ticker of which `ticker_changes` does not tell"
+    )
+    few_tickers: Number = Field(3, ge=0, description="securities of which that may always be so")

@@ -74,7 +74,7 @@ def known_tables(frames: dict[str, pd.DataFrame], instant: np.datetime64) -> dic
         name: _rows(frame, _values(frame["known_from"]) <= instant) if "known_from" in frame else frame
         for name, frame in frames.items()
     }
-    known["securities"] = _without_the_future(known["securities"], frames["ticker_changes"], instant)
+    known["securities"] = without_the_future(known["securities"], frames["ticker_changes"], instant)
     listed = sorted(set(known["securities"]["vendor_code"]))
     for name in known.keys() - {"securities", "prices"}:
         for code in CODE_COLUMNS & set(known[name].columns):
@@ -86,7 +86,8 @@ def known_tables(frames: dict[str, pd.DataFrame], instant: np.datetime64) -> dic
     return known
 
 
-def _without_the_future(securities: pd.DataFrame, changes: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
+def without_the_future(securities: pd.DataFrame, changes: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
+    """Rows of `securities` that were known at an instant, with what they say about a later time undone."""
     open_still = closes_of(securities["last_session"]) > instant
     last = securities["last_session"].mask(open_still)
     ticker = securities["ticker"].copy()

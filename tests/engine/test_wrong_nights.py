@@ -39,6 +39,10 @@ def tonight(tables: SourceTables, factors: dict[str, float]) -> Delivered:
     return Delivered(replace(delivered, prices=prices))
 
 
+def accept(root: Path, rule: str) -> None:
+    append_decision(str(root), QualityDecision("*", NIGHT, "release", f"{NIGHT}T23:00:00", "anna", "as it is", rule))
+
+
 def etf_return(root: Path, ticker: str) -> float:
     with open_dataset("ds_etf", root) as etf:
         return float(etf["return"].sel(teo=NIGHT).values[etf["ticker"].values == ticker][0])
@@ -132,3 +136,51 @@ def test_what_changed_for_many_stocks_overnight_stops_the_night(tables, eve, wha
         execution.execute(settings_for(eve), NIGHT, NIGHT, source=rewritten(tables, what))
     assert f"erm3 quality release '*' {NIGHT} --rule {rule} --reason" in str(stopped.value)
     assert read_manifest(eve)["complete_through"] == EVE
+
+
+def with_other_tickers(tables: SourceTables, shift: int, count: int = 2) -> Delivered:
+    """The delivery of the night in which the first stocks have the ticker of the one `shift` rows further on."""
+    delivered = known_at(tables, NIGHT).load()
+    rows = delivered.securities.copy()
+    trading = delivered.prices.loc[delivered.prices["date"] == NIGHT, "vendor_code"].astype(str)
+    some = rows.index[(rows["type"] == "common") & rows["vendor_code"].isin(trading)][:count]
+    rows.loc[some, "ticker"] = np.roll(rows.loc[some, "ticker"], -shift)
+    return Delivered(replace(delivered, securities=rows))
+
+
+def test_two_tickers_exchanged_stop_the_night_by_name_until_accepted(tables, eve):
+    with pytest.raises(BatchFault, match="tickers_rewritten: securities: 2 of") as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=with_other_tickers(tables, 1))
+    said = str(stopped.value)
+    assert said.count(" is now ") == 2
+    assert f"erm3 quality release '*' {NIGHT} --rule tickers_rewritten --reason" in said
+    assert read_manifest(eve)["complete_through"] == EVE
+    accept(eve, "tickers_rewritten")
+    execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=with_other_tickers(tables, 1))
+
+
+def with_older_closes(tables: SourceTables, share: float, factor: float, first: str) -> Delivered:
+    """The delivery of the night with the closes of a part of the stocks, `first` to 2018-10, in another unit."""
+    delivered = known_at(tables, NIGHT).load()
+    codes = delivered.securities["vendor_code"].drop_duplicates()
+    prices = delivered.prices.copy()
+    old = prices["date"].between(first, "2018-10-31")
+    old &= prices["vendor_code"].isin(codes.iloc[: int(np.ceil(share * len(codes)))])
+    prices.loc[old, CLOSES] *= factor
+    return Delivered(replace(delivered, prices=prices))
+
+
+def test_a_fifth_of_last_year_s_closes_in_another_unit_stops_the_night_by_name(tables, eve):
+    with pytest.raises(BatchFault, match=r"rewritten_years: closes of .* in 2018 are others") as stopped:
+        execution.execute(settings_for(eve), NIGHT, NIGHT, source=with_older_closes(tables, 0.2, 1.5, "2018-01-01"))
+    assert f"erm3 quality release '*' {NIGHT} --rule rewritten_years --reason" in str(stopped.value)
+    assert read_manifest(eve)["complete_through"] == EVE
+
+
+def test_an_older_close_that_a_vendor_corrected_is_told_once_and_stops_nothing(tables, eve):
+    one = with_older_closes(tables, 0.01, 1.001, "2018-10-31")
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=one).findings
+    assert told.counts["rewritten_year"] == 1
+    assert any("closes of 1 of " in line and "in 2018 are others" in line for line in told.loud)
+    years = pd.read_parquet(eve / "delivered_years.parquet")
+    assert set(years["year"]) == {2018}, "the last 30 sessions are compared bar by bar"
