@@ -15,7 +15,7 @@ from assets.tables import table
 from pipeline.calendar import xnys
 from pipeline.engine import family
 from pipeline.engine.due import NEW_YORK, NotReady, due_at
-from pipeline.read import open_dataset
+from pipeline.read import open_family
 from pipeline.settings import Settings
 
 IS_FRESH = "is_fresh"
@@ -55,10 +55,10 @@ def freshness(settings: Settings, now: datetime) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
             passed=False, check_name=IS_FRESH, asset_key=PUBLICATION, severity=LATE, description=str(reason)
         )
-    calendar = xnys()
+    calendar, published = xnys(), open_family(settings.root)
     expected = calendar.ordinal(due.due)
     reached = {
-        name: calendar.ordinal(open_dataset(name, settings.root).teo.values[-1].astype("datetime64[D]"))
+        name: calendar.ordinal(published.dataset(name).teo.values[-1].astype("datetime64[D]"))
         for name in family.stores(settings)
     }
     behind = max(0, expected - min(reached.values()))

@@ -13,6 +13,7 @@ from pydantic import Field
 from assets.deployment import Deployment
 from assets.forms import form
 from assets.names import DECIDE, RECORD, RESTATE, RESTATE_SESSIONS
+from assets.publication import findings_shown
 from assets.staging import explained, pool_of
 from assets.tables import table_of
 from pipeline.engine import operations
@@ -105,7 +106,7 @@ def restate_job(settings: Settings, deployment: Deployment, source: Source | Non
         published = done.publication.publication if done.publication else "nothing differs, nothing was published"
         told = {"publication": published, "first": str(done.first), "last": str(done.last)}
         changes = {"changes": table_of(done.changes.astype(str))} if len(done.changes) else {}
-        context.add_output_metadata({**told, **changes})
+        context.add_output_metadata({**told, **changes, **findings_shown(done.findings)})
         context.log.info(f"{done.first} to {done.last}: {published}")
 
     @dg.job(

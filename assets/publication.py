@@ -43,14 +43,15 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
             found = told(run)
             with phases("guards and switch"):
                 published = execution.publish(run)
-        shown |= _metadata(settings, published) | _findings(found) | phases.metadata
+        shown |= _metadata(settings, published) | findings_shown(found) | phases.metadata
         context.add_asset_metadata(shown, partition_key=shown["last session"])
         return dg.MaterializeResult()
 
     return publication
 
 
-def _findings(found: Told) -> dict[str, Any]:
+def findings_shown(found: Told) -> dict[str, Any]:
+    """What the rules of a run found, as metadata."""
     counts = ", ".join(f"{rule} {n:,}" for rule, n in found.counts.items())
     loud = {"look at this": table([{"what": sentence} for sentence in found.loud])} if found.loud else {}
     return {"findings": counts or "none"} | loud

@@ -18,6 +18,7 @@ from pipeline.cli.console import (
     SourcePath,
     bars,
     out,
+    print_findings,
     print_phases,
     settings_of,
 )
@@ -76,6 +77,8 @@ def tell(report: NightReport) -> None:
         ):
             for line in lines[:20]:
                 out.print(f"  {title}: {line}")
+        if told.findings is not None:
+            print_findings(told.findings)
         print_phases(told.seconds)
     out.print(report.words)
 

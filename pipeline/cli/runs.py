@@ -206,8 +206,10 @@ def restate(
         done = operations.restate(settings, start.date(), reason, instant, progress)
     if as_json:
         published = done.publication and done.publication.publication
-        print_json({"publication": published, "changes": records(done.changes)})
+        found = {"publication": published, "changes": records(done.changes), "findings": asdict(done.findings)}
+        print_json(found)
         return
+    print_findings(done.findings)
     if done.publication is None:
         out.print(f"Nothing from {done.first} to {done.last} differs; nothing was published.")
         return

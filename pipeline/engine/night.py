@@ -24,6 +24,7 @@ from pipeline.calendar import xnys
 from pipeline.engine import execution
 from pipeline.engine.due import due_at, why_nothing
 from pipeline.engine.run import Progress, silent
+from pipeline.engine.step_findings import Told
 from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.fetcher import follow_up
 from pipeline.landing.zone import LandingZone
@@ -43,6 +44,7 @@ class SessionReport:
     """One due session.
 
     missing: why it was not published. late: the receipt that its knowledge instant moved to. seconds: by phase.
+    findings: what the rules found; None where nothing was computed.
     """
 
     session: str
@@ -61,6 +63,7 @@ class SessionReport:
     rejects: list[str] = field(default_factory=list)
     rows: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    findings: Told | None = None
 
 
 @dataclass
@@ -228,6 +231,7 @@ def _publish_due(
             told.late = None if late is None else str(late)
             outcome = execution.execute(settings, session, session, None, progress, source, late)
             told.seconds |= outcome.seconds
+            told.findings = outcome.findings
             told.publication = outcome.publication.publication if outcome.publication else None
         report.words = f"Published through {report.sessions[-1].session}."
     except BaseException as error:

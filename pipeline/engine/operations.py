@@ -15,6 +15,7 @@ from pipeline.engine import execution, family
 from pipeline.engine.execution import Outcome
 from pipeline.engine.products import product_of
 from pipeline.engine.run import INPUT_STORES, Progress, RangeError, Run, silent
+from pipeline.engine.step_findings import Told, told
 from pipeline.engine.views import PublishedFamily
 from pipeline.market_data.delivery import Delivery
 from pipeline.settings import Settings
@@ -148,12 +149,14 @@ def _reaches(settings: Settings) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Restatement:
-    """What a restatement did. changes: one row per variable that changed, with cells, sessions and largest change."""
+    """What a restatement did. changes: one row per variable that changed, with cells, sessions and largest change.
+    findings: what the rules found in the sessions that it computed."""
 
     publication: Publication | None
     first: Any
     last: Any
     changes: pd.DataFrame
+    findings: Told
 
 
 def restate(
@@ -182,10 +185,10 @@ def restate(
         for name in INPUT_STORES:
             execution.stage_store(run, name)
         found = [changes_of(run, name) for changes_of in (changed_cells, changed_warm_up) for name in INPUT_STORES]
-        changes = pd.concat(found, ignore_index=True)
+        changes, findings = pd.concat(found, ignore_index=True), told(run)
         if changes.empty:
             run.stage.finish()
-            return Restatement(None, first, until, changes)
+            return Restatement(None, first, until, changes, findings)
         begins = max(calendar.ordinal(changes["first"].min()), run.first)
         ends = max(begins, min(calendar.ordinal(changes["last"].max()) + settings.model.window - 1, last))
         runs = {
@@ -198,7 +201,7 @@ def restate(
         changes = pd.concat([changes, *(changed_cells(r, name) for name, r in runs.items())], ignore_index=True)
         run.stage.note("restatement", {"changes": changes.astype(str).to_dict("records")})
         days, furthest = calendar.sessions, max(model_run.last for model_run in runs.values())
-        return Restatement(execution.publish(run), days[begins], days[furthest], changes)
+        return Restatement(execution.publish(run), days[begins], days[furthest], changes, findings)
 
 
 def _published_from(settings: Settings, start: object) -> tuple[Any, Any]:

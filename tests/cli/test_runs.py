@@ -6,7 +6,10 @@ test-slow` plants the others too.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,16 @@ import pytest
 import zarr
 from typer.testing import CliRunner
 
+from pipeline.cli.nightly import tell
 from pipeline.cli.runs import app
+from pipeline.engine import night
+from pipeline.engine.night import NightReport, SessionReport
+from pipeline.engine.step_findings import Told
 from pipeline.market_data import delivery
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.faults import in_one_cell, tampered
-from tests.engine.published_market import AUDIT, FACTOR_SET, FIRST, MARKET, MODEL, known_at, seen_by_readers
+from tests.engine.published_market import AUDIT, FACTOR_SET, FIRST, MARKET, MODEL, Delivered, known_at, seen_by_readers
 
 TOML = f"""
 [simulated]
@@ -116,7 +123,37 @@ def test_a_correct_run_succeeds_after_a_failed_one(eve, erm3, monkeypatch):
     done = erm3("run", "--root", eve, "--start", NIGHT, "--end", NIGHT)
     assert done.exit_code == 0, done.output
     assert f"complete through {NIGHT}" in done.output
+    assert "Findings: " in done.output
     assert not list((eve / ".staging").glob("*"))
+
+
+@pytest.mark.slow
+def test_nights_and_restatements_say_what_their_rules_found(eve, tables, erm3, monkeypatch):
+    """Dividends are told anew with the night: a person must hear of it where cron sends the output."""
+    told = known_at(tables, NIGHT).load()
+    paid = told.dividends
+    last = paid["ex_date"] == paid.loc[paid["ex_date"] <= EVE, "ex_date"].max()
+    paid = paid.assign(amount=paid["amount"].where(~last, paid["amount"] * 2))
+    late = Delivered(replace(told, dividends=paid))
+    monkeypatch.setattr(night, "open_source", lambda settings: late)
+    done = erm3("nightly", "--root", eve, "--now", "2019-01-15T12:00:00", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^Findings: .*rewritten_event \d", done.output, re.MULTILINE), done.output
+    assert "Look at this: " in done.output
+    assert "erm3 restate --from" in done.output
+    (kept,) = (eve / "raw/nights").glob("*.json")
+    assert json.loads(kept.read_text())["sessions"][0]["findings"]["counts"]["rewritten_event"] >= 1
+    done = erm3("restate", "--root", eve, "--from", EVE, "--reason", "another dividend", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert "Findings: " in done.output
+
+
+def test_a_report_of_a_night_prints_counts_of_findings_and_what_must_be_heard_of(capsys):
+    session = SessionReport(NIGHT, findings=Told({"rewritten_event": 2, "late_event": 1}, ("SPY is wrong",)))
+    tell(NightReport("now", "Published.", [session]))
+    said = capsys.readouterr().out
+    assert "Findings: rewritten_event 2, late_event 1" in said
+    assert "Look at this: SPY is wrong" in said
 
 
 def test_verify_passes_on_what_was_published(published_eve, erm3):
