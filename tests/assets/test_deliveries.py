@@ -76,6 +76,19 @@ def test_a_request_that_failed_is_named_by_a_check_and_does_not_stop_a_whole_del
     assert "symbol-changes (ERROR_IN_200)" in checks["answered"].description
 
 
+def test_a_key_that_the_vendor_repeats_is_in_no_event_log_or_alert(
+    vendor: Practice, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vendor.faults({"match": "/symbol-change-history", "fault": "echo_secret", "argument": TOKEN, "times": -1})
+    done = delivered(vendor)
+    checks = {check.check_name: check for check in done.result.get_asset_check_evaluations()}
+    assert "symbol-changes (CORRUPT)" in checks["answered"].description
+    recorded = [dg.serialize_value(event) for event in done.result.all_events]
+    assert len(recorded) > 10
+    printed = "".join(capfd.readouterr())
+    assert not [text for text in (*recorded, printed) if TOKEN in text]
+
+
 @pytest.mark.slow
 def test_half_a_delivery_fails_at_the_deadline_and_says_what_is_missing(vendor: Practice) -> None:
     vendor.faults({"match": "/eod-bulk-last-day", "fault": "partial_bulk", "times": -1})

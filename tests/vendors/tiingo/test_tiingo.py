@@ -11,17 +11,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.engine import operations
+from pipeline.engine.night import nightly
 from pipeline.landing.requests import FetchError
 from pipeline.landing.zone import LandingZone
+from pipeline.query import open_family
 from pipeline.settings import Settings
 from pipeline.vendors.layers import landed
 from pipeline.vendors.tiingo.parse import parse_daily, parse_supported
 from pipeline.vendors.tiingo.vendor import Tiingo
 from pipeline.vendors.values import Unreadable
-from tests.vendors.practice import TOKEN, morning_after, practice, session
+from tests.vendors.practice import TOKEN, market, morning_after, practice, session
 
 NAMES = ("CEFI", "TEXA", "DOPE", "KUPI")
 LAST = session(277)
@@ -99,3 +103,28 @@ def test_a_history_and_a_night_give_the_markets_own_bars_and_events(tmp_path: Pa
     assert len(split) == len(tables.splits) == 3
     paid = tables.dividends.merge(true.dividends, on=["vendor_code", "ex_date"], suffixes=("", "_true"))
     assert len(paid) == len(tables.dividends) > 0
+
+
+@pytest.mark.slow
+def test_prices_of_the_free_rung_and_filings_are_published_and_a_night_follows(tmp_path: Path) -> None:
+    night, begin = session(278), session(258)
+    tickers = sorted({company.ticker_on(LAST) for company in market().companies if company.last is None})
+    layers: dict[str, Any] = {"sources": ("tiingo", "edgar"), "factor_sets": ("SPY_uni_mc_50",)}
+    with practice(tmp_path, morning_after(LAST), fetching={"names": tickers}, **layers) as vendor:
+        reports = vendor.backfill(LAST)
+        assert [(report.failed, report.stopped) for report in reports.values()] == [({}, ""), ({}, "")]
+        list(operations.backfill(vendor.settings, begin, LAST))
+        vendor.at(morning_after(night))
+        done = nightly(vendor.settings, vendor.clock, vendor.environment)
+        assert [(told.session, bool(told.publication)) for told in done.sessions] == [(str(night), True)]
+        assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        true = vendor.vendor.market.tables.prices
+    family = open_family(tmp_path)
+    assert family.complete_through == str(night)
+    closes = true[true["date"] == pd.Timestamp(night)].set_index("vendor_code")["close"]
+    listed = "CEFI", "TEXA", "KUPI"
+    priced = {ticker: family.ticker_returns(ticker)["price_close"][-1] for ticker in listed}
+    assert priced == {ticker: np.float32(closes[ticker]) for ticker in listed}
+    snapshot = family.metrics("TEXA")["metrics"]
+    assert snapshot["market_cap"] > 0, "the count is that of its filings"
+    assert snapshot["l2_sec_beta"] is not None, "its sector is that of the SIC code in its filings"
