@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+import pytest
 
 from assets.definitions import build_definitions
 from assets.names import PUBLICATION, key_of
@@ -43,6 +44,7 @@ def test_what_the_command_line_published_is_shown_once_with_its_sessions(eve, in
     assert tick(settings, instance, cursor)[0] == [], "once"
 
 
+@pytest.mark.slow
 def test_what_dagster_published_is_not_shown_again_and_a_night_of_cron_after_it_is(eve, tables, launch, instance):
     settings = settings_for(eve)
     cursor = tick(settings, instance)[1]

@@ -32,6 +32,7 @@ def partial(tables, share: float = 0.5) -> Delivered:
     return Delivered(replace(delivered, prices=delivered.prices[~gone].reset_index(drop=True)))
 
 
+@pytest.mark.slow
 def test_a_partial_delivery_is_named_accepted_from_the_page_and_published(eve, tables, launch, instance):
     settings, source = settings_for(eve), partial(tables)
     failed = launch(settings, source, NIGHT)

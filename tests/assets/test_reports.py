@@ -126,6 +126,7 @@ def bad_night(published_eve, tables, tmp_path_factory) -> BadNight:
         return BadNight(code, root, launch(settings_for(root), known_at(market, NIGHT), NIGHT))
 
 
+@pytest.mark.slow
 def test_a_misprint_is_counted_shown_among_the_worst_and_coloured_in_the_calendar(bad_night):
     done = bad_night.done
     assert done.success
@@ -227,6 +228,7 @@ def test_reports_come_after_the_publication_and_no_store_waits_for_them():
         assert not node.pools, "a report alone does not wait for a writer, and none waits for it"
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_leaves_the_publication_and_the_other_report_alone(bad_night):
     done = bad_night.done
     assert done.success

@@ -51,6 +51,7 @@ def test_nothing_is_left_in_the_staging_area_of_a_published_run(nights):
     assert not (nights.root / ".lease").exists()
 
 
+@pytest.mark.slow
 def test_sessions_that_are_published_already_come_out_the_same(launch, eve, tables):
     before = stored_values(eve)
     done = launch(settings_for(eve), known_at(tables, EVE), "2019-01-10", EVE)
@@ -59,6 +60,7 @@ def test_sessions_that_are_published_already_come_out_the_same(launch, eve, tabl
     assert done.materialized("publication")[EVE].metadata["changed"].value.startswith("no store")
 
 
+@pytest.mark.slow
 def test_a_run_that_a_rule_stopped_goes_on_when_somebody_has_accepted(launch, eve, tables):
     delivered = known_at(tables, NIGHT).load()
     source = Delivered(replace(delivered, dividends=delivered.dividends.iloc[:0]))

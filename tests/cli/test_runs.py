@@ -105,6 +105,7 @@ def test_sessions_in_nanoseconds_are_refused(eve, erm3, monkeypatch):
     assert seen_by_readers(eve) == before
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_first_run_publishes_no_store(erm3, tmp_path, monkeypatch):
     root = tmp_path / "new"
     faults.no_cross_term(monkeypatch)
@@ -114,6 +115,7 @@ def test_a_fault_of_the_first_run_publishes_no_store(erm3, tmp_path, monkeypatch
     assert not (root / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_a_correct_run_succeeds_after_a_failed_one(eve, erm3, monkeypatch):
     with monkeypatch.context() as planted:
         SIGN(planted)

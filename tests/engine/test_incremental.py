@@ -99,6 +99,7 @@ def shuffled(tables: SourceTables) -> SourceTables:
     return replace(tables, **frames)
 
 
+@pytest.mark.slow
 def test_until_stops_after_a_store_and_what_it_needs_and_a_full_run_adds_the_rest(tables, published_eve, tmp_path):
     source = known_at(tables, EVE)
     outcome = execution.execute(settings_for(tmp_path), FIRST, EVE, until="ds_masks", source=source)

@@ -218,6 +218,7 @@ def restated(
     return settings, operations.restate(settings, START, "vendor corrected a close", source=changed)
 
 
+@pytest.mark.slow
 def test_a_restatement_touches_exactly_the_windows_that_hold_the_change(
     restated: tuple[Settings, operations.Restatement],
 ) -> None:
