@@ -20,7 +20,7 @@ from pipeline.store.layout import BUILDING, CURRENT, MANIFEST, PUBLICATIONS, PUB
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
 from pipeline.store.publications import NUMBER_DIGITS, Plan, Publications, number_of
-from pipeline.store.seal import Damaged
+from pipeline.store.seal import Damaged, whole_or_spare
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,12 @@ class LocalPublications(Publications):
             raise Damaged(self.objects.url, [f"{CURRENT} names {name!r}, which is no publication"])
         return name
 
+    def _current(self) -> str | None:
+        current = super()._current()
+        if current is not None and not self.objects.exists(self.live_prefix(current)):
+            raise Damaged(self.objects.url, [f"{CURRENT} names {current}, which is not there"])
+        return current
+
     def live_prefix(self, publication: str) -> str:
         return f"{PUBLICATIONS}/{publication}"
 
@@ -56,9 +62,18 @@ class LocalPublications(Publications):
         return [*there, *links]
 
     def check_pointer(self) -> None:
-        current, last = self.current(), self._marked(PUBLISHED)
-        if current is not None and last is not None and number_of(last) > number_of(current):
-            raise Damaged(self.objects.url, [f"{CURRENT} names {current}, but {last} was published after it"])
+        """As `Publications.check_pointer`: the mark says which one was the last, and so does a whole one after it."""
+        there = [name for name in self.objects.children(PUBLICATIONS) if _is_id(name)]
+        building, last = self._marked(BUILDING), self._marked(PUBLISHED)
+        current = self.current()  # read last: a publication that is finished meanwhile is no later one
+        if current is None:
+            return
+        later = [name for name in there if number_of(name) > number_of(current) and name != building]
+        later = [name for name in later if whole_or_spare(self.objects, f"{PUBLICATIONS}/{name}")]
+        if last is not None and number_of(last) > number_of(current):
+            later.append(last)
+        if later:
+            raise Damaged(self.objects.url, [f"{CURRENT} names {current}, but {max(later)} was published after it"])
 
     def recover(self) -> list[str]:
         self.check_pointer()

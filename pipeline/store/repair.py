@@ -28,7 +28,7 @@ from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import Objects, StoreError
 from pipeline.store.publications import NUMBER_DIGITS, Publications, number_of
 from pipeline.store.publish_local import LocalPublications
-from pipeline.store.seal import Damaged, Seal, read_manifest, read_seal, sha256
+from pipeline.store.seal import Damaged, Seal, read_manifest, read_seal, sha256, whole_or_spare
 from pipeline.store.stage import Clock, utc_now
 
 SET_ASIDE = ".set-aside"
@@ -116,7 +116,7 @@ def _live(publications: Publications) -> tuple[str | None, list[Step]]:
     try:
         current = publications.current()
         publications.check_pointer()
-        if current is not None and _whole_or_spare(objects, f"{PUBLICATIONS}/{current}"):
+        if current is not None and whole_or_spare(objects, f"{PUBLICATIONS}/{current}"):
             return f"{PUBLICATIONS}/{current}", []
         if current is None and not publications.traces():
             return None, []
@@ -125,26 +125,10 @@ def _live(publications: Publications) -> tuple[str | None, list[Step]]:
         what = error.problems[0]
     names = sorted((n for n in objects.children(PUBLICATIONS) if n[:NUMBER_DIGITS].isdigit()), reverse=True)
     for name in names:
-        if _whole_or_spare(objects, f"{PUBLICATIONS}/{name}"):
+        if whole_or_spare(objects, f"{PUBLICATIONS}/{name}"):
             point = Step(what, f"point {CURRENT} to {name}", partial(_point, objects, name))
             return f"{PUBLICATIONS}/{name}", [point]
     return None, [Step(what, "")]
-
-
-def _whole_or_spare(objects: Objects, prefix: str) -> bool:
-    """Whether a publication's manifest and digests are whole, or can be put back from its spares."""
-    publication = prefix.rpartition("/")[2]
-    for manifest_at in (join(prefix, MANIFEST), join(prefix, SPARE, MANIFEST)):
-        try:
-            manifest = read_manifest(objects.read(manifest_at), manifest_at)
-        except ValueError:
-            continue
-        if manifest["publication"] != publication:
-            continue
-        digests = [objects.read(join(prefix, DIGESTS)), objects.read(join(prefix, SPARE, DIGESTS))]
-        wanted = manifest.get("digests_sha256")
-        return wanted is None or any(data is not None and sha256(data) == wanted for data in digests)
-    return False
 
 
 def _documents(objects: Objects, prefix: str) -> Iterator[Step]:

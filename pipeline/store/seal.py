@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.datasets.metadata import to_json
-from pipeline.store.layout import DIGESTS, MANIFEST, join
+from pipeline.store.layout import DIGESTS, MANIFEST, SPARE, join
 from pipeline.store.objects import Objects, StoreError
 
 OF_ITSELF = "sha256"
@@ -85,6 +85,22 @@ def read_manifest(data: bytes | None, where: str) -> dict[str, Any]:
     if not known or (sealed and manifest.get(OF_ITSELF) != sha256(to_json(content))):
         raise ValueError(f"{where} is not the one that was published")
     return dict(manifest)
+
+
+def whole_or_spare(objects: Objects, prefix: str) -> bool:
+    """Whether a publication's manifest and digests are whole, or can be put back from its spares."""
+    publication = prefix.rpartition("/")[2]
+    for manifest_at in (join(prefix, MANIFEST), join(prefix, SPARE, MANIFEST)):
+        try:
+            manifest = read_manifest(objects.read(manifest_at), manifest_at)
+        except ValueError:
+            continue
+        if manifest["publication"] != publication:
+            continue
+        digests = [objects.read(join(prefix, DIGESTS)), objects.read(join(prefix, SPARE, DIGESTS))]
+        wanted = manifest.get("digests_sha256")
+        return wanted is None or any(data is not None and sha256(data) == wanted for data in digests)
+    return False
 
 
 def read_seal(objects: Objects, prefix: str, publication: str) -> Seal:

@@ -22,7 +22,9 @@ from pipeline.cli.runs import app
 from pipeline.engine import night
 from pipeline.engine.night import NightReport, SessionReport
 from pipeline.engine.step_findings import Told
+from pipeline.engine.verify import objects_are_whole
 from pipeline.market_data import delivery
+from pipeline.store.filesystem import open_publications
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
 from tests.engine.faults import in_one_cell, tampered
@@ -162,6 +164,39 @@ def test_verify_passes_on_what_was_published(published_eve, erm3):
     done = erm3("verify", "--root", published_eve)
     assert done.exit_code == 0, done.output
     assert "0 failed" in done.output
+
+
+def lost(root: Path) -> list[str]:
+    """Flags and tickers are deleted, the master is cut; what `verify` must name."""
+    live = root.resolve() / ".publications" / str(open_publications(root).current())
+    flags, ticker = (next((live / f"ds_daily.zarr/{name}").glob("[0-9]*")) for name in ("return_flag", "ticker"))
+    flags.unlink()
+    ticker.unlink()
+    master = live / "security_master.sqlite"
+    data = master.read_bytes()
+    master.unlink()
+    master.write_bytes(data[:-1])
+    return [
+        *(f"{path.relative_to(live).as_posix()} is missing" for path in (flags, ticker)),
+        "security_master.sqlite is not what was published",
+    ]
+
+
+def test_flags_tickers_or_a_master_that_are_lost_are_objects_that_are_not_whole(eve):
+    assert objects_are_whole(str(eve)).passed
+    expected = lost(eve)
+    found = objects_are_whole(str(eve))
+    assert not found.passed
+    assert {row["object"] for row in found.worst} == set(expected)
+
+
+@pytest.mark.slow
+def test_verify_names_flags_tickers_and_a_master_that_are_lost(eve, erm3):
+    expected = lost(eve)
+    done = erm3("verify", "--root", eve, "--start", EVE)
+    assert done.exit_code == 1
+    assert "objects_are_whole" in done.output
+    assert all(object in done.output for object in expected), done.output
 
 
 CHANGED = [

@@ -30,6 +30,15 @@ FILES = (
     "delivered_warm_up.parquet",
     "delivered_warm_up_events.parquet",
 )
+BESIDE = (
+    "delivered_bars.parquet",
+    "delivered_events.parquet",
+    "delivered_tables.json",
+    "delivered_years.parquet",
+    "quality_findings.parquet",
+    "security_master.sqlite",
+)
+"""What else lies beside the stores."""
 
 
 def rewritten(tables: SourceTables, night: str, names: int, since: str = "2018-03-01") -> Delivered:
@@ -172,8 +181,16 @@ def test_a_restatement_of_later_sessions_leaves_the_warm_up_as_it_was_read(table
     assert {name: (eve / name).read_bytes() for name in FILES} == before
 
 
-@pytest.mark.parametrize("name", [FILES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FILES[1:])])
-def test_a_lost_or_damaged_warm_up_stops_the_night_by_name_until_it_is_repaired(name, tables, eve):
+def test_every_file_beside_the_stores_is_lost_once_here(published_eve):
+    live = published_eve / ".publications" / str(open_publications(published_eve).current())
+    there = {path.name for path in live.iterdir() if path.is_file()}
+    assert there - {"manifest.json", "digests.json"} == {*FILES, *BESIDE}
+
+
+@pytest.mark.parametrize(
+    "name", [FILES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in (*FILES[1:], *BESIDE))]
+)
+def test_a_lost_or_damaged_file_beside_the_stores_stops_the_night_by_name_until_it_is_repaired(name, tables, eve):
     place = (eve / name).resolve()
     whole = place.read_bytes()
     for harm in (None, b"", whole[: len(whole) // 2]):

@@ -11,11 +11,14 @@ import pytest
 
 import security_master
 from pipeline.engine import execution
+from pipeline.engine.rewritten import REWRITTEN
+from pipeline.engine.step_findings import LOUD, keep_findings, told
 from pipeline.quality.decisions import QualityDecision, append_decision
+from pipeline.quality.findings import findings_frame
 from pipeline.quality.session_rules import BatchFault
 from pipeline.read import open_dataset, published_master, read_manifest
 from pipeline.sources import SourceTables
-from tests.engine.conftest import EVE, NIGHT
+from tests.engine.conftest import EVE, NIGHT, STAGED_RUN
 from tests.engine.published_market import Delivered, known_at, settings_for
 
 CLOSES = ["open", "high", "low", "close"]
@@ -76,6 +79,41 @@ def test_another_etf_in_another_unit_is_withheld_loudly_and_the_night_goes_on(ta
     assert any("XLK: +" in line and "etf_off_market" in line for line in told.loud)
     rows = pd.read_parquet(eve / "quality_findings.parquet")
     assert (rows["rule"] == "etf_off_market").sum() == 1
+
+
+@pytest.mark.slow
+def test_closes_that_all_move_far_and_apart_are_heard_of_and_stop_nothing(tables, eve):
+    stocks = tables.securities.loc[tables.securities["type"] == "common", "ticker"].unique()
+    factors = {ticker: 1.1 if k % 2 else 0.9 for k, ticker in enumerate(stocks)}
+    delivered = known_at(tables, NIGHT).load()
+    traded = set(delivered.prices.loc[delivered.prices["date"] == NIGHT, "vendor_code"].astype(str))
+    factors = {ticker: factor for ticker, factor in factors.items() if code_of(tables, ticker) in traded}
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=tonight(tables, factors)).findings
+    assert any(line.startswith(f"{NIGHT}: ") and line.endswith("(median_move)") for line in told.loud), told.loud
+
+
+def test_what_stops_nothing_and_must_be_heard_of_is_a_sentence_each(staged):
+    run = execution.attach(settings_for(staged), STAGED_RUN)
+    day = run.calendar.sessions[run.first]
+    rules = [rule for rule in LOUD if rule not in (*REWRITTEN, "rewritten_year")]
+    found = [
+        findings_frame(
+            sec_id="",
+            session=run.first,
+            rule=rule,
+            observed=1,
+            expected=0,
+            evidence=f"of {rule}",
+            detected_at=run.first,
+            index=[0],
+        )
+        for rule in rules
+    ]
+    keep_findings(run, "ds_etf", found)
+    lines = told(run).loud
+    run.stage.detach()
+    assert [f"{day}: of {rule} ({rule})" in lines for rule in rules] == [True] * len(rules)
+    assert {"zero_returns", "median_move", "market_correlation"} <= set(rules)
 
 
 def test_all_prices_in_another_unit_stop_the_night(tables, eve):

@@ -41,14 +41,18 @@ KINDS = {
     "an axis": "{live}/ds_betas.zarr/symbol/0",
     "consolidated metadata": "{live}/ds_betas.zarr/.zmetadata",
     "metadata of an array": "{live}/ds_prices.zarr/return/.zarray",
+    "attributes of an array": "{live}/ds_prices.zarr/return/.zattrs",
+    "attributes of a store": "{live}/ds_betas.zarr/.zattrs",
+    "a group": "{live}/ds_betas.zarr/.zgroup",
     "a file beside the stores": "{live}/security_master.sqlite",
     "a file that only the first night wrote": "{live}/warm_up_ds_daily.npz",
     "decisions of people": DECISIONS,
     "a spare": "{live}/.spare/manifest.json",
     "a whole store": "{live}/ds_betas.zarr",
+    "a link to a store": "ds_prices.zarr",
     "all publications": ".publications",
 }
-NOT_NEEDED = {"the mark of the last one", "a spare"}
+NOT_NEEDED = {"the mark of the last one", "a spare", "a link to a store"}
 FOUND_BY_READING_ALL = {"the oldest record"}
 """Harm to the first stops no night. A night may miss it in the others, which `erm3 verify` reads."""
 
@@ -80,6 +84,21 @@ def swapped(path: Path) -> None:
     replaced(path, next(p.read_bytes() for p in others if p.read_bytes() != path.read_bytes()))
 
 
+def dangling(pointer: Path) -> None:
+    """Led to a publication that is not there."""
+    led_to(pointer, "000099-not-there")
+
+
+def led_back(pointer: Path) -> None:
+    """Led to the publication before, which is whole."""
+    led_to(pointer, sorted(path.name for path in pointer.parent.glob("0*"))[-2])
+
+
+def led_to(pointer: Path, publication: str) -> None:
+    pointer.unlink()
+    pointer.symlink_to(publication)
+
+
 def replaced(path: Path, data: bytes) -> None:
     """Other bytes in a new file: hard links of other publications keep theirs."""
     fresh = path.with_name(f"{path.name}.fresh")
@@ -87,7 +106,9 @@ def replaced(path: Path, data: bytes) -> None:
     fresh.replace(path)
 
 
-HARMS: tuple[Callable[[Path], None], ...] = (gone, emptied, cut, flipped, swapped)
+Harm = Callable[[Path], None]
+HARMS: tuple[Harm, ...] = (gone, emptied, cut, flipped, swapped)
+OF_A_LINK: tuple[Harm, ...] = (gone, dangling, led_back)
 
 
 def night(root: Path, count: int) -> None:
@@ -127,8 +148,10 @@ def place(root: Path, kind: str) -> Path:
     return root / KINDS[kind].format(live=live, number=read_manifest(root)["number"])
 
 
-def possible(kind: str, harm: Callable[[Path], None]) -> bool:
-    return harm is gone or kind not in ("the pointer", "a whole store", "all publications")
+def harms_of(kind: str) -> tuple[Harm, ...]:
+    if kind == "the pointer":
+        return OF_A_LINK
+    return (gone,) if kind in ("a whole store", "a link to a store", "all publications") else HARMS
 
 
 def publications(root: Path) -> set[str]:
@@ -147,14 +170,35 @@ def two_nights(root: Path, count: int) -> list[str]:
     return said
 
 
-SINGLE = [(kind, harm) for kind in KINDS for harm in HARMS if possible(kind, harm)]
+Case = tuple[tuple[str, Harm], ...]
+"""Kinds of objects, and what is done to each."""
 
 
-@pytest.mark.parametrize(("kind", "harm"), SINGLE, ids=[f"{k}-{h.__name__}" for k, h in SINGLE])
+def cases_of(*kinds: str) -> list[Case]:
+    """Every harm of each, with every harm of the others."""
+    return list(itertools.product(*([(kind, harm) for harm in harms_of(kind)] for kind in kinds)))
+
+
+SINGLE = [case for kind in KINDS for case in cases_of(kind)]
+WITH_ANY_HARM = [case for kind in ("the pointer", "the manifest") for case in cases_of(kind, "the newest record")]
+WITH_ONE_HARM = [
+    case
+    for pair in [*itertools.combinations(list(KINDS)[:6], 2), ("the manifest", "a chunk of floats")]
+    for case in cases_of(*pair)
+    if len({harm for _, harm in case} - {dangling, led_back}) == 1 and case not in WITH_ANY_HARM
+]
+"""Pairs of the pointer, the mark, the manifest, the digests and the records, and a manifest with a chunk."""
+
+
+def named(case: Case) -> str:
+    return "-".join(f"{kind}-{harm.__name__}" for kind, harm in case)
+
+
+@pytest.mark.parametrize("case", SINGLE, ids=named)
 def test_a_harmed_object_costs_nothing_that_was_published(
-    kind: str, harm: Callable[[Path], None], aged: Callable[[int, Path], Path], tmp_path: Path
+    case: Case, aged: Callable[[int, Path], Path], tmp_path: Path
 ) -> None:
-    check(aged(3, tmp_path / "root"), 3, (kind,), harm)
+    check(aged(3, tmp_path / "root"), 3, case)
 
 
 @pytest.mark.slow
@@ -162,19 +206,39 @@ def test_a_harmed_object_costs_nothing_that_was_published(
 def test_harm_at_three_ages_and_in_pairs_costs_nothing(
     age: int, aged: Callable[[int, Path], Path], tmp_path: Path
 ) -> None:
-    pairs = [*itertools.combinations(list(KINDS)[:6], 2), ("the manifest", "a chunk of floats")]
-    cases = [((kind,), harm) for kind, harm in SINGLE]
-    cases += [(pair, harm) for pair in pairs for harm in HARMS if all(possible(kind, harm) for kind in pair)]
-    for k, (kinds, harm) in enumerate(cases):
-        check(aged(age, tmp_path / f"{k}"), age, kinds, harm)
+    for k, case in enumerate([*SINGLE, *WITH_ANY_HARM, *WITH_ONE_HARM]):
+        root = aged(age, tmp_path / f"{k}")
+        check(root, age, case)
+        shutil.rmtree(root)
 
 
-def check(root: Path, age: int, kinds: tuple[str, ...], harm: Callable[[Path], None]) -> None:
-    count, number, there = 3 + age, age + 1, publications(root)
+def test_every_object_of_a_root_is_of_a_kind_that_is_harmed_here(
+    aged: Callable[[int, Path], Path], tmp_path: Path
+) -> None:
+    root = aged(3, tmp_path / "root")
+    there = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
+    kinds = {alike(path, root) for path in there} - {alike(place(root, kind), root) for kind in KINDS}
+    assert all(kind.startswith(".lease.") for kind in kinds), kinds
+
+
+def alike(path: Path, root: Path) -> str:
+    """The kind of an object, wherever it lies: of a store the role of the object in it, of others the name."""
+    inside, name = path.relative_to(root).as_posix(), path.name
+    if ".spare/" in inside:
+        return "spare"
+    if "publish_log/" in inside:
+        return "record"
+    if path.is_symlink() and path.parent == root:
+        return "link"
+    return "chunk" if ".zarr/" in inside and name[0].isdigit() else name
+
+
+def check(root: Path, age: int, case: Case) -> None:
+    count, number, there, kinds = 3 + age, age + 1, publications(root), [kind for kind, _ in case]
     places = [place(root, kind) for kind in kinds]
     whole = root.parent / f"{root.name}-whole"
     shutil.copytree(root, whole, symlinks=True)
-    for path in places:
+    for path, (_, harm) in zip(places, case, strict=True):
         harm(path)
     said = two_nights(root, count)
     if "all publications" not in kinds:
