@@ -108,7 +108,7 @@ def execute(
     checks = {}
     with begin(settings, start, end, names, restated_as_of=known_as_of, progress=progress) as run:
         with timed("inputs"):
-            delivery = Delivery.of(settings, source)
+            delivery = Delivery.of(settings, source, run.needs_bars_of)
             stage_inputs(run, delivery)
         for name in names:
             with timed(name):
@@ -245,13 +245,15 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
 
     Raises BatchFault when a delivery is wrong as a whole and nobody decided about it.
     """
-    delivery = Delivery.of(run.settings, source)
+    delivery = Delivery.of(run.settings, source, run.needs_bars_of)
     tables = delivery.tables
     _check_sessions(run, tables)
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
     report = delivery.build_master(path, run.stage.run_id, previous)
-    facts = delivery.facts(report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of)
+    facts = delivery.facts(
+        report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of, (run.first, run.last)
+    )
     save_facts(step_findings.pass_gate(run, facts, tables, report), run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
@@ -269,7 +271,8 @@ def not_delivered(tables: SourceTables, shapes: Iterable[DatasetSpec]) -> list[s
     for need in sorted(needs):
         table, _, column = need.partition(".")
         frame = tables.frames[table]
-        if frame[column].isna().all() if column else frame.empty:
+        before = tables.earlier.has if tables.earlier is not None and table == "prices" else ()
+        if column not in before and (frame[column].isna().all() if column else frame.empty):
             missing.append(need)
     return missing
 

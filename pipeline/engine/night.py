@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 from pipeline.calendar import xnys
 from pipeline.engine import execution
 from pipeline.engine.due import due_at, why_nothing
-from pipeline.engine.run import Progress, silent
+from pipeline.engine.operations import published_range
+from pipeline.engine.run import Progress, bars_from, silent
 from pipeline.engine.step_findings import Told
 from pipeline.landing.clock import Clock, stamp
 from pipeline.landing.fetcher import follow_up
@@ -146,9 +147,16 @@ class Laid:
         self._tables: SourceTables | None = None
 
     def ask(self, session: date, report: SessionReport) -> list[str]:
-        self._tables = open_source(self.settings).load()
+        self._tables = open_source(self.settings, self._since(session)).load()
         why = lacking(self._tables, session, self.settings)
         return [why] if why and session not in accepted_sessions(self.settings.root) else []
+
+    def _since(self, session: date) -> np.datetime64 | None:
+        """Day from which on the session's run needs all bars; None before anything is published."""
+        published = published_range(self.settings)
+        if published is None:
+            return None
+        return bars_from(self.settings, xnys().ordinal(session), xnys().ordinal(published[0]))
 
     def source(self, report: SessionReport) -> Source:
         assert self._tables is not None  # `ask` came first

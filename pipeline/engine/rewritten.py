@@ -121,15 +121,16 @@ def compare_older_closes(
     before: what `TABLES_FILE` says of the last one. through: the last session that is published when this run is.
     instant: when this delivery is known. A declared restatement compares nothing, as in `compare_deliveries`.
     """
-    rules, prices, found = run.settings.rules.drift, tables.prices, no_findings()
+    rules, found = run.settings.rules.drift, no_findings()
     reaches = lambda day: run.calendar.sessions[max(run.calendar.ordinal(day) - rules.sessions, 0)]  # noqa: E731
     published = _published(run, YEARS_FILE)
     if published is not None and run.stage.kind != "restatement":
-        then = year_digests(prices, reaches(before["through"]), np.datetime64(before["known_by"]))
+        reached, known_by = reaches(before["through"]), np.datetime64(before["known_by"])
+        then = year_digests(tables.prices, reached, known_by, tables.earlier)
         names = tables.securities.drop_duplicates("vendor_code", keep="last")
         tickers = dict(zip(names["vendor_code"].astype(str), names["ticker"], strict=True))
         found = rewritten_years(published, then, tickers, before["through"], run.first, rules)
-    _stage(run, YEARS_FILE, year_digests(prices, reaches(through), instant))
+    _stage(run, YEARS_FILE, year_digests(tables.prices, reaches(through), instant, tables.earlier))
     return found
 
 

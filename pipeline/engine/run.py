@@ -20,6 +20,7 @@ from pipeline.market_data.delivery import load_facts
 from pipeline.market_data.point_in_time import Facts
 from pipeline.model import KernelParams
 from pipeline.quality.decisions import read_decisions
+from pipeline.returns.panel import lookback
 from pipeline.settings import FactorSet, Settings
 from pipeline.store.objects import document
 from pipeline.store.stage import Stage
@@ -51,6 +52,21 @@ class RangeError(ExplainedError, ValueError):
 
 class MarketMissing(ExplainedError, ValueError):
     """The source has no market ETF, or another one than the settings."""
+
+
+def look_back(settings: Settings) -> int:
+    """Sessions before a published one that its values may depend on."""
+    return max(settings.model.window, SNAPSHOT_LOOK_BACK)
+
+
+def bars_from(settings: Settings, first: int, published_first: int) -> np.datetime64:
+    """Day from which on a run from the session `first` on needs all bars: for its cells and their look-back, for what
+    was delivered before, and for the warm-up while windows reach into it."""
+    reach = look_back(settings)
+    begins = published_first - reach if first - published_first < reach else first
+    rules = settings.rules
+    before = 1 + max(lookback(rules), rules.drift.sessions, rules.cleaning.unowned_gap, rules.sessions.shifted_sessions)
+    return xnys().sessions[max(begins - before, 0)]
 
 
 @dataclass(eq=False)
@@ -162,7 +178,7 @@ class Run:
     @property
     def look_back(self) -> int:
         """Sessions before a published one that its values may depend on."""
-        return max(self.settings.model.window, SNAPSHOT_LOOK_BACK)
+        return look_back(self.settings)
 
     @property
     def warm_up_first(self) -> int:
@@ -196,6 +212,13 @@ class Run:
     def reads_from(self) -> int:
         """First session that this run computes from the source."""
         return self.warm_up_first if self.reads_warm_up else self.first
+
+    @property
+    def needs_bars_of(self) -> np.datetime64 | None:
+        """Day from which on the run needs all bars, None for all there are."""
+        if self.restated_as_of is not None:
+            return None
+        return bars_from(self.settings, self.first, self.published_first)
 
     @property
     def computed(self) -> list[tuple[int, int]]:

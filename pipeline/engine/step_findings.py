@@ -143,7 +143,7 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
         before |= json.loads(published.read_text())
     through = max(before["through"], str(run.calendar.sessions[run.last]))
     instant = run.instants(*[run.calendar.ordinal(through)] * 2)[0]
-    delivered, tickers = counted(tables.frames, instant), living_tickers(tables.frames, instant)
+    delivered, tickers = counted(tables, instant), living_tickers(tables.frames, instant)
     codes = set(tables.securities["vendor_code"].astype(str))
     lost = sorted(set(report.lost) - set(before["unmentioned"]))
     known = report.counts["security"] - len(report.minted)

@@ -23,7 +23,7 @@ from pipeline.market_data.share_counts import leave_out_jumps
 from pipeline.market_data.still_trading import Contradiction, withdraw_contradicted
 from pipeline.market_data.two_forms import ToldTwice, rounded_again, told_as_dividend
 from pipeline.settings import CleaningRules
-from pipeline.sources.tables import SourceTables
+from pipeline.sources.tables import BarsOf, SourceTables
 
 Row = dict[str, Any]
 
@@ -54,13 +54,15 @@ class Cleaned(NamedTuple):
 def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
     """Duplicates removed, odd splits recognised, share counts in a wrong unit left out."""
     once = _drop_repeated(tables.splits, SPLIT, rules.duplicate_days)
-    splits = _drop_redated(once, SPLIT, split_effect, tables.prices, rules)
+    splits = _drop_redated(once, SPLIT, split_effect, tables.bars_of, rules)
     read = _recognise_spin_offs(splits.table, tables.spin_offs, rules)
     exact = _drop_told_twice(tables.dividends, rounded_again(tables.dividends), "duplicate_dividend")
     paid = _drop_repeated(exact.table, DIVIDEND, rules.duplicate_days)
-    dividends = _drop_redated(paid, DIVIDEND, cash_effect, tables.prices, rules)
-    odd_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.prices, rules.paid_twice)
-    twice = told_as_dividend(odd_once.table, only_splits(read.table), tables.spin_offs, tables.prices, rules.paid_twice)
+    dividends = _drop_redated(paid, DIVIDEND, cash_effect, tables.bars_of, rules)
+    odd_once = _drop_spin_offs_paid_twice(dividends.table, read.table, tables.bars_of, rules.paid_twice)
+    twice = told_as_dividend(
+        odd_once.table, only_splits(read.table), tables.spin_offs, tables.bars_of, rules.paid_twice
+    )
     paid_once = _drop_told_twice(odd_once.table, twice, "event_told_twice")
     shares, doubted = leave_out_jumps(tables.shares, only_splits(read.table), rules)
     jumps = [_finding(rule, row, observed, expected, text) for row, observed, expected, text, rule in doubted]
@@ -73,7 +75,7 @@ def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
         *paid_once.findings,
     ]
     found += jumps
-    delistings, contradicted = withdraw_contradicted(tables.delistings, tables.securities, tables.prices, rules)
+    delistings, contradicted = withdraw_contradicted(tables.delistings, tables.securities, tables.bars_of, rules)
     found += [_still_trading(one) for one in contradicted]
     delivered = {entry.name: getattr(tables, entry.name) for entry in fields(SourceTables)}
     cleaned = {"splits": read.table, "dividends": paid_once.table, "shares": shares, "delistings": delistings}
@@ -156,11 +158,11 @@ def _drop_repeated(events: pd.DataFrame, kind: _Kind, days: int) -> Cleaned:
     return Cleaned(rows.drop(index=dropped, columns="off_record").reset_index(drop=True), findings)
 
 
-def _drop_redated(cleaned: Cleaned, kind: _Kind, effect: Effect, prices: pd.DataFrame, rules: CleaningRules) -> Cleaned:
+def _drop_redated(cleaned: Cleaned, kind: _Kind, effect: Effect, bars_of: BarsOf, rules: CleaningRules) -> Cleaned:
     """Without events that are another one under a date that the close did not follow: gone where that is known on the
     date; of a split that was before the other, undone from when the other shows it."""
     events, findings, undone, dropped = cleaned.table, list(cleaned.findings), [], []
-    for one in redated(events, kind.what, effect, prices, rules):
+    for one in redated(events, kind.what, effect, bars_of, rules):
         observed, expected, text = kind.describe(one.row)
         evidence = (
             f"{text} of {one.row['ex_date']:%Y-%m-%d} is that of {one.other['ex_date']:%Y-%m-%d}, which the close "
@@ -231,7 +233,7 @@ def _recognise_spin_offs(splits: pd.DataFrame, spin_offs: pd.DataFrame, rules: C
 
 
 def _drop_spin_offs_paid_twice(
-    dividends: pd.DataFrame, splits: pd.DataFrame, prices: pd.DataFrame, within: float
+    dividends: pd.DataFrame, splits: pd.DataFrame, bars_of: BarsOf, within: float
 ) -> Cleaned:
     """A dividend on the day of an odd split, worth about what the split is worth, is the same spin-off once more."""
     odd = splits.loc[splits["kind"] == "spin_off", ["vendor_code", "ex_date", "ratio_new", "ratio_old", "known_from"]]
@@ -239,7 +241,7 @@ def _drop_spin_offs_paid_twice(
     both = both[both["known_from_split"] <= both["known_from"]].sort_values("ex_date")
     if both.empty:
         return Cleaned(dividends, [])
-    bars = prices.loc[prices["vendor_code"].isin(set(both["vendor_code"])), ["vendor_code", "date", "close"]]
+    bars = bars_of(set(both["vendor_code"]))[["vendor_code", "date", "close"]]
     bars = bars[bars["close"] > 0].assign(vendor_code=lambda x: x["vendor_code"].astype("str")).sort_values("date")
     bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print, which the event's day knows
     both = pd.merge_asof(both, bars, left_on="ex_date", right_on="date", by="vendor_code", allow_exact_matches=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendar import Calendar
+from pipeline.market_data import heard
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.settings import DataRules, Settings
 from pipeline.sources import Source, SourceTables
-from pipeline.vendors.layers import open_source
+from pipeline.vendors.layers import machine_place, open_source
 from security_master import (
     BuildReport,
     SecurityMaster,
@@ -56,7 +58,7 @@ def master_tables(tables: CleanTables) -> dict[str, pd.DataFrame]:
 
 def first_bars(tables: SourceTables) -> pd.Series:
     """By vendor code the date of the first bar, which begins a listing that has no date of its own."""
-    return tables.prices.groupby("vendor_code", observed=True)["date"].min()
+    return tables.first_dates()
 
 
 def master_of(path: Path, tables: CleanTables, batch_id: str, **options: Any) -> BuildReport:
@@ -80,8 +82,7 @@ def copies(tables: SourceTables) -> dict[frozenset[str], str]:
         marked = tables.securities.loc[tables.securities[scheme] != "", ["vendor_code", scheme]].drop_duplicates()
         for _, group in marked[marked.duplicated(scheme, keep=False)].groupby(scheme):
             pairs.update(combinations(sorted(group["vendor_code"].astype(str)), 2))
-    asked = {code for pair in pairs for code in pair}
-    prices = tables.prices[tables.prices["vendor_code"].isin(asked)] if pairs else tables.prices.iloc[:0]
+    prices = tables.bars_of({code for pair in pairs for code in pair}) if pairs else tables.prices.iloc[:0]
     found = {frozenset(pair): _same_closes_since(prices, *pair) for pair in sorted(pairs)}
     return {pair: since for pair, since in found.items() if since is not None}
 
@@ -104,21 +105,26 @@ def _same_closes_since(prices: pd.DataFrame, one: str, other: str) -> str | None
 
 @dataclass
 class Delivery:
-    """Cleaned tables, and what was last made of them."""
+    """Cleaned tables, and what was last made of them. place: where this machine keeps what it need not make again."""
 
     name: str
     tables: CleanTables
+    place: Path | None = None
     _facts: tuple[Any, Facts] | None = field(default=None, repr=False)
     _report: BuildReport | None = field(default=None, repr=False)
     _holds: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, settings: Settings, source: Source | None = None) -> Delivery:
-        """The configured source, or the one given; one that is loaded already is left as it is."""
-        source = source or open_source(settings)
+    def of(cls, settings: Settings, source: Source | None = None, since: np.datetime64 | None = None) -> Delivery:
+        """The configured source, or the one given; one that is loaded already is left as it is.
+
+        since: day before which only those bars are needed that somebody asks for.
+        """
+        source = source or open_source(settings, since)
         if isinstance(source, cls):
             return source
-        return cls(source.name, clean_events(source.load(), settings.rules.cleaning))
+        place = machine_place(settings) if settings.source == "files" else None
+        return cls(source.name, clean_events(source.load(), settings.rules.cleaning), place)
 
     def load(self) -> CleanTables:
         return self.tables
@@ -129,15 +135,31 @@ class Delivery:
         Delivering the same rows again changes nothing, so a master that `remember` was told of is copied. What the
         delivery lost or contradicts is in the report and changes no id: the gate of the run judges it.
         """
-        if previous is not None and self._report is not None and _digest(previous) == self._holds:
+        if previous is not None and (report := self._heard_by(_digest(previous))):
             shutil.copyfile(previous, path)
-            return replace(self._report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
+            self._report = report
+            return replace(report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
         self._report = master_of(path, self.tables, batch_id, previous=previous, max_lost_share=1.0, keep_ids=True)
         return self._report
+
+    def _heard_by(self, master: str) -> BuildReport | None:
+        """What the build of a master (by its digest) reported, when it has heard this delivery."""
+        if self._report is not None:
+            return self._report if master == self._holds else None
+        return None if self.place is None else heard.recall(self.place, master, self._said)
 
     def remember(self, path: Path) -> None:
         """`path` is the master of a run over this delivery, as the run leaves it."""
         self._holds = _digest(path)
+        if self.place is not None and self._report is not None:
+            heard.keep(self.place, self._holds, self._said, self._report)
+
+    @cached_property
+    def _said(self) -> str:
+        """Digest of what a master learns of the delivery."""
+        undated = set(self.tables.securities.loc[self.tables.securities["first_session"].isna(), "vendor_code"])
+        bars = {str(code): str(day) for code, day in first_bars(self.tables).items() if code in undated}
+        return heard.digest_of(master_tables(self.tables), bars, copies(self.tables))
 
     def facts(
         self,
@@ -146,11 +168,12 @@ class Delivery:
         calendar: Calendar,
         rules: DataRules,
         restated: np.datetime64 | None,
+        sessions: tuple[int, int] | None = None,
     ) -> Facts:
-        """The tables under the permanent ids of the master with this build id."""
-        key = (build_id, rules, restated)
+        """The tables under the permanent ids of the master with this build id. sessions: see `build_facts`."""
+        key = (build_id, rules, restated, sessions if self.tables.earlier is not None else None)
         if self._facts is None or self._facts[0] != key:
-            self._facts = key, build_facts(self.tables, master, calendar, rules, restated)
+            self._facts = key, build_facts(self.tables, master, calendar, rules, restated, sessions)
         return self._facts[1]
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipeline.calendar import FOR_EVER, NO_SESSION, Calendar
 from pipeline.market_data.cleaning import CleanTables
 from pipeline.market_data.joining import Clock, Join, Joined, KnowsIdentities
+from pipeline.market_data.needed_bars import needed_bars
 from pipeline.quality.bars import Bars
 from pipeline.quality.event_rules import event_findings, missing_share_counts, off_record_findings
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
@@ -66,16 +67,19 @@ def build_facts(
     calendar: Calendar,
     rules: DataRules,
     restated_as_of: np.datetime64 | None = None,
+    sessions: tuple[int, int] | None = None,
 ) -> Facts:
     """Rows of `tables` under permanent ids.
 
     `restated_as_of` (UTC instant): rows known by then count as visible from the start, which is what a declared
-    restatement uses; later rows keep their own `visible`.
+    restatement uses; later rows keep their own `visible`. `sessions`: [first, last] (ordinals) of what is computed,
+    None for any: of the bars before those of `tables.prices` there are then those that it needs, and only findings that
+    are made in these sessions are all there.
     """
     clock = Clock(calendar, rules.vendor_delay_minutes, restated_as_of)
     codes = tables.securities.groupby("vendor_code")["known_from"].min()
     join = Join(master, clock, codes, rules.cleaning.unowned_gap)
-    prices = _bars(join, tables.prices)
+    prices = _bars(join, needed_bars(tables, master.listings(), clock, sessions))
     splits = _events(join, "splits", tables.splits)
     dividends = _events(join, "dividends", tables.dividends)
     spin_offs = _events(join, "spin_offs", tables.spin_offs)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.settings import CleaningRules
+from pipeline.sources.tables import BarsOf
 
 Row = dict[str, Any]
 Effect = Callable[[Row, float], float]
@@ -41,7 +42,7 @@ def cash_effect(row: Row, close: float) -> float:
 
 
 def redated(
-    events: pd.DataFrame, what: Sequence[str], effect: Effect, prices: pd.DataFrame, rules: CleaningRules
+    events: pd.DataFrame, what: Sequence[str], effect: Effect, bars_of: BarsOf, rules: CleaningRules
 ) -> list[Redated]:
     """Events that are another one under a date that the close did not follow. what: columns of equal events."""
     rows = events.reset_index(drop=True).reset_index(names="at").sort_values([*what, "ex_date", "known_from"])
@@ -49,8 +50,8 @@ def redated(
     near &= rows["ex_date"].diff() > pd.Timedelta(days=rules.duplicate_days)
     if not near.any():
         return []
-    codes = set(rows["vendor_code"][near])
-    bars = prices.loc[prices["vendor_code"].isin(codes) & (prices["close"] > 0)]
+    bars = bars_of(set(rows["vendor_code"][near]))
+    bars = bars[bars["close"] > 0]
     bars = bars.sort_values(["date", "known_from"]).drop_duplicates(["vendor_code", "date"])
     of_code = {str(code): own.set_index("date") for code, own in bars.groupby("vendor_code", observed=True)}
     found, records = [], [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline.settings import CleaningRules
 from pipeline.sources.specs import REMOVALS
+from pipeline.sources.tables import BarsOf
 from security_master.listings import WITHDRAWN
 
 Row = dict[str, Any]
@@ -31,14 +32,14 @@ class Contradiction(NamedTuple):
 
 
 def withdraw_contradicted(
-    delistings: pd.DataFrame, securities: pd.DataFrame, prices: pd.DataFrame, rules: CleaningRules
+    delistings: pd.DataFrame, securities: pd.DataFrame, bars_of: BarsOf, rules: CleaningRules
 ) -> tuple[pd.DataFrame, list[Contradiction]]:
     """`delistings` with a withdrawing version of each row that a bar contradicts, and these bars."""
     open_ = delistings["cash"].isna() & delistings["successor_ratio"].isna() & (delistings["successor_code"] == "")
     if not open_.any():
         return delistings, []
-    codes = set(delistings.loc[open_, "vendor_code"])
-    bars = prices.loc[prices["vendor_code"].isin(codes), ["vendor_code", "date", "close", "volume", "known_from"]]
+    bars = bars_of(set(delistings.loc[open_, "vendor_code"]))
+    bars = bars[["vendor_code", "date", "close", "volume", "known_from"]]
     bars = bars[bars["close"] > 0].sort_values(["vendor_code", "date", "known_from"], kind="stable")
     bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print
     of_code = {str(code): rows for code, rows in bars.groupby("vendor_code", observed=True)}

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pipeline.sources.tables import BarsOf
+
 Row = dict[str, Any]
 
 
@@ -25,7 +27,7 @@ class ToldTwice(NamedTuple):
 
 
 def told_as_dividend(
-    dividends: pd.DataFrame, splits: pd.DataFrame, spin_offs: pd.DataFrame, prices: pd.DataFrame, within: float
+    dividends: pd.DataFrame, splits: pd.DataFrame, spin_offs: pd.DataFrame, bars_of: BarsOf, within: float
 ) -> list[ToldTwice]:
     """Dividends that are a split or spin-off of the same day once more, worth as much within a factor."""
     events = [splits[["vendor_code", "ex_date"]], spin_offs[["vendor_code", "ex_date"]]]
@@ -33,8 +35,9 @@ def told_as_dividend(
     both = dividends.reset_index(names="at").merge(shared, on=["vendor_code", "ex_date"])
     if both.empty:
         return []
-    codes = set(both["vendor_code"]) | set(spin_offs["child_code"])
-    bars = prices.loc[prices["vendor_code"].isin(codes) & (prices["close"] > 0), ["vendor_code", "date", "close"]]
+    spun_off = both.merge(spin_offs[["vendor_code", "ex_date", "child_code"]], on=["vendor_code", "ex_date"])
+    bars = bars_of(set(both["vendor_code"]) | set(spun_off["child_code"]))
+    bars = bars.loc[bars["close"] > 0, ["vendor_code", "date", "close"]]
     closes = {str(code): rows.drop_duplicates("date").set_index("date")["close"].sort_index()
               for code, rows in bars.groupby("vendor_code", observed=True)}  # fmt: skip
     found = []

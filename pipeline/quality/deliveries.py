@@ -18,6 +18,7 @@ import pandas as pd
 
 from pipeline.quality.findings import findings_frame
 from pipeline.settings import DeliveryRules
+from pipeline.sources.tables import SourceTables
 
 TABLES_FILE = "delivered_tables.json"
 SHOWN = 10
@@ -33,11 +34,14 @@ vendor code of those that had ended."""
 DATES = ("date", "ex_date", "last_session", "effective_date", "filed_at", "valid_from", "first_session")
 
 
-def counted(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -> dict[str, Counts]:
+def counted(tables: SourceTables, instant: np.datetime64) -> dict[str, Counts]:
     """`Counts` of every table of a source (by name), of the rows that were known at an instant (UTC)."""
-    known = {name: known_rows(frame, instant) for name, frame in frames.items()}
+    known = {name: known_rows(frame, instant) for name, frame in tables.frames.items()}
     ended = ended_codes(known, instant)
-    return {name: _counts(frame, ended) for name, frame in known.items()}
+    counts = {name: _counts(frame, ended) for name, frame in known.items()}
+    if tables.earlier is not None:
+        counts["prices"] = _with_earlier(known["prices"], tables, instant, ended)
+    return counts
 
 
 def known_rows(frame: pd.DataFrame, instant: np.datetime64) -> pd.DataFrame:
@@ -71,6 +75,28 @@ def _counts(frame: pd.DataFrame, ended: pd.Index) -> Counts:
         "securities": int(frame[owner].nunique()),
         "last": last,
         "ended": {str(code): int(rows) for code, rows in of_ended.items()},
+    }
+
+
+def _with_earlier(prices: pd.DataFrame, tables: SourceTables, instant: np.datetime64, ended: pd.Index) -> Counts:
+    """`_counts` of the prices and of those before them, which are counted by code where all of a code are known."""
+    assert tables.earlier is not None
+    summary = tables.earlier.summary
+    whole = summary[summary["known"] <= instant]
+    listed = prices["vendor_code"].cat.categories.to_numpy(object)
+    some = known_rows(tables.earlier.of(summary.index.difference(whole.index), listed), instant)
+    parts = [whole["rows"]]
+    for frame in (some, prices):
+        rows = frame.groupby("vendor_code", observed=True).size()
+        rows.index = rows.index.astype("str")
+        parts.append(rows)
+    by_code = pd.concat(parts).groupby(level=0).sum()
+    last = max(day for day in (whole["last"].max(), some["date"].max(), prices["date"].max()) if day is not pd.NaT)
+    return {
+        "rows": int(by_code.sum()),
+        "securities": len(by_code),
+        "last": f"{last:%Y-%m-%d}",
+        "ended": {str(code): int(n) for code, n in by_code[by_code.index.isin(ended)].items()},
     }
 
 

@@ -2,9 +2,9 @@
 
 Beside the stores lies a digest of what was delivered for each vendor code and calendar year (`YEARS_FILE`), of the
 sessions that the comparison of single bars (`pipeline.quality.drift`) no longer reaches. The next run makes the digests
-of the same rows out of its own delivery, which it holds in memory anyway: nothing more is read, and a year that differs
-names the security and not the bar. A row with a later `known_from` is a declared correction and belongs to the next
-digest.
+of the same rows out of its own delivery, of which it holds the sums anyway: nothing more is read, and a year that
+differs names the security and not the bar. A row with a later `known_from` is a declared correction and belongs to the
+next digest.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.quality.deliveries import listed
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
 from pipeline.settings import DriftRules
+from pipeline.sources.closes import close_digests
+from pipeline.sources.kept.earlier import EarlierBars
 
 YEARS_FILE = "delivered_years.parquet"
 _KEY = ["vendor_code", "year"]
@@ -25,11 +26,33 @@ _ROWS_AT_ONCE = 1 << 20
 """Rows whose digests are made at a time, which bounds the memory."""
 
 
-def year_digests(prices: pd.DataFrame, until: np.datetime64, instant: np.datetime64) -> pd.DataFrame:
+def year_digests(
+    prices: pd.DataFrame, until: np.datetime64, instant: np.datetime64, earlier: EarlierBars | None = None
+) -> pd.DataFrame:
     """vendor_code, year, bars, digest of the closes of sessions up to `until` that were known at an instant (UTC).
 
-    prices: the table of a source. The digest is a sum over rows, so that their order has no influence.
+    prices: the table of a source; earlier: its bars before those. The digest is a sum over rows, so that their order
+    has no influence.
     """
+    parts = [_of_rows(prices, until, instant)]
+    if earlier is not None:
+        sums, others = earlier.closes_by_year(until, instant, prices["vendor_code"].cat.categories.to_numpy(object))
+        parts += [sums, _of_rows(others, until, instant)]
+    return _summed(pd.concat(parts, ignore_index=True)).astype({"vendor_code": "str"})
+
+
+def _summed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bars and digests of each vendor code and year."""
+    rows = rows.sort_values(_KEY, ignore_index=True)
+    begins = np.flatnonzero(~rows.duplicated(_KEY).to_numpy())
+    keys = rows.loc[begins, _KEY].reset_index(drop=True).astype({"year": np.int16})
+    if keys.empty:
+        return keys.assign(bars=np.zeros(0, np.int16), digest=np.zeros(0, np.uint64))
+    bars, digest = (np.add.reduceat(rows[name].to_numpy(), begins) for name in ("bars", "digest"))
+    return keys.assign(bars=bars.astype(np.int16), digest=digest.astype(np.uint64))
+
+
+def _of_rows(prices: pd.DataFrame, until: np.datetime64, instant: np.datetime64) -> pd.DataFrame:
     codes = prices["vendor_code"].cat
     owner, day = codes.codes.to_numpy(), prices["date"].to_numpy("datetime64[D]")
     close, known = prices["close"].to_numpy(np.float64), prices["known_from"].to_numpy()
@@ -43,24 +66,16 @@ def year_digests(prices: pd.DataFrame, until: np.datetime64, instant: np.datetim
         days = day[rows][use]
         at = owner[rows][use].astype(np.int64) * years + (days.astype("datetime64[Y]").astype(np.int64) - first)
         bars += np.bincount(at, minlength=size)
-        np.add.at(digest, at, _mixed(days.astype(np.uint64), close[rows][use].view(np.uint64)))
+        np.add.at(digest, at, close_digests(days, close[rows][use]))
     some = np.flatnonzero(bars)
     return pd.DataFrame(
         {
             "vendor_code": codes.categories.to_numpy(object)[some // max(years, 1)],
-            "year": (some % max(years, 1) + first + 1970).astype(np.int16),
-            "bars": bars[some].astype(np.int16),
+            "year": some % max(years, 1) + first + 1970,
+            "bars": bars[some],
             "digest": digest[some],
         }
-    ).astype({"vendor_code": "str"})
-
-
-def _mixed(day: NDArray[np.uint64], close: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A number for each bar of which no bit can be told from another bar's (the finaliser of splitmix64)."""
-    value = close + day * np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    )
 
 
 def rewritten_years(

@@ -12,14 +12,18 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
 from pipeline.sources.cells import Place, SourceError
+from pipeline.sources.kept.parts import PRICES, NotKept, kept_prices
 from pipeline.sources.specs import KNOWN_FROM, TABLES
 from pipeline.sources.tables import Notice, RawTable, SourceTables, check_tables
 
@@ -32,13 +36,17 @@ class FilesSource:
 
     name = "files"
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, keep: Path | None = None, since: np.datetime64 | None = None) -> None:
+        """keep: where this machine keeps parsed bars; since: day before which bars are read only where asked for."""
+        self.path, self.keep, self.since = Path(path), keep, since
 
     def load(self) -> SourceTables:
-        """Read and check everything. Raises SourceError, naming file, row and column, before anything is returned."""
+        """Read and check everything. Raises SourceError, naming file, row and column, before anything is returned.
+
+        What is kept and unchanged counts as read. With a fault all is read again, to say where it is.
+        """
         names, found = self.others(), self.found()
-        tables = check_tables((self.read(name, found) for name in found), str(self.path))
+        tables = self._with_kept(found) or check_tables((self.read(name, found) for name in found), str(self.path))
         ignored = [Notice(name, "no table of docs/sources.md, ignored", 0, 0) for name in names]
         return replace(tables, notices=(*tables.notices, *ignored))
 
@@ -58,15 +66,20 @@ class FilesSource:
             both = " and ".join(path.name for path in found[name])
             raise SourceError(f"two files for one table: {both}; keep one", str(self.path))
         path = found[name][0]
-        parts = _contents(path)
-        digest = hashlib.sha256(b"".join(parts.values())).hexdigest()
-        if not path.name.lower().endswith(".parquet"):
-            cells, first_row = _read_csv(_unpacked(parts[path.name], path.name), path.name, name), 2
-        else:
-            cells, first_row = _read_parquet(parts, path.name), 1
-        declared = declared_columns(name)
-        others = [column for column in cells.column_names if column.strip().lower() not in declared]
-        return RawTable(name, _select(cells, name), Place(path.name, first_row), digest, tuple(others))
+        return _raw(name, path.name, _contents(path))
+
+    def _with_kept(self, found: dict[str, list[Path]]) -> SourceTables | None:
+        """The tables with the prices that are kept; None where they cannot be, or only the last ones are not enough."""
+        files = found.get(PRICES, [])
+        if self.keep is None or self.since is None or len(files) != 1 or not _is_parquet(files[0].name):
+            return None
+        path = files[0]
+        parts = [path / name for name in _names(path)] if path.is_dir() else [path]
+        try:
+            kept = kept_prices(self.keep, parts, path.name, self.since, partial(_raw, PRICES, path.name))
+            return check_tables((self.read(name, found) for name in found if name != PRICES), str(self.path), kept)
+        except (SourceError, NotKept):
+            return None
 
     def _files(self) -> list[Path]:
         try:
@@ -81,11 +94,32 @@ def table_of(file: str) -> str | None:
     return next((file[: -len(end)].lower() for end in FORMATS if file.lower().endswith(end)), None)
 
 
+def _is_parquet(file: str) -> bool:
+    return file.lower().endswith(".parquet")
+
+
+def _names(folder: Path) -> list[str]:
+    """The parts of a table in a directory, in their order."""
+    return [part.name for part in sorted(folder.glob("*.parquet"))]
+
+
+def _raw(name: str, file: str, parts: Mapping[str, bytes]) -> RawTable:
+    """One table from the bytes of its file, or of the parts of it. Raises SourceError."""
+    digest = hashlib.sha256(b"".join(parts.values())).hexdigest()
+    if _is_parquet(file):
+        cells, first_row = _read_parquet(parts, file), 1
+    else:
+        cells, first_row = _read_csv(_unpacked(parts[file], file), file, name), 2
+    declared = declared_columns(name)
+    others = [column for column in cells.column_names if column.strip().lower() not in declared]
+    return RawTable(name, _select(cells, name), Place(file, first_row), digest, tuple(others))
+
+
 def _contents(path: Path) -> dict[str, bytes]:
     """The bytes of a file, or of the parts in a directory called `<table>.parquet`, by name."""
     try:
-        if path.is_dir() and path.name.lower().endswith(".parquet"):
-            parts = {part.name: part.read_bytes() for part in sorted(path.glob("*.parquet"))}
+        if path.is_dir() and _is_parquet(path.name):
+            parts = {name: (path / name).read_bytes() for name in _names(path)}
             if not parts:
                 raise SourceError("a directory without a file *.parquet; expected a table, or its parts", str(path))
             return parts
@@ -144,7 +178,7 @@ def _read_csv(content: bytes, file: str, name: str) -> pa.Table:
     return table
 
 
-def _read_parquet(parts: dict[str, bytes], file: str) -> pa.Table:
+def _read_parquet(parts: Mapping[str, bytes], file: str) -> pa.Table:
     tables = []
     for name, content in parts.items():
         try:

@@ -12,12 +12,12 @@ import hashlib
 import os
 import pickle
 import shutil
-import sys
 import tempfile
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pipeline.outside.code import code_digest
 
 Key = tuple[str, str, str]
 """Parser, endpoint, SHA-256 of the body."""
@@ -28,12 +28,7 @@ FEW = 64
 @cache
 def code_version() -> str:
     """Names the parsers: their sources, and the libraries that their documents are made of."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    digest.update(f"{sys.version_info[:2]} {version('numpy')} {version('pandas')}".encode())
-    return digest.hexdigest()[:16]
+    return code_digest(Path(__file__).parent)
 
 
 class Documents(dict[Key, Any]):

@@ -34,13 +34,13 @@ MADE: dict[tuple[str, str], tuple[Any, VendorTables]] = {}
 """Of each landing zone and vendor the last tables that were made for the layers above, with what they were made of."""
 
 
-def open_source(settings: Settings) -> Source:
-    """The source that is configured."""
+def open_source(settings: Settings, since: np.datetime64 | None = None) -> Source:
+    """The source that is configured. since: day before which a bar is read only where somebody asks for it."""
     if settings.fetched:
         return LandedSource(settings)
     if settings.source == "files":
         assert settings.source_path is not None  # Settings has checked it
-        return FilesSource(settings.source_path)
+        return FilesSource(settings.source_path, machine_place(settings), since)
     return SimulatedSource(settings.simulated)
 
 

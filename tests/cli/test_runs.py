@@ -49,7 +49,7 @@ def erm3(tables, monkeypatch, tmp_path) -> Callable:
     def run(*command: object):
         (tmp_path / "erm3.toml").write_text(TOML)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(delivery, "open_source", lambda settings: known_at(tables, NIGHT))
+        monkeypatch.setattr(delivery, "open_source", lambda settings, since: known_at(tables, NIGHT))
         return CliRunner().invoke(app, [str(part) for part in command])
 
     return run

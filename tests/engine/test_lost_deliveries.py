@@ -182,11 +182,11 @@ def test_a_vendor_may_leave_out_who_has_ended_and_not_who_has_not():
     code = codes.iloc[5]
     before = merged(tables, code, "2018-11-30")
     now, instant = silent(before, code), np.datetime64("2018-12-03T21:15:00")
-    then, today = counted(before.frames, instant), counted(now.frames, instant)
+    then, today = counted(before, instant), counted(now, instant)
     rules = DeliveryRules(few=0, shrunk=0.0)
     listed = set(now.securities["vendor_code"].astype(str))
     assert lost_tables(then, today, listed, "2018-11-30", 0, rules).empty
     missed = lost_tables(then, today, listed | {code}, "2018-11-30", 0, rules)
     assert any(text.startswith("delistings: 1 rows") for text in missed["evidence"])
-    living = counted(tables.frames, instant)
+    living = counted(tables, instant)
     assert not lost_tables(living, today, listed, "2018-11-30", 0, rules).empty

@@ -50,7 +50,7 @@ def test_prices_of_a_session_are_whole_when_they_cover_those_of_the_session_befo
     assert f"without one: {', '.join(listings[absent[:3]])}" in said
     assert f"erm3 quality release '*' {day} --rule coverage" in said
     laid, delivered = Laid(settings), Delivered(replace(tables, prices=half))
-    monkeypatch.setattr(night, "open_source", lambda settings: delivered)
+    monkeypatch.setattr(night, "open_source", lambda settings, since: delivered)
     assert laid.ask(day, SessionReport(str(day))) == [said]
     append_decision(settings.root, QualityDecision("*", str(day), "release", f"{day}T23:00:00", "a", "so", "coverage"))
     assert laid.ask(day, SessionReport(str(day))) == []

@@ -1,0 +1,72 @@
+"""What a security master has heard: of a delivery that says nothing new it is not made again.
+
+    heard/CODE/DIGEST.pack    the report of the build in which the master with this content heard this delivery
+
+Facts are derived from the rows that a master holds, so telling it the same rows changes nothing. It is a cache of this
+machine: what is missing, damaged or of other code is not believed, and the master is made from all rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+import security_master
+from pipeline.outside.code import code_digest
+from security_master import BuildReport
+
+
+@cache
+def code_version() -> str:
+    """Names what makes a master of a delivery."""
+    return code_digest(Path(security_master.__file__).parent, Path(__file__).parent)
+
+
+def digest_of(
+    frames: Mapping[str, pd.DataFrame], first_bars: Mapping[str, str], copies: Mapping[frozenset[str], str]
+) -> str:
+    """Of what a master is made of, see `build_master`."""
+    digest = hashlib.sha256()
+    for name, frame in frames.items():
+        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+        digest.update(f"{name} {','.join(map(str, frame.columns))} {len(frame)}\n".encode() + rows.tobytes())
+    pairs = sorted((*sorted(pair), since) for pair, since in copies.items())
+    digest.update(repr((sorted(first_bars.items()), pairs)).encode())
+    return digest.hexdigest()
+
+
+def recall(place: Path, master: str, delivery: str) -> BuildReport | None:
+    """What the build of a master (SHA-256 of its file) reported of a delivery (`digest_of`); None where not known."""
+    try:
+        data = _file(place, master, delivery).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        return None
+    found = pickle.loads(data[32:])  # our own bytes: the digest has just said so
+    return found if isinstance(found, BuildReport) else None
+
+
+def keep(place: Path, master: str, delivery: str, report: BuildReport) -> None:
+    """Keep it, in place of what was kept before. That it cannot be written harms nobody."""
+    path, data = _file(place, master, delivery), pickle.dumps(report, protocol=5)
+    try:
+        shutil.rmtree(place / "heard", ignore_errors=True)
+        path.parent.mkdir(parents=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+        os.replace(file.name, path)
+    except OSError:
+        return
+
+
+def _file(place: Path, master: str, delivery: str) -> Path:
+    return place / "heard" / code_version() / f"{hashlib.sha256(f'{master} {delivery}'.encode()).hexdigest()}.pack"
