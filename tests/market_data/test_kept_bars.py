@@ -99,14 +99,14 @@ def test_late_corrections_listings_and_renames_are_found_without_reading_all_bar
 def test_every_night_of_a_nasty_market_has_the_facts_of_all_bars(tmp_path):
     calendar = xnys()
     days = [str(day) for day in calendar.between("2018-07-02", "2019-05-20")]
-    ranges = [(day, day) for day in days[::3]] + [(day, day) for day in NASTY] + [("2019-02-01", "2019-03-20")]
-    assert compare(world(), ranges, tmp_path) > 10
+    ranges = [(day, day) for day in days[::12]] + [(day, day) for day in NASTY] + [("2019-02-01", "2019-03-20")]
+    assert compare(world(), ranges, tmp_path) > 0
 
 
 @pytest.mark.slow
 def test_every_night_of_a_market_full_of_errors_has_the_facts_of_all_bars(tmp_path):
     days = [str(day) for day in xnys().between("2018-10-01", "2019-12-31")]
-    assert compare(spoiled(), [(day, day) for day in days[::4]], tmp_path) > 100
+    assert compare(spoiled(), [(day, day) for day in days[::12]], tmp_path) > 10
 
 
 def test_a_run_of_any_range_may_ask_for_all_bars_as_a_restatement_does(tmp_path):
