@@ -94,6 +94,7 @@ def test_what_an_interrupted_process_left_is_compiled_anew(room):
     assert compiled_by(room) == 2
 
 
+@pytest.mark.slow
 def test_a_set_of_kernels_with_a_hole_is_compiled_anew_by_the_next_process(room):
     compiled_by(room)
     for file in room.glob("__pycache__/callee.*"):

@@ -64,7 +64,7 @@ def test_what_a_liquidation_paid_may_be_far_below_the_last_close():
     assert cell(market.panel(3), "X", 2) == (pytest.approx(-0.9), ReturnFlag.DELISTING)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     cash=st.one_of(st.none(), st.floats(0.5, 60)),
     ratio=st.one_of(st.none(), st.floats(0.05, 2)),

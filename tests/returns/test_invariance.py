@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,12 @@ from pipeline.sources.tables import SourceTables
 from tests.returns.hand_made import ORIGIN, RULES, FakeMaster, Market, day, equal, until
 
 LENGTH = 60
+
+
+def seeds(many: int) -> list[Any]:
+    """The first market, and others that `make test-slow` looks at too."""
+    return [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, many))]
+
 
 quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -75,7 +82,7 @@ def panel_of(facts: Facts, first: int = 0, last: int = LENGTH - 1) -> DailyPanel
     return daily_panel(facts, sorted(facts.securities["sec_id"]), ORIGIN + first, ORIGIN + last, RULES)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+@pytest.mark.parametrize("seed", seeds(12))
 def test_one_session_at_a_time_is_the_same_as_all_at_once(seed):
     facts = random_market(seed).facts()
     whole = panel_of(facts)
@@ -89,7 +96,7 @@ def test_one_session_at_a_time_is_the_same_as_all_at_once(seed):
     assert equal(whole, glued)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_bars_before_the_look_back_change_nothing(seed):
     facts = random_market(seed).facts()
     first = LENGTH - 4
@@ -100,7 +107,7 @@ def test_bars_before_the_look_back_change_nothing(seed):
     assert equal(panel_of(facts, first), panel_of(replace(facts, prices=recent), first))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 @pytest.mark.parametrize("cut", [5, 23, 41, 52])
 def test_nothing_known_later_changes_a_published_return(seed, cut):
     facts = random_market(seed).facts()
@@ -108,7 +115,7 @@ def test_nothing_known_later_changes_a_published_return(seed, cut):
     assert equal(whole, known)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 @pytest.mark.parametrize("cut", [11, 37])
 def test_facts_built_from_what_was_known_give_the_same_returns(seed, cut):
     tables = random_market(seed).tables()
@@ -118,7 +125,7 @@ def test_facts_built_from_what_was_known_give_the_same_returns(seed, cut):
     assert equal(whole, part)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 def test_cells_that_are_not_judged_would_be_judged_the_same(seed, monkeypatch):
     """The few cells that are judged one by one are all that need it."""
     facts = random_market(seed).facts()

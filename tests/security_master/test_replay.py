@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def test_every_ticker_on_a_date_as_known_at_an_instant_is_what_was_answered_then
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(instant=INSTANTS, date=DATES)
 def test_rosters_labels_histories_and_lineages_replay_too(instant: np.datetime64, date: np.datetime64) -> None:
