@@ -58,10 +58,11 @@ class Phases:
 
 
 def description(spec: DatasetSpec, root: str) -> str:
-    """What the store is, and the two lines that open it."""
+    """The store's name, what it is, and the two lines that open it."""
     return (
-        f"{spec.title}. {spec.summary}\n\nA materialisation says that these sessions were computed, staged and passed "
-        "their audit. Readers see them once `publication` of the same run is materialised.\n\n"
+        f"**{spec.name}**: {spec.title}. {spec.summary}\n\n"
+        "A materialisation says that these sessions were computed, staged and passed their audit. Readers "
+        "see them once `publication` of the same run is materialised.\n\n"
         f"```python\nfrom pipeline.read import open_dataset\nopen_dataset({spec.name!r}, {root!r})\n```"
     )
 

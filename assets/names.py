@@ -32,7 +32,11 @@ def factor_set_of(spec: DatasetSpec) -> str:
 
 
 def key_of(spec: DatasetSpec) -> dg.AssetKey:
-    """The asset of a store. The page shortens `ds_erm3_betas_SPY_uni_mc_3000` beyond recognition."""
+    """The asset of a store: its name, with the factor set in front as the group.
+
+    The lineage shows at most 18 characters of a node, and of `ds_erm3_betas_SPY_uni_mc_3000` what all stores of the
+    set have in common. The store's own name is the first word of the asset's description, and its tag `store`.
+    """
     factor_set = factor_set_of(spec)
     return dg.AssetKey([factor_set, spec.dataset_id] if factor_set else [spec.name])
 

@@ -29,6 +29,7 @@ def store_asset(settings: Settings, deployment: Deployment, name: str) -> dg.Ass
         kinds={"zarr", "numpy"},
         owners=list(deployment.owners),
         metadata=of_asset(spec, settings.root),
+        tags={"store": spec.name},
         partitions_def=sessions(),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=pool_of(settings.root),

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from pipeline.engine.prices import Block, with_sessions_before
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
-from pipeline.quality.etf_rules import Off, baskets, groups_of, lookback, off_their_market, rule_of
+from pipeline.quality.etf_rules import (
+    Off,
+    baskets,
+    groups_of,
+    lookback,
+    off_their_market,
+    rule_of,
+    without_a_price,
+)
 from pipeline.quality.findings import concat_findings, findings_frame
 from pipeline.quality.session_rules import parted_from_the_stocks
 from pipeline.store.staged_store import StagedStore
@@ -23,7 +31,8 @@ def withhold_off_market(
 ) -> pd.DataFrame:
     """Take the returns of ETFs that did not follow their stocks out of `block`, the sessions [first, last] of `ds_etf`.
 
-    Returns the findings, and those of months in which the market ETF does not move with the stocks. Raises BatchFault
+    Returns the findings, those of ETFs that lost their price, and of months in which the market ETF does not move with
+    the stocks. Raises BatchFault
     where it is the market ETF and nobody decided: `release` publishes its return, `confirm` withholds it.
     """
     rules = run.settings.rules.etfs
@@ -62,7 +71,32 @@ def withhold_off_market(
     parted = parted_from_the_stocks(
         held.mean[market], held.names[market], etf_ret[market], first - begins, first, run.settings.rules.sessions
     )
-    return concat_findings([found, parted])
+    return concat_findings([found, parted, _missing(run, symbols, row_of, etf_close, first - begins, begins)])
+
+
+def _missing(
+    run: Run, symbols: NDArray, row_of: NDArray, close: NDArray[np.float64], begin: int, begins: int
+) -> pd.DataFrame:
+    """Factor ETFs that were priced the session before: nobody hedged with them has a residual return."""
+    lost = [(row, column) for row, column in without_a_price(close, begin) if row in row_of]
+    ids = np.array([symbols[row] for row, _ in lost], dtype=object)
+    days = run.calendar.sessions
+    names: Any = run.master.labels(ids, days[run.last])[0] if len(lost) else []
+    sessions = np.array([column + begins for _, column in lost], np.int64)
+    return findings_frame(
+        sec_id=ids,
+        session=sessions,
+        rule="missing_etf",
+        observed=np.nan,
+        expected=np.nan,
+        evidence=[
+            f"{name}: no price, and one the session before; what is hedged with it has no residual return of the "
+            f"session. Once it is delivered: erm3 restate --from {days[session]}"
+            for name, session in zip(names, sessions, strict=True)
+        ],
+        detected_at=sessions,
+        index=range(len(lost)),
+    )
 
 
 def _decided(run: Run, symbols: NDArray, begins: int, market: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:

@@ -287,7 +287,8 @@ def _check_sessions(run: Run, tables: SourceTables) -> None:
     if len(missing):
         raise RangeError(
             f"the source {run.settings.source} has no price of {run.settings.market} on {len(missing)} of the "
-            f"{run.sessions} sessions, from {missing[0]} to {missing[-1]}; nothing was computed"
+            f"{run.sessions} sessions, from {missing[0]} to {missing[-1]}; nothing was computed. Have it delivered, "
+            "and run again"
         )
 
 

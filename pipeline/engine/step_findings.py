@@ -40,6 +40,7 @@ LOUD = (
     *REWRITTEN,
     "rewritten_year",
     "etf_off_market",
+    "missing_etf",
     "market_etf_off",
 )
 """Flags that stop nothing and that whoever runs the night must hear of all the same."""

@@ -110,6 +110,16 @@ def baskets(ret: Floats, cap: Floats, groups: Iterable[tuple[int, NDArray[np.boo
     return Baskets(mean, error, names, spread)
 
 
+def without_a_price(close: Floats, begin: int) -> list[tuple[int, int]]:
+    """(row, column) of who has no close (E, T) and had one the session before, from column `begin` on.
+
+    >>> without_a_price(np.array([[1.0, np.nan, np.nan], [1.0, 2.0, np.nan], [1.0, 2.0, 3.0]]), 1)
+    [(0, 1), (1, 2)]
+    """
+    lost = np.isfinite(close[:, :-1]) & np.isnan(close[:, 1:])
+    return [(int(row), int(column) + 1) for row, column in np.argwhere(lost) if column + 1 >= begin]
+
+
 def off_their_market(
     ret: Floats,
     close: Floats,

@@ -100,6 +100,7 @@ _RULES = (
     Rule("moved_as_one", "panel", "stop", "all closes moved by one factor, as in another unit"),
     Rule("etf_off_market", "return", "quarantine", "a factor ETF that did not follow its stocks; no return"),
     Rule("market_etf_off", "return", "stop", "the market ETF did not follow the stocks, or the other factor ETFs"),
+    Rule("missing_etf", "return", "flag", "a factor ETF with a price the session before and none today"),
     Rule("missing_member", "panel", "flag", "a member of the universe with a price yesterday and none today"),
     Rule("missing_members", "panel", "stop", "too many members have no price today"),
     Rule("classes_rewritten", "drift", "stop", "too many members have another class than the session before"),

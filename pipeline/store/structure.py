@@ -55,7 +55,11 @@ def merged_flags(spec: DatasetSpec, known: Mapping[str, Any], name: str, given: 
     for code, meaning in render_flags(given):
         if merged.setdefault(int(code), meaning) != meaning or int(code) in declared:
             old = stored.get(code, merged.get(code))
-            raise WrongShape(f"{spec.name}/{name}: code {code} means {old!r} and cannot become {meaning!r}")
+            raise WrongShape(
+                f"{spec.name}/{name}: code {code} means {old!r} and cannot become {meaning!r}: codes are only added. "
+                "Deliver the table that names them (factor_etfs, taxonomy, classification) with the names that it had, "
+                "in their order, new ones last"
+            )
     return tuple(merged.items())
 
 

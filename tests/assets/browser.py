@@ -110,6 +110,15 @@ class Browser:
         element = self._do("element/active", None)[ELEMENT]
         self._do(f"element/{element}/value", {"text": text})
 
+    def fill(self, name: str, text: str) -> None:
+        """Writes between the quotes of an empty field `name: ''` of the Launchpad."""
+        self.click(f"//pre[contains(@class, 'CodeMirror-line')][contains(., \"{name}: ''\")]")
+        self.type("\ue010\ue012" + text)  # to the end of the line, and back over the quote
+
+    @property
+    def address(self) -> str:
+        return str(self.script("return location.href"))
+
     def resize(self, width: int = 1600, height: int = 1100) -> None:
         """A tall window shows a long page without scrolling."""
         self._do("window/rect", {"width": width, "height": height})

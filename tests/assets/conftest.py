@@ -24,6 +24,9 @@ from assets.partitions import range_tags
 from pipeline.engine.family import specs
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
+from tests.assets.browser import Browser, browser
+from tests.assets.deliveries_of_a_night import with_a_map
+from tests.assets.served import Server, served
 from tests.engine.conftest import EVE, NIGHT, eve, published_eve, tables  # noqa: F401 (fixtures)
 from tests.engine.published_market import known_at, settings_for
 
@@ -150,3 +153,23 @@ def nights(published_eve: Path, tables: SourceTables, tmp_path_factory: pytest.T
             instance=instance, tags=range_tags(NIGHT, NEXT_NIGHT)
         )
         yield Nights(root, Done(result, instance), settings)
+
+
+@pytest.fixture(scope="session")
+def market(tables: SourceTables) -> SourceTables:  # noqa: F811
+    """What the vendor of the page's tests delivers: the whole market, with a map of industries to ETFs."""
+    return with_a_map(tables)
+
+
+@pytest.fixture(scope="session")
+def server(market: SourceTables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One `dagster dev` for all walks through the page."""
+    with served(tmp_path_factory.mktemp("dagster"), market) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def page(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+        print(f"screenshots: {opened.pictures}")

@@ -12,6 +12,7 @@ from assets.definitions import build_definitions
 from assets.deployment import Deployment
 from assets.figures import by_session
 from assets.metadata import Phases, location, of_asset, of_inputs
+from assets.names import key_of
 from pipeline.engine import execution, family
 from pipeline.engine.family import specs
 from pipeline.read import open_dataset
@@ -184,3 +185,12 @@ def test_the_description_of_a_store_opens_it(nights):
     names: dict = {}
     exec(code.replace("open_dataset('", "ds = open_dataset('"), names)
     assert str(names["ds"].teo.values[-1])[:10] == NEXT_NIGHT
+
+
+def test_every_asset_of_a_store_begins_with_the_stores_name_and_has_it_as_a_tag():
+    settings = settings_for("unused")
+    graph = build_definitions(settings, Deployment()).resolve_asset_graph()
+    for name, spec in specs(settings).items():
+        node = graph.get(key_of(spec))
+        assert node.description.startswith(f"**{name}**: "), name
+        assert node.tags["store"] == name

@@ -6,35 +6,23 @@ pytest -m browser tests/assets/test_page.py            # screenshots are left in
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
 from assets.definitions import build_definitions
 from assets.deployment import Deployment
-from assets.outside import SHOW
 from assets.partitions import range_tags
 from pipeline.calendar import xnys
 from pipeline.read import history, read_manifest
-from tests.assets.browser import Browser, browser, free_port, wait_until_it_answers
+from pipeline.sources import SourceTables
+from tests.assets.browser import Browser
+from tests.assets.served import Server
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.published_market import AUDIT, FACTOR_SET, MARKET, MODEL, known_at, settings_for
-from tests.gates import PATIENCE
+from tests.engine.published_market import FACTOR_SET, Delivered
 
-REPOSITORY = Path(__file__).parents[2]
 BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]
 GROUPS = ("market_data", FACTOR_SET, "publication", "reports")
 SHOWN_IN_A_GROUP = {
@@ -46,83 +34,23 @@ HEDGE, BETAS = f"{FACTOR_SET}/ds_erm3_hedge_weights", f"{FACTOR_SET}/ds_erm3_bet
 pytestmark = pytest.mark.browser
 
 
-@dataclass(frozen=True)
-class Server:
-    """`dagster dev` on a root that is published through EVE and on which one night has failed."""
-
-    address: str
-    root: Path
-
-    def ask(self, query: str) -> Any:
-        """An answer of the page's own interface."""
-        body = json.dumps({"query": query}).encode()
-        request = urllib.request.Request(f"{self.address}/graphql", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["data"]
-
-    def runs(self, of_publications: bool = False) -> list[dict[str, Any]]:
-        """Runs, the newest first; those that show what other faces published, or all the others."""
-        query = "{runsOrError{... on Runs{results{runId jobName status tags{key value}}}}}"
-        runs = self.ask(query)["runsOrError"]["results"]
-        return [run for run in runs if (run["jobName"] == SHOW) == of_publications]
-
-    def wait_until_the_root_is_shown(self) -> None:
-        """Until the sensor has shown what the command line published before the page was opened."""
-        until = time.monotonic() + PATIENCE
-        while not any(run["status"] == "SUCCESS" for run in self.runs(of_publications=True)):
-            assert time.monotonic() < until, "the sensor shows no publication"
-            time.sleep(1)
+@pytest.fixture(scope="module", autouse=True)
+def failed_night(server, market) -> None:
+    """One night has failed."""
+    fail_a_night(server, market)
 
 
-@pytest.fixture(scope="module")
-def server(published_eve, tables, tmp_path_factory) -> Iterator[Server]:
-    work = tmp_path_factory.mktemp("dagster")
-    home, root = work / "home", Path(shutil.copytree(published_eve, work / "root", symlinks=True))
-    home.mkdir()
-    shutil.copy(REPOSITORY / "dagster.yaml", home)
-    environment = os.environ | {
-        "DAGSTER_HOME": str(home),
-        "ERM3_ROOT": str(root),
-        "ERM3_SIMULATED": MARKET.model_dump_json(),
-        "ERM3_MODEL": MODEL.model_dump_json(),
-        "ERM3_AUDIT": AUDIT.model_dump_json(),
-    }
-    port = free_port()
-    with open(work / "dagster.log", "w") as log:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("dagster"), "dev", "--port", str(port)],
-            cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until_it_answers(f"{address}/server_info", process)
-        served = Server(address, root)
-        served.wait_until_the_root_is_shown()
-        fail_a_night(home, root, tables)
-        yield served
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
-
-
-def fail_a_night(home: Path, root: Path, tables) -> None:
+def fail_a_night(server: Server, market: SourceTables) -> None:
     """A nightly run with the fault of a lost cross term, recorded on the server's instance."""
     with pytest.MonkeyPatch.context() as planted:
-        planted.setenv("DAGSTER_HOME", str(home))
+        planted.setenv("DAGSTER_HOME", str(server.home))
         faults.no_cross_term(planted)
-        definitions = build_definitions(settings_for(root), Deployment(), known_at(tables, NIGHT))
+        definitions = build_definitions(server.settings, Deployment(), Delivered(market))
         with dg.DagsterInstance.get() as instance:
             done = definitions.resolve_job_def("nightly").execute_in_process(
                 instance=instance, tags=range_tags(NIGHT, NIGHT), raise_on_error=False
             )
     assert not done.success
-
-
-@pytest.fixture(scope="module")
-def page(server, tmp_path_factory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
-        print(f"screenshots: {opened.pictures}")
 
 
 def test_the_lineage_page_shows_the_way_from_the_source_to_the_publication(server, page):
@@ -167,9 +95,12 @@ def test_a_backfill_of_forty_sessions_from_the_page_ends_as_one_run(server, page
     page.picture("backfill")
     page.click("//button[normalize-space(.)='Launch backfill']")
     page.wait_for("Created backfill")
-    run = wait_for_the_end(server)
+    while len(server.runs()) < 2:
+        time.sleep(1)
+    run = server.runs()[0]
+    status = server.wait_for_the_end(run["runId"])
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    assert run["status"] == "SUCCESS"
+    assert status == "SUCCESS"
     assert tags["dagster/backfill"]
     assert len([r for r in server.runs() if "dagster/backfill" in {t["key"] for t in r["tags"]}]) == 1
     assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == (
@@ -181,17 +112,6 @@ def test_a_backfill_of_forty_sessions_from_the_page_ends_as_one_run(server, page
     page.open(f"{server.address}/runs/{run['runId']}")
     page.wait_for("RUN_SUCCESS")
     page.picture("backfill_run")
-
-
-def wait_for_the_end(server: Server, patience: float = 300.0) -> dict[str, Any]:
-    """The newest run, once it has ended."""
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        newest = server.runs()[0]
-        if newest["status"] in ("SUCCESS", "FAILURE", "CANCELED") and len(server.runs()) > 1:
-            return newest
-        time.sleep(2)
-    raise AssertionError(f"no run ended within {patience:.0f} s: {server.runs()}")
 
 
 def test_the_page_of_a_materialisation_shows_figures_tables_and_plots(server, page):
@@ -256,3 +176,10 @@ def test_the_page_of_an_asset_shows_units_owners_and_how_to_open_it(server, page
     for said in ("open_dataset", "Closing price as traded [USD].", "erm3", "market_data", "float32 (teo, symbol)"):
         page.wait_for(said)
     page.picture("asset")
+
+
+def test_the_page_of_a_factor_sets_asset_shows_the_name_that_its_store_has_everywhere_else(server, page):
+    page.open(f"{server.address}/assets/{BETAS}?view=overview")
+    page.wait_for(f"ds_erm3_betas_{FACTOR_SET}: ")
+    page.wait_for(f"store: ds_erm3_betas_{FACTOR_SET}")
+    page.picture("asset_of_a_factor_set")

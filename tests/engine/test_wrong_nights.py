@@ -116,6 +116,20 @@ def test_what_stops_nothing_and_must_be_heard_of_is_a_sentence_each(staged):
     assert {"zero_returns", "median_move", "market_correlation"} <= set(rules)
 
 
+def test_a_factor_etf_that_is_not_there_tonight_is_named_with_what_it_costs_and_what_mends_it(tables, eve):
+    delivered = known_at(tables, NIGHT).load()
+    lost = (delivered.prices["date"] == NIGHT) & (delivered.prices["vendor_code"] == code_of(tables, "XLK"))
+    source = Delivered(replace(delivered, prices=delivered.prices[~lost].reset_index(drop=True)))
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=source).findings
+    (said,) = told.loud
+    assert said.startswith(
+        f"{NIGHT}: XLK: no price, and one the session before; what is hedged with it has no residual"
+    )
+    assert f"erm3 restate --from {NIGHT} (missing_etf)" in said
+    rows = pd.read_parquet(eve / "quality_findings.parquet")
+    assert (rows["rule"] == "missing_etf").sum() == 1
+
+
 def test_all_prices_in_another_unit_stop_the_night(tables, eve):
     with pytest.raises(BatchFault, match="moved_as_one"):
         execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {"*": 1.2}))
