@@ -53,13 +53,13 @@ class Report:
     """figures, tables and plots, for one partition; and numbers for each session that was asked for.
 
     warnings: by check of the report, what a person should look at, "" for nothing. to_decide: cells that a form is
-    offered for: (ticker, session, permanent id).
+    offered for, by ticker and session.
     """
 
     shown: dict[str, Any]
     by_session: Series = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
-    to_decide: Sequence[tuple[str, str, str]] = ()
+    to_decide: Sequence[tuple[str, str]] = ()
 
 
 Make = Callable[[Settings, int, int], Report]
@@ -141,10 +141,10 @@ def _report_asset(
             warnings |= made.warnings
             attach_series(context, xnys().sessions[first : last + 1], made.by_session)
             forms = {
-                f"release {ticker} of {day}": decision_form(context.run, "release", day, sec_id)
-                for ticker, day, sec_id in made.to_decide
+                f"release {who} of {day}": decision_form(context.run, "release", day, who)
+                for who, day in made.to_decide
             }
-            context.add_asset_metadata(made.shown | forms | phases.metadata, partition_key=partition)
+            context.add_asset_metadata(forms | made.shown | phases.metadata, partition_key=partition)
         except Exception as error:
             problem = visible(f"{type(error).__name__}: {error}")
             context.log.warning(f"no report: {problem}", exc_info=not isinstance(error, ExplainedError))
@@ -198,7 +198,7 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             "securities with findings": int(findings["sec_id"].nunique()),
             "quarantined cells in all": int(cells.sum()),
             "waiting for a decision": len(waiting),
-            "the newest that wait": table_of(newest),
+            "the newest that wait": table_of(newest[["ticker", "session", "rule", "evidence"]]),
             "counts by rule": table_of(counts),
             f"the {WORST} worst": table_of(named(worst(findings), tickers, days)),
             title: markdown(title, quarantine_calendar(calendar(findings, days, begins, ends))),
@@ -211,7 +211,7 @@ def quality(settings: Settings, first: int, last: int) -> Report:
             "new findings": _of_sessions(findings["detected_at"].value_counts(), of_run),
             "quarantined cells": _of_sessions(cells, of_run),
         },
-        to_decide=list(fresh[["ticker", "session", "sec_id"]].itertuples(index=False, name=None)),
+        to_decide=[(str(one.ticker or one.sec_id), str(one.session)) for one in fresh.itertuples()],
     )
 
 

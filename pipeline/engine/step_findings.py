@@ -143,8 +143,11 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
     if published is not None:
         before |= json.loads(published.read_text())
     through = max(before["through"], str(run.calendar.sessions[run.last]))
-    instant = run.instants(*[run.calendar.ordinal(through)] * 2)[0]
-    delivered, tickers = counted(tables, instant), living_tickers(tables.frames, instant)
+    ordinal = run.calendar.ordinal(through)
+    instant = run.instants(ordinal, ordinal)[0]
+    # Counted as known at the session itself: what a restatement knows of later days, the next night does not know yet.
+    own = run.calendar.knowledge_instants([ordinal], rules.vendor_delay_minutes)[0]
+    delivered, tickers = counted(tables, own), living_tickers(tables.frames, instant)
     codes = set(tables.securities["vendor_code"].astype(str))
     lost = sorted(set(report.lost) - set(before["unmentioned"]))
     known = report.counts["security"] - len(report.minted)

@@ -62,7 +62,8 @@ def worst(findings: pd.DataFrame, n: int = WORST) -> pd.DataFrame:
 def undecided(findings: pd.DataFrame, root: str) -> pd.DataFrame:
     """Findings about cells of which nobody has said anything."""
     done = {(one.sec_id, xnys().ordinal(one.session)) for one in recorded_decisions(root)}
-    return findings[[cell not in done for cell in zip(findings["sec_id"], findings["session"], strict=True)]]
+    cells = zip(findings["sec_id"], findings["session"], strict=True)
+    return findings[np.array([cell not in done for cell in cells], bool)]
 
 
 def quarantined_by_session(findings: pd.DataFrame) -> pd.Series:

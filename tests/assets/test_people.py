@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,6 +12,7 @@ import pytest
 
 from assets.definitions import build_definitions
 from pipeline.quality.decisions import recorded_decisions
+from pipeline.quality.deliveries import TABLES_FILE
 from pipeline.read import history, open_dataset, published_master, read_manifest
 from tests.assets.conftest import IMPATIENT
 from tests.engine.conftest import EVE, NIGHT
@@ -89,8 +91,11 @@ def test_a_value_that_is_confirmed_wrong_is_restated_from_the_page(eve, tables, 
     assert submit(instance, settings, "decide", "record_decision", form).success
     (kept,) = recorded_decisions(str(eve))
     form = {"first_session": EVE, "reason": "a bad print", "known_as_of": kept.known_from}
-    done = submit(instance, settings, "restate", "restate_sessions", form, known_at(tables, EVE))
+    held = json.loads((eve / TABLES_FILE).read_text())["tables"]["prices"]
+    done = submit(instance, settings, "restate", "restate_sessions", form, Delivered(tables))
     assert done.success
+    now = json.loads((eve / TABLES_FILE).read_text())["tables"]["prices"]
+    assert now == held, "the next night is held to what it can know, and not to what the restatement knew"
     assert history(eve)["kind"].iloc[-1] == "restatement"
     with open_dataset("ds_daily", eve) as daily:
         assert pd.isna(daily["close"].sel(symbol=symbol, teo=EVE).item())
