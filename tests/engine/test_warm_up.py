@@ -148,6 +148,7 @@ def test_many_rewritten_events_of_the_warm_up_stop_the_night_and_move_nothing_wh
     assert "rewritten_event" not in published_night(eve, again, AFTER).findings.counts, "it is said once"
 
 
+@pytest.mark.slow
 def test_an_event_of_the_warm_up_that_became_known_later_is_no_rewritten_one(tables, eve):
     late = {"known_from": pd.Timestamp(f"{NIGHT}T12:00"), "known_assumed": False}
     source = with_dividends(
