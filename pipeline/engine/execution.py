@@ -34,7 +34,7 @@ from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import StagedFamily, looked_at
-from pipeline.market_data.delivery import Delivery, save_facts
+from pipeline.market_data.delivery import Delivery, keep_word, save_facts
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store.manifest import Publication
@@ -251,6 +251,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
     report = delivery.build_master(path, run.stage.run_id, previous)
+    delivery.leave_word(run.scratch)
     facts = delivery.facts(
         report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of, (run.first, run.last)
     )
@@ -318,4 +319,5 @@ def audit_store(run: Run, name: str) -> list[Check]:
 def publish(run: Run) -> Publication | None:
     """Make all staged stores live with one switch; None when nothing differs from what is published."""
     step_findings.add_findings(run)
+    keep_word(run.settings, run.scratch, run.scratch / MASTER_FILE)
     return promote(run.stage, stores(run.settings), run.calendar.sessions)

@@ -123,8 +123,7 @@ class Delivery:
         source = source or open_source(settings, since)
         if isinstance(source, cls):
             return source
-        place = machine_place(settings) if settings.source == "files" else None
-        return cls(source.name, clean_events(source.load(), settings.rules.cleaning), place)
+        return cls(source.name, clean_events(source.load(), settings.rules.cleaning), _place(settings))
 
     def load(self) -> CleanTables:
         return self.tables
@@ -151,8 +150,11 @@ class Delivery:
     def remember(self, path: Path) -> None:
         """`path` is the master of a run over this delivery, as the run leaves it."""
         self._holds = _digest(path)
+
+    def leave_word(self, scratch: Path) -> None:
+        """Leave word in the directory of a run that its master has heard the delivery, for `keep_word`."""
         if self.place is not None and self._report is not None:
-            heard.keep(self.place, self._holds, self._said, self._report)
+            heard.leave(scratch, self._said, self._report)
 
     @cached_property
     def _said(self) -> str:
@@ -175,6 +177,17 @@ class Delivery:
         if self._facts is None or self._facts[0] != key:
             self._facts = key, build_facts(self.tables, master, calendar, rules, restated, sessions)
         return self._facts[1]
+
+
+def keep_word(settings: Settings, scratch: Path, master: Path) -> None:
+    """Let other processes know what the master of a run has heard, as the run leaves it."""
+    if (place := _place(settings)) is not None:
+        heard.keep(place, scratch, master)
+
+
+def _place(settings: Settings) -> Path | None:
+    """Where this machine keeps what need not be made again."""
+    return machine_place(settings) if settings.source == "files" else None
 
 
 def _digest(path: Path) -> str:

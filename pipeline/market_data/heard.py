@@ -16,12 +16,15 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 import security_master
 from pipeline.outside.code import code_digest
 from security_master import BuildReport
+
+WORD = "heard.pack"
 
 
 @cache
@@ -45,27 +48,48 @@ def digest_of(
 
 def recall(place: Path, master: str, delivery: str) -> BuildReport | None:
     """What the build of a master (SHA-256 of its file) reported of a delivery (`digest_of`); None where not known."""
-    try:
-        data = _file(place, master, delivery).read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(data[32:]).digest() != data[:32]:
-        return None
-    found = pickle.loads(data[32:])  # our own bytes: the digest has just said so
+    found = _read(_file(place, master, delivery))
     return found if isinstance(found, BuildReport) else None
 
 
-def keep(place: Path, master: str, delivery: str, report: BuildReport) -> None:
-    """Keep it, in place of what was kept before. That it cannot be written harms nobody."""
-    path, data = _file(place, master, delivery), pickle.dumps(report, protocol=5)
+def leave(scratch: Path, delivery: str, report: BuildReport) -> None:
+    """Leave word in the directory of a run of what its master has heard; the run may write more into the master."""
+    (scratch / WORD).write_bytes(_sealed((delivery, report)))
+
+
+def keep(place: Path, scratch: Path, master: Path) -> None:
+    """Keep that word, now that the file of the master has its content, in place of what was kept before.
+
+    That it cannot be written harms nobody.
+    """
+    if (word := _read(scratch / WORD)) is None:
+        return
+    delivery, report = word
+    path = _file(place, hashlib.sha256(master.read_bytes()).hexdigest(), delivery)
     try:
         shutil.rmtree(place / "heard", ignore_errors=True)
         path.parent.mkdir(parents=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(data).digest() + data)
+            file.write(_sealed(report))
         os.replace(file.name, path)
     except OSError:
         return
+
+
+def _sealed(content: Any) -> bytes:
+    data = pickle.dumps(content, protocol=5)
+    return hashlib.sha256(data).digest() + data
+
+
+def _read(path: Path) -> Any:
+    """What `_sealed` was given, None where the file does not hold it."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        return None
+    return pickle.loads(data[32:])  # our own bytes: the digest has just said so
 
 
 def _file(place: Path, master: str, delivery: str) -> Path:

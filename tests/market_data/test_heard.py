@@ -44,12 +44,18 @@ def told(tables: SourceTables, place: Path | None) -> Delivery:
     return Delivery("files", clean_events(tables, CleaningRules()), place)
 
 
+def known(delivery_of: Delivery, place: Path, master: Path) -> None:
+    """A run ends, and leaves this master."""
+    delivery_of.leave_word(place)
+    heard.keep(place / "machine", place, master)
+
+
 @pytest.fixture
 def first(tables: SourceTables, tmp_path: Path, built: list[Path]) -> Path:
     """A master as a run leaves it."""
     one = told(tables, tmp_path / "machine")
     one.build_master(tmp_path / "first.sqlite", "a", None)
-    one.remember(tmp_path / "first.sqlite")
+    known(one, tmp_path, tmp_path / "first.sqlite")
     built.clear()
     return tmp_path / "first.sqlite"
 
@@ -96,7 +102,7 @@ def test_bars_count_where_they_date_a_listing(tables, first, built, tmp_path):
     undated = replace(tables, securities=tables.securities.assign(first_session=pd.NaT))
     one = told(undated, tmp_path / "machine")
     one.build_master(tmp_path / "undated.sqlite", "a", None)
-    one.remember(tmp_path / "undated.sqlite")
+    known(one, tmp_path, tmp_path / "undated.sqlite")
     built.clear()
     fewer = replace(undated, prices=undated.prices[undated.prices["date"] > "2018-01-10"].reset_index(drop=True))
     for tables_now, anew in ((undated, 0), (fewer, 1)):
