@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.audits.emptiness import levels_with_betas
+from pipeline.audits.emptiness import levels_with_betas, market_is_withheld
 from pipeline.audits.hedges import etf_returns
 from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample
 from pipeline.datasets import LEVELS
@@ -17,7 +17,7 @@ RECOMPUTED = 1e-5
 
 def empty_so_far(store: str, scope: Scope) -> set[str]:
     """Variables that cannot have a value: nobody has a beta, or had a hedge ratio as many sessions ago as they look
-    back."""
+    back, or the market ETF's return is withheld."""
     if not levels_with_betas(scope).any():
         return set(scope.family.view(store).variables)
     hedge = scope.family.view(scope.name("ds_erm3_hedge_weights"))
@@ -32,7 +32,8 @@ def empty_so_far(store: str, scope: Scope) -> set[str]:
     back = {"hedged_return": 1} | {
         f"{var}_{w}": w for w in WINDOWS for var in ("variance_share", "promised_share", "market_beta_left")
     }
-    return {var for var, sessions in back.items() if not hedged_before(sessions)}
+    withheld = {"hedged_return"} if market_is_withheld(scope) else set()
+    return withheld | {var for var, sessions in back.items() if not hedged_before(sessions)}
 
 
 def _before(scope: Scope, view: StoreView, var: str, back: int, first: int, last: int) -> Floats:

@@ -77,6 +77,27 @@ def without_betas(store: str, scope: Scope) -> set[str]:
     return deep if found[1] else {*deep, *SHARES[2], *RATIOS[2]}
 
 
+def withheld(store: str, scope: Scope) -> set[str]:
+    """All variables, where people withheld the prices of each of these sessions."""
+    return set(scope.family.view(store).variables) if _withheld_throughout(scope, "*") else set()
+
+
+def without_betas_or_market(store: str, scope: Scope) -> set[str]:
+    """`without_betas`, and all returns on factors where the market ETF's are withheld."""
+    made = {"factor_return", "combined_factor_return", "residual_return"}
+    return without_betas(store, scope) | (made if market_is_withheld(scope) else set())
+
+
+def market_is_withheld(scope: Scope) -> bool:
+    """Whether people withheld the price of the market ETF, or all prices, of each of these sessions."""
+    return _withheld_throughout(scope, "*", scope.etf_ids[scope.etfs.tickers[scope.etfs.market]])
+
+
+def _withheld_throughout(scope: Scope, *securities: str) -> bool:
+    sessions = set().union(*(scope.withheld.get(one, ()) for one in securities))
+    return sessions.issuperset(range(scope.first, scope.last + 1))
+
+
 def levels_with_betas(scope: Scope) -> NDArray[np.bool_]:
     """(levels,) whether any stock has a beta of the level in these sessions."""
     betas = scope.family.view(scope.name("ds_erm3_betas"))

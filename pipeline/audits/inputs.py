@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audits.emptiness import not_delivered
+from pipeline.audits.emptiness import not_delivered, withheld
 from pipeline.audits.scope import WORST_CELLS, Check, Scope, Worst, axis_of, means
 from pipeline.settings import UNIVERSES
 from pipeline.store.windows import positions
@@ -47,7 +47,7 @@ def axes_are_whole(store: str, scope: Scope) -> Check:
 def no_variable_is_empty(store: str, scope: Scope) -> Check:
     """No floating variable is NaN throughout the run's sessions, and none holds an infinity.
 
-    But those that no input or no history of these sessions could fill.
+    But those that no input or no history of these sessions could fill, or whose prices people withheld.
     """
     view = scope.family.view(store)
     suspect: list[dict[str, Any]] = []
@@ -67,7 +67,8 @@ def no_variable_is_empty(store: str, scope: Scope) -> Check:
             cells += total
             if infinite or seen == 0:
                 suspect.append({"variable": var, "values": seen, "infinite": infinite, "cells": total})
-    optional = not_delivered(store, scope) | scope.may_be_empty(store, scope) if suspect else set()
+    excuses = (not_delivered, withheld, scope.may_be_empty)
+    optional = set().union(*(excuse(store, scope) for excuse in excuses)) if suspect else set()
     empty = [one for one in suspect if one["infinite"] or one["variable"] not in optional]
     for one in empty:
         if needs := scope.needs.get(one["variable"]):

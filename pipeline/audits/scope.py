@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -123,6 +123,7 @@ class Scope:
     master: the security master that the stores are made with.
     needs: by variable of the store, what of a source it is made from (`VariableSpec.needs`).
     may_be_empty: `may_be_empty(store, scope)`: the variables that these sessions could not fill, by its product.
+    withheld: by permanent id, "*" for all securities, the sessions (ordinals) whose prices people withheld.
     """
 
     family: Family
@@ -135,6 +136,7 @@ class Scope:
     master: SecurityMaster
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     may_be_empty: Callable[[str, Scope], set[str]] = lambda store, scope: set()
+    withheld: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     @cached_property
     def etfs(self) -> FactorEtfs:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.engine.prices import Block, with_sessions_before
 from pipeline.engine.run import Run
 from pipeline.market_data.gate import refuse_undecided
+from pipeline.quality.decisions import WHOLE_SESSION, withheld_prices
 from pipeline.quality.etf_rules import (
     Off,
     baskets,
@@ -27,13 +28,18 @@ from pipeline.store.windows import positions
 
 
 def withhold_off_market(
-    run: Run, store: StagedStore, block: dict[str, NDArray] | Block, first: int, last: int
+    run: Run,
+    store: StagedStore,
+    block: dict[str, NDArray] | Block,
+    first: int,
+    last: int,
+    held_back: pd.DataFrame,
 ) -> pd.DataFrame:
     """Take the returns of ETFs that did not follow their stocks out of `block`, the sessions [first, last] of `ds_etf`.
 
     Returns the findings, those of ETFs that lost their price, and of months in which the market ETF does not move with
-    the stocks. Raises BatchFault
-    where it is the market ETF and nobody decided: `release` publishes its return, `confirm` withholds it.
+    the stocks. Raises BatchFault where it is the market ETF, or that has no return, and nobody decided: `release`
+    publishes its price, `confirm` withholds it. held_back: findings about prices of ETFs that are no prices.
     """
     rules = run.settings.rules.etfs
     known = {name: min(getattr(rules, name), run.look_back) for name in ("sessions", "family_sessions")}
@@ -51,7 +57,6 @@ def withhold_off_market(
     )
     groups = groups_of(np.nan_to_num(industry).astype(np.int64), list(homes), market)
     etf_ret, etf_close = (with_sessions_before(run, store, block, name, begins, first) for name in ("return", "close"))
-    released, withheld = _decided(run, symbols, begins, market)
     held = baskets(ret, cap, groups, len(symbols))
     off = off_their_market(
         etf_ret,
@@ -61,17 +66,21 @@ def withhold_off_market(
         row_of[sorted(set(run.etfs.sector_of.values()))].tolist(),
         first - begins,
         rules,
-        released,
+        _released(answers(run), symbols, begins),
     )
     found = _findings(run, symbols, off, market, begins)
-    undecided = [one.row == market and (one.row, one.column) not in withheld for one in off]
-    refuse_undecided(found[np.array(undecided, bool)], None)
+    of_market = np.array([one.row == market for one in off], bool)
+    withheld = withheld_prices(run.decisions)
+    answered = withheld.get(symbols[market], set()) | withheld.get(WHOLE_SESSION, set())
+    silent = [t + begins for t in _without_a_return(etf_ret[market], etf_close[market], first - begins)]
+    absent = _absent(run, symbols[market], silent, held_back)
+    refuse_undecided(concat_findings([found[of_market], absent[~absent["session"].isin(answered)]]), None)
     for one in off:
         block["return"][one.row, one.column - (first - begins)] = etf_ret[one.row, one.column] = np.nan
     parted = parted_from_the_stocks(
         held.mean[market], held.names[market], etf_ret[market], first - begins, first, run.settings.rules.sessions
     )
-    return concat_findings([found, parted, _missing(run, symbols, row_of, etf_close, first - begins, begins)])
+    return concat_findings([found, absent, parted, _missing(run, symbols, row_of, etf_close, first - begins, begins)])
 
 
 def _missing(
@@ -99,21 +108,47 @@ def _missing(
     )
 
 
-def _decided(run: Run, symbols: NDArray, begins: int, market: int) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """(row, column) that people released, each from when it was known, and that they withheld.
+def _without_a_return(ret: NDArray, close: NDArray, begin: int) -> list[int]:
+    """Columns from `begin` on that have no return although there was a price before."""
+    had = np.maximum.accumulate(np.isfinite(close) | np.isfinite(ret))
+    return [t for t in range(max(begin, 1), len(ret)) if had[t - 1] and np.isnan(ret[t])]
 
-    What is said about the market ETF answers a run that stopped, whenever it was said.
-    """
-    said: dict[str, set[tuple[int, int]]] = {"release": set(), "confirm": set()}
-    decisions: Any = run.decisions if run.decisions is not None else pd.DataFrame()
+
+def _absent(run: Run, market: str, sessions: list[int], held_back: pd.DataFrame) -> pd.DataFrame:
+    """A stop for each session without a return of the market ETF, with what held its price back."""
+    why = held_back[held_back["sec_id"] == market].groupby("session")["evidence"].first().to_dict()
+    says = [why.get(t, "its price is withheld, or is none") for t in sessions]
+    return findings_frame(
+        sec_id=market,
+        session=sessions,
+        rule="market_etf_off",
+        observed=np.nan,
+        expected=np.nan,
+        evidence=[f"{run.settings.market}: no return, and no stock could be explained by it: {one}" for one in says],
+        detected_at=sessions,
+        index=range(len(sessions)),
+    )
+
+
+def answers(run: Run) -> pd.DataFrame | None:
+    """What people decided about cells. About the market ETF it answers a run that stopped, whenever it was said: it is
+    in force from its own session on."""
+    decisions = run.decisions
+    if decisions is None:
+        return None
+    at_once = decisions["sec_id"] == run.etf_ids[run.etfs.market]
+    return decisions.assign(visible=decisions["visible"].mask(at_once, decisions[["visible", "session"]].min(axis=1)))
+
+
+def _released(decisions: pd.DataFrame | None, symbols: NDArray, begins: int) -> set[tuple[int, int]]:
+    """(row, column) that people released, each from when it was known."""
+    found: set[tuple[int, int]] = set()
     rows = {sec_id: row for row, sec_id in enumerate(symbols.tolist())}
-    for one in decisions.to_dict("records"):
-        row = rows.get(one["sec_id"], -1)
-        if row >= 0 and (row == market or one["visible"] <= one["session"]):
-            cell = row, int(one["session"]) - begins
-            for verdict, cells in said.items():
-                (cells.add if verdict == one["decision"] else cells.discard)(cell)
-    return said["release"], said["confirm"]
+    for one in [] if decisions is None else decisions.to_dict("records"):
+        if one["sec_id"] in rows and one["visible"] <= one["session"]:
+            cell = rows[one["sec_id"]], int(one["session"]) - begins
+            (found.add if one["decision"] == "release" else found.discard)(cell)
+    return found
 
 
 def _findings(run: Run, symbols: NDArray, off: list[Off], market: int, begins: int) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import flags_of
 from pipeline.engine.product import Product
 from pipeline.engine.run import Run
+from pipeline.quality.decisions import read_decisions, withheld_prices
 from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store.staged_store import StagedStore
@@ -120,4 +121,5 @@ def looked_at(
         master=master,
         needs={variable.name: variable.needs for variable in spec.variables},
         may_be_empty=product.may_be_empty,
+        withheld=withheld_prices(read_decisions(settings.root, xnys(), settings.rules)),
     )

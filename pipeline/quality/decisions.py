@@ -173,3 +173,19 @@ def decisions_frame(
         columns=COLUMNS,
     )
     return frame.iloc[np.argsort(known, kind="stable")].reset_index(drop=True)
+
+
+def withheld_prices(decisions: pd.DataFrame | None) -> dict[str, set[int]]:
+    """By permanent id, WHOLE_SESSION for all securities, the sessions (ordinals) whose price people withheld.
+
+    decisions: `decisions_frame`, None for none. The last one about a cell holds; one that accepts what a rule says of a
+    session's delivery does not bring its prices back.
+    """
+    found: dict[str, set[int]] = {}
+    for one in [] if decisions is None else decisions.to_dict("records"):
+        cells = found.setdefault(one["sec_id"], set())
+        if one["decision"] == "confirm":
+            cells.add(int(one["session"]))
+        elif one["sec_id"] != WHOLE_SESSION:
+            cells.discard(int(one["session"]))
+    return found

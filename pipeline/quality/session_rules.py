@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.quality.deliveries import Names, listed
-from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from pipeline.quality.findings import RULES, concat_findings, findings_frame, no_findings
 from pipeline.settings import SCALE, SessionRules
 from security_master.errors import ExplainedError
 
@@ -39,10 +39,15 @@ class BatchFault(ExplainedError, RuntimeError):
         accept = "\n".join(
             f"  erm3 quality release {who} {day} --rule {rule} --reason ..." for who, day, rule in list(asked)[:SHOWN]
         )
+        alone = dict.fromkeys(who for who, _, rule in asked if RULES[rule].level == "return")
+        held_back = [*((who, "its price") for who in alone), ("'*'", "all prices of a session")]
+        withhold = "\n".join(
+            f"Or withhold {what}: erm3 quality confirm {who} SESSION --reason ..." for who, what in held_back
+        )
         super().__init__(
             f"{len(findings)} fault{'s' * (len(findings) > 1)} of the delivery; nothing was published.\n{shown}\n"
             f"Have the vendor deliver again. Or accept what was delivered, and run again:\n{accept}\n"
-            "Or withhold all prices of a session: erm3 quality confirm '*' SESSION --reason ..."
+            f"{withhold}"
         )
 
 

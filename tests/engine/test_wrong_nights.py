@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 
 import security_master
 from pipeline.engine import execution
+from pipeline.engine.decide import decide
 from pipeline.engine.rewritten import REWRITTEN
 from pipeline.engine.step_findings import LOUD, keep_findings, told
+from pipeline.engine.verify import verify
 from pipeline.quality.decisions import QualityDecision, append_decision
 from pipeline.quality.findings import findings_frame
 from pipeline.quality.session_rules import BatchFault
@@ -59,6 +63,7 @@ def test_a_market_etf_in_another_unit_stops_the_night_with_its_figures(tables, e
     assert "market_etf_off: SPY: " in said
     assert "stocks" in said
     assert "--rule market_etf_off" in said
+    assert re.search(r"Or withhold its price: erm3 quality confirm S\w+ SESSION", said)
     assert read_manifest(eve)["complete_through"] == EVE
 
 
@@ -70,6 +75,51 @@ def test_a_person_can_say_that_the_market_etf_is_right(tables, eve):
     append_decision(str(eve), said)
     execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=tonight(tables, {"SPY": 1.1}))
     assert etf_return(eve, "SPY") == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_market_etf_whose_price_another_rule_holds_back_stops_the_night_too(tables, eve):
+    """Without its return no stock is explained: the run says so, and does not end in a check of empty stores."""
+    with pytest.raises(
+        BatchFault, match=r"market_etf_off: SPY: no return, and no stock could be explained by it: .*10"
+    ):
+        execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=tonight(tables, {"SPY": 10.0}))
+    assert read_manifest(eve)["complete_through"] == EVE
+
+
+AFTER = "2019-01-15"
+
+
+def still_wrong(tables: SourceTables, night: str, factors: dict[str, float]) -> Delivered:
+    """The delivery of a later night, in which what was wrong at NIGHT is still so."""
+    now, prices = known_at(tables, night).load(), tonight(tables, factors).load().prices
+    later = now.prices[now.prices["date"] > NIGHT]
+    codes = now.prices["vendor_code"].cat.categories
+    rows = pd.concat([part.assign(vendor_code=part["vendor_code"].astype("str")) for part in (prices, later)])
+    rows = rows.sort_values(["vendor_code", "date", "known_from"], kind="stable", ignore_index=True)
+    return Delivered(replace(now, prices=rows.assign(vendor_code=pd.Categorical(rows["vendor_code"], codes))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("who", "factor"), [("SPY", 1.1), ("SPY", 10.0), ("*", 1.1)])
+def test_prices_that_a_person_withheld_leave_the_session_empty_and_the_next_one_spans_both(tables, eve, who, factor):
+    """The decision is made after the night has stopped; the night, the next one and `erm3 verify` go through."""
+    decide(str(eve), "confirm", who, NIGHT, "anna", "it is wrong", datetime.fromisoformat(f"{NIGHT}T23:00:00"))
+    told = execution.execute(settings_for(eve), NIGHT, NIGHT, source=tonight(tables, {"SPY": factor})).findings
+    assert any("SPY: no return, and no stock could be explained by it" in line for line in told.loud)
+    assert np.isnan(etf_return(eve, "SPY"))
+    assert np.isnan(etf_return(eve, "XLK")) == (who == "*")
+    name = "ds_erm3_returns_SPY_uni_mc_3000"
+    with open_dataset("ds_daily", eve) as daily, open_dataset(name, eve) as returns:
+        assert np.isfinite(daily["return"].sel(teo=NIGHT)).any() == (who == "SPY")
+        assert not np.isfinite(returns["residual_return"].sel(teo=NIGHT)).any()
+    assert all(check.passed for check in verify(settings_for(eve), NIGHT, NIGHT))
+    execution.execute(settings_for(eve), AFTER, AFTER, source=still_wrong(tables, AFTER, {"SPY": factor}))
+    with open_dataset("ds_etf", eve) as etf, open_dataset(name, eve) as returns:
+        spy = etf.isel(symbol=int(np.flatnonzero(etf["ticker"].values == "SPY")[0]))
+        closes = spy["close"].sel(teo=[EVE, NIGHT, AFTER]).values
+        assert np.isnan(closes[1]) or factor == 10.0, "what a rule holds back keeps its close"
+        assert spy["return"].sel(teo=AFTER) == pytest.approx(closes[2] / closes[0] - 1, abs=1e-6)
+        assert np.isfinite(returns["residual_return"].sel(teo=AFTER)).any()
 
 
 def test_another_etf_in_another_unit_is_withheld_loudly_and_the_night_goes_on(tables, eve):

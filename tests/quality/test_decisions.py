@@ -19,6 +19,7 @@ from pipeline.quality.decisions import (
     parse_decisions,
     read_decisions,
     recorded_decisions,
+    withheld_prices,
 )
 from pipeline.quality.findings import RULES
 from pipeline.reports.late_changes import late_changes
@@ -106,6 +107,14 @@ def test_the_last_decision_about_a_cell_holds():
     assert cell(restated, "X", 1)[1] == ReturnFlag.MISSING_SPLIT
     undone = market.panel(3, restated_as_of=instant, decisions=frame(*both[::-1], restated_as_of=instant))
     assert cell(undone, "X", 1)[1] == ReturnFlag.MISSING_SPLIT  # the order in the file is not the order of knowing
+
+
+def test_withheld_prices_are_those_of_the_last_decisions():
+    said = (decided("confirm", 1, 4), decided("confirm", 2, 4), decided("release", 1, 5), decided("confirm", 1, 3, "*"))
+    accepted = QualityDecision("*", said[3].session, "release", str(close_of(6)), "anna", "as it is", "lost_table")
+    first = xnys().ordinal(said[3].session)
+    assert withheld_prices(frame(*said, accepted)) == {"X": {first + 1}, "*": {first}}
+    assert withheld_prices(None) == {}
 
 
 def test_a_decision_about_another_cell_changes_nothing():

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.audits import emptiness, inputs
 from pipeline.datasets.shared import CLOSE, RETURN, STOCKS, VOLUME
 from pipeline.datasets.spec import StoreShape
-from pipeline.engine.etf_market import withhold_off_market
+from pipeline.engine.etf_market import answers, withhold_off_market
 from pipeline.engine.figures import Series, count
 from pipeline.engine.prices import Block, known_from, listed, write_blocks
 from pipeline.engine.product import Product
@@ -50,13 +50,15 @@ def stage(run: Run, name: str) -> None:
     symbols = run.extend(store, etfs[np.isin(etfs.astype(str), run.etf_ids.astype(str))])
     known = known_from(run, symbols, ["etf"])
     findings: list[pd.DataFrame] = []
+    decisions = answers(run)
 
     def values(first: int, last: int) -> Block:
-        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, run.decisions, known)
+        panel = daily_panel(run.facts, symbols, first, last, run.settings.rules, decisions, known)
         block = {"return": panel.ret, "close": panel.close, "volume": panel.volume}
         if first >= run.first:
-            findings.append(panel.quarantine[panel.quarantine["sec_id"] != ""])
-            findings.append(withhold_off_market(run, store, block, first, last))
+            held_back = panel.quarantine[panel.quarantine["sec_id"] != ""]
+            findings.append(held_back)
+            findings.append(withhold_off_market(run, store, block, first, last, held_back))
         return block
 
     write_blocks(run, store, values, kept=("return", "close"))

@@ -107,5 +107,5 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
-    may_be_empty=emptiness.without_betas,
+    may_be_empty=emptiness.without_betas_or_market,
 )
