@@ -56,9 +56,16 @@ CAUGHT_BY: dict[str, tuple[str, ...]] = {
     "missing_shares": ("no_share_count",),
     "adjusted_dividend": ("yield_jump",),
     "missing_dividend": (),
+    "shared_test_price": ("shared_price",),
+    "placeholder_count": ("share_count_below_volume",),
+    "count_of_another_class": ("share_count_contradicted",),
+    "count_in_later_units": ("share_count_restated",),
 }
 """Rules that are meant for each kind of planted error. `no_price` is the flag of the cell; `duplicated_row` is reported
 by the source."""
+
+OF_COUNTS = ("placeholder_count", "count_of_another_class", "count_in_later_units")
+"""Kinds that touch no return: no cell is near them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class Score:
 
 def score_faults(clean: SourceTables, planted: SourceTables, ledger: pd.DataFrame, rules: DataRules) -> Score:
     """Run both markets and compare. `ledger` is that of `pipeline.sources.planted_faults.plant.plant_faults`."""
-    sane, faulty = dry_run(clean, rules), dry_run(planted, rules)
+    sane, faulty = dry_run(clean, rules), dry_run(planted, rules, caps=True)
     entries = ledger.copy()
     for end in ("first", "last"):
         entries[end] = xnys().on_or_after(entries[f"{end}_session"].to_numpy("datetime64[D]"))
@@ -139,7 +146,7 @@ def _difference(sane: DryRun, faulty: DryRun, entries: pd.DataFrame) -> tuple[pd
     differences = pd.DataFrame({"sec_id": sane.panel.sec_ids[i], "session": t + sane.panel.first, "size": size[i, t]})
     near = np.zeros(sane.panel.ret.shape, bool)
     position = {sec_id: k for k, sec_id in enumerate(sane.panel.sec_ids)}
-    for entry in entries.to_dict("records"):
+    for entry in entries[~entries["kind"].isin(OF_COUNTS)].to_dict("records"):
         lo = max(int(entry["first"]) - 2 - sane.panel.first, 0)
         hi = int(entry["last"]) + REACH + 1 - sane.panel.first
         owned = sane.sec_ids_of.get(entry["vendor_code"], set()) | sane.sec_ids_of.get(str(entry["true_value"]), set())

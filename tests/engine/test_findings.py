@@ -55,7 +55,17 @@ def run(root: Path, tables: SourceTables, first: str, last: str) -> None:
 
 @pytest.fixture(scope="module")
 def published(once: Callable, tables: SourceTables) -> Path:
-    return once("quality-engine", lambda place: run(place / "root", tables, FIRST, EVENING)) / "root"
+    """The market ETF's wrong close stops the run; a person withholds it, and the run goes through."""
+
+    def make(place: Path) -> None:
+        with pytest.raises(BatchFault, match="market_etf_off: SPY: no return") as stopped:
+            run(place / "root", tables, FIRST, EVENING)
+        (market,) = stopped.value.findings["sec_id"]
+        said = QualityDecision(market, SPOILED, "confirm", f"{SPOILED}T23:00:00", "anna", "in another unit")
+        append_decision(str(place / "root"), said)
+        run(place / "root", tables, FIRST, EVENING)
+
+    return once("quality-engine", make) / "root"
 
 
 @pytest.fixture

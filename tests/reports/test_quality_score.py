@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
+from pipeline.reports.dry_run import dry_run
 from pipeline.reports.quality_score import CAUGHT_BY, Score, score_faults
 from pipeline.settings import DataRules, Settings, SimulatedMarket
 from pipeline.sources.planted_faults.plant import FULL_COUNTS, plant_faults, scaled_counts
@@ -29,6 +31,21 @@ def test_in_a_small_market_nearly_every_error_is_found_and_clean_cells_stay():
     assert harmless["planted"].sum() >= 5
     assert (harmless["recall"] == 1).all()
     assert harmless["harm"].max() < 0.1
+    newer = result.kinds[
+        result.kinds["kind"].isin(["shared_test_price", "placeholder_count", "count_of_another_class"])
+    ]
+    assert len(newer) == 3
+    assert (newer["recall"] == 1).all()
+
+
+def test_in_a_clean_market_nearly_nothing_is_said_of_counts_and_nothing_of_test_prices():
+    """Classes of one company with counts of their own, companies with few trades, splits between quarters and filings:
+    only two codes of one company that overlap for a while have one count."""
+    market = SimulatedMarket(stocks=60, first_session="2018-01-02", last_session="2019-12-31")
+    found = dry_run(open_source(Settings(source="simulated", simulated=market)).load(), DataRules(), caps=True)
+    rules = pd.concat([found.panel.quarantine, found.facts.findings])["rule"]
+    assert not rules.isin(["shared_price", "share_count_below_volume", "share_count_restated"]).any()
+    assert (rules == "share_count_contradicted").sum() <= 2
 
 
 def test_a_missing_stock_dividend_leaves_no_trace_and_other_splits_do():

@@ -95,8 +95,16 @@ def test_faults_of_one_code_keep_apart_and_none_hits_an_etf() -> None:
     securities = small_tables().securities
     etfs = set(securities["vendor_code"][securities["type"] == "etf"])
     assert not set(ledger["vendor_code"]) & etfs
-    assert set(ledger["kind"]) == set(FULL_COUNTS)
-    rows = ledger[~ledger["kind"].isin(["shares_x1000", "missing_shares"]) & ledger["vendor_code"].ne("")]
+    missing = set(FULL_COUNTS) - set(ledger["kind"])
+    assert missing <= {"count_in_later_units"}, "it needs a split that no other fault has taken"
+    of_counts = [
+        "shares_x1000",
+        "missing_shares",
+        "placeholder_count",
+        "count_of_another_class",
+        "count_in_later_units",
+    ]
+    rows = ledger[~ledger["kind"].isin(of_counts) & ledger["vendor_code"].ne("")]
     for _, mine in rows.sort_values("first_session").groupby("vendor_code"):
         gap = mine["first_session"].iloc[1:].to_numpy() - mine["last_session"].iloc[:-1].to_numpy()
         assert (gap > np.timedelta64(5, "D")).all()
@@ -140,6 +148,33 @@ def test_a_spin_off_becomes_a_split_that_explains_the_price() -> None:
     at = closes.index.get_loc(row.first_session)
     assert abs(closes.iloc[at] * ratio["ratio_new"] / 1000 / closes.iloc[at - 1] - 1) < 0.15
     assert len(tables.spin_offs) == len(small_tables().spin_offs) - len(ledger)
+
+
+def test_a_test_price_is_one_close_of_three_stocks_far_from_it() -> None:
+    ledger = planted("shared_test_price")[1]
+    changes = merged("prices", "shared_test_price")
+    wrong = changes[changes["_merge"] == "right_only"]
+    assert len(ledger) == len(wrong) == COUNT
+    assert wrong["close"].nunique() == wrong["date"].nunique() == 1
+    right = changes[changes["_merge"] == "left_only"]["close"]
+    assert (wrong["close"].iloc[0] > 2 * right).all()
+
+
+def test_wrong_counts_are_those_of_the_other_class_of_a_later_unit_or_a_placeholder() -> None:
+    tables, ledger = planted("count_of_another_class")
+    for row in ledger.itertuples():
+        own, first = (
+            tables.shares[tables.shares["vendor_code"] == code].drop_duplicates("period_end", keep="last")
+            for code in (row.vendor_code, str(row.vendor_code)[:-2])
+        )
+        both = own.merge(first, on="period_end")
+        assert len(both) > 0
+        assert (both["shares_x"] == both["shares_y"]).all()
+    assert set(merged("shares", "placeholder_count").query("_merge == 'right_only'")["shares"]) == {100.0}
+    for row in planted("count_in_later_units")[1].itertuples():
+        ratios = small_tables().splits.query("vendor_code == @row.vendor_code")
+        factor = float(row.wrong_value) / float(row.true_value)
+        assert (ratios["ratio_new"] / ratios["ratio_old"]).sub(factor).abs().min() < 1e-9
 
 
 def test_a_wrong_ratio_is_seen_first_and_the_right_one_later() -> None:

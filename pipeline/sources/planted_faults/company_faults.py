@@ -90,6 +90,66 @@ def missing_shares(tables: Spoiled, rng: Generator, count: int) -> None:
     tables.tables["shares"] = frame[~frame["vendor_code"].isin(lost)].reset_index(drop=True)
 
 
+def placeholder_count(tables: Spoiled, rng: Generator, count: int) -> None:
+    """All share counts of a company are a placeholder of the vendor's: fewer than change hands in a day."""
+    frame = tables.tables["shares"]
+    for code in rng.permutation(sorted(_counted(tables) - _miscounted(tables)))[:count].tolist():
+        mine = frame["vendor_code"] == code
+        _record_counts(tables, mine, 100.0)
+        frame.loc[mine, "shares"] = 100.0
+
+
+def count_of_another_class(tables: Spoiled, rng: Generator, count: int) -> None:
+    """The second class of a company has the counts of the first."""
+    frame, known = tables.tables["shares"], _counted(tables) - _miscounted(tables)
+    securities = tables.tables["securities"].drop_duplicates("vendor_code").set_index("vendor_code")
+    cik = securities["cik"]
+    second = [code for code in sorted(known) if code.endswith(".B") and code[:-2] in known and cik[code] != ""]
+    for code in rng.permutation([code for code in second if cik[code] == cik[code[:-2]]])[:count].tolist():
+        first = frame[frame["vendor_code"] == code[:-2]].drop_duplicates("period_end", keep="last")
+        mine = (frame["vendor_code"] == code) & frame["period_end"].isin(first["period_end"])
+        theirs = frame.loc[mine, "period_end"].map(first.set_index("period_end")["shares"])
+        _record_counts(tables, mine, float(theirs.iloc[0]))
+        frame.loc[mine, "shares"] = theirs
+
+
+def count_in_later_units(tables: Spoiled, rng: Generator, count: int) -> None:
+    """A count filed after a split is in the new shares already, though it is that of a day before the split."""
+    frame, splits = tables.tables["shares"], tables.tables["splits"]
+    ratio = splits["ratio_new"] / splits["ratio_old"]
+    told = splits.assign(ratio=ratio)[(ratio >= 2) | (ratio <= 0.5)]
+    later = frame.reset_index().merge(told[["vendor_code", "ex_date", "ratio"]], on="vendor_code")
+    filed = later["filed_at"].dt.tz_localize(None).dt.normalize()
+    before = later.groupby("vendor_code")["period_end"].transform("min")
+    later = later[
+        (before < later["period_end"]) & (later["period_end"] < later["ex_date"]) & (later["ex_date"] < filed)
+    ]
+    others = {entry[1] for entry in tables.entries if entry[0] in ("wrong_ratio_fixed_later", "spin_off_as_split")}
+    later = later[~later["vendor_code"].isin(_miscounted(tables) | others)]
+    one_each = later.iloc[rng.permutation(len(later))].drop_duplicates("vendor_code")
+    for row in one_each[:count].to_dict("records"):
+        day, wrong = tables.ordinal(row["period_end"]), row["shares"] * row["ratio"]
+        frame.loc[row["index"], "shares"] = wrong
+        tables.record(row["vendor_code"], day, day, row["shares"], wrong)
+
+
+def _counted(tables: Spoiled) -> set[str]:
+    return set(tables.tables["shares"]["vendor_code"])
+
+
+def _miscounted(tables: Spoiled) -> set[str]:
+    """Codes whose counts are spoiled already."""
+    kinds = ("shares_x1000", "missing_shares", "placeholder_count", "count_of_another_class", "count_in_later_units")
+    return {code for kind, code, *_ in tables.entries if kind in kinds}
+
+
+def _record_counts(tables: Spoiled, mine: pd.Series, wrong: float) -> None:
+    """One entry for all counts of a code (where `mine`)."""
+    rows = tables.tables["shares"][mine]
+    first, last = (tables.ordinal(day) for day in (rows["period_end"].min(), rows["period_end"].max()))
+    tables.record(rows["vendor_code"].iloc[0], first, last, rows["shares"].iloc[0], wrong)
+
+
 def _recode(tables: Spoiled, code: str, to: str) -> None:
     """Write every row of one code under another one; its row in `securities` is gone."""
     place = {name: k for k, name in enumerate(tables.code_names)}

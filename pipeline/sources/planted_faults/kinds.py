@@ -53,5 +53,9 @@ FAULTS: dict[str, Fault] = {
     "missing_day": Fault(price_faults.missing_day, 400, "accept-and-flag", True),
     "shares_x1000": Fault(company_faults.shares_x1000, 15, "quarantine", True),
     "missing_shares": Fault(company_faults.missing_shares, 30, "accept-and-flag", True),
+    "shared_test_price": Fault(price_faults.shared_test_price, 15, "quarantine", True),
+    "placeholder_count": Fault(company_faults.placeholder_count, 15, "quarantine", True),
+    "count_of_another_class": Fault(company_faults.count_of_another_class, 10, "quarantine", True),
+    "count_in_later_units": Fault(company_faults.count_in_later_units, 15, "accept-and-flag", True),
 }
 """Rare events come first, so that they find a place."""

@@ -9,6 +9,8 @@ from pipeline.sources.planted_faults.spoiled import EVERY_CODE, PRICE_COLUMNS, S
 
 LONG_GAP = 35
 SHIFTED_BLOCK = 40
+TESTED = 3
+"""Stocks with one test price."""
 
 
 def stale_day(tables: Spoiled, rng: Generator, count: int) -> None:
@@ -66,6 +68,29 @@ def price_impossible(tables: Spoiled, rng: Generator, count: int) -> None:
     """One day has a price of zero, or a negative one."""
     for at in tables.pick_rows(rng, count):
         _set_prices(tables, at, 0.0 if rng.random() < 0.5 else -float(tables.values["close"][at]))
+
+
+def shared_test_price(tables: Spoiled, rng: Generator, count: int) -> None:
+    """Three stocks, far from each other in price, have one close in one session: a vendor tests its feed."""
+    for _ in range(50):
+        if count <= 0:
+            return
+        ordinal = int(rng.integers(int(tables.ordinals.min()) + 60, int(tables.ordinals.max()) - 60))
+        price = round(float(rng.uniform(3000, 9000)), 2)  # more than any stock of the market costs
+        rows = rng.permutation(np.flatnonzero(tables.ordinals == ordinal))
+        stocks = [at for at in rows.tolist() if tables.code_at(at) not in tables.etfs and _inside(tables, at)]
+        far = [at for at in stocks if price > 2 * tables.values["close"][at]]
+        free = [at for at in far[:20] if tables.take(tables.code_at(at), ordinal, ordinal)][:TESTED]
+        if len(free) == TESTED:
+            for at in free:
+                _set_prices(tables, at, price)
+            count -= TESTED
+
+
+def _inside(tables: Spoiled, at: int) -> bool:
+    """Whether a row is away from the ends of its listing."""
+    a, b = tables.rows_of(tables.code_at(at))
+    return a + 5 <= at < b - 5 and not tables.dropped[at - 1 : at + 2].any()
 
 
 def ohlc_inconsistent(tables: Spoiled, rng: Generator, count: int) -> None:
