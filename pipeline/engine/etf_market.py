@@ -20,6 +20,7 @@ from pipeline.quality.etf_rules import (
     off_their_market,
     rule_of,
     without_a_price,
+    without_a_return,
 )
 from pipeline.quality.findings import concat_findings, findings_frame
 from pipeline.quality.session_rules import parted_from_the_stocks
@@ -72,7 +73,7 @@ def withhold_off_market(
     of_market = np.array([one.row == market for one in off], bool)
     withheld = withheld_prices(run.decisions)
     answered = withheld.get(symbols[market], set()) | withheld.get(WHOLE_SESSION, set())
-    silent = [t + begins for t in _without_a_return(etf_ret[market], etf_close[market], first - begins)]
+    silent = [t + begins for t in without_a_return(etf_ret[market], etf_close[market], first - begins)]
     absent = _absent(run, symbols[market], silent, held_back)
     refuse_undecided(concat_findings([found[of_market], absent[~absent["session"].isin(answered)]]), None)
     for one in off:
@@ -106,12 +107,6 @@ def _missing(
         detected_at=sessions,
         index=range(len(lost)),
     )
-
-
-def _without_a_return(ret: NDArray, close: NDArray, begin: int) -> list[int]:
-    """Columns from `begin` on that have no return although there was a price before."""
-    had = np.maximum.accumulate(np.isfinite(close) | np.isfinite(ret))
-    return [t for t in range(max(begin, 1), len(ret)) if had[t - 1] and np.isnan(ret[t])]
 
 
 def _absent(run: Run, market: str, sessions: list[int], held_back: pd.DataFrame) -> pd.DataFrame:

@@ -56,6 +56,12 @@ def rule_of(one: Off, market: int) -> str:
     return "market_etf_off" if one.row == market else "etf_off_market"
 
 
+def without_a_return(ret: Floats, close: Floats, begin: int) -> list[int]:
+    """Columns from `begin` on at which an ETF (T,) has no return although it had a price before."""
+    had = np.maximum.accumulate(np.isfinite(close) | np.isfinite(ret))
+    return [t for t in range(max(begin, 1), len(ret)) if had[t - 1] and np.isnan(ret[t])]
+
+
 def lookback(rules: EtfRules) -> int:
     """Sessions before a judged one that its verdict may look at."""
     return max(rules.family_sessions, 2 * rules.sessions)

@@ -14,7 +14,7 @@ from pipeline.market_data.delivery import master_of
 from pipeline.market_data.gate import delivery_faults
 from pipeline.market_data.point_in_time import Facts, build_facts
 from pipeline.quality.day_before import Stocks, against_the_day_before
-from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market, rule_of
+from pipeline.quality.etf_rules import baskets, groups_of, lookback, off_their_market, rule_of, without_a_return
 from pipeline.quality.findings import RULES, concat_findings
 from pipeline.quality.session_rules import parted_from_the_stocks
 from pipeline.returns.market_caps import market_caps
@@ -73,6 +73,8 @@ def _panels(facts: Facts, master: SecurityMaster, first: int, last: int, rules: 
     ticker = {row: etfs.tickers[position] for position, row in row_of.items()}
     named = ((one, rule_of(one, market)) for one in off)
     rows = [(one.column + first, rule, RULES[rule].outcome, ticker[one.row], one.says) for one, rule in named]
+    absent = without_a_return(etf.ret[market], etf.close[market], 1)
+    rows += [(t + first, "market_etf_off", "stop", ticker[market], "no return") for t in absent]
     for one in off:
         etf.ret[one.row, one.column] = np.nan
     parted = parted_from_the_stocks(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from pipeline.quality.etf_rules import Off, baskets, lookback, off_their_market
+from pipeline.quality.etf_rules import Off, baskets, lookback, off_their_market, without_a_return
 from pipeline.settings import EtfRules
 
 RULES = EtfRules()
@@ -146,3 +146,11 @@ def test_a_night_and_a_backfill_give_one_verdict():
             etf[one.row, t] = np.nan
     assert nights == whole
     assert len(whole) == 4
+
+
+def test_a_return_is_missed_only_after_a_price():
+    nan = np.nan
+    ret, close = np.array([nan, nan, 0.01, nan, nan, 0.02]), np.array([nan, 10.0, 10.1, 99.0, nan, 10.3])
+    assert without_a_return(ret, close, 0) == [3, 4]
+    assert without_a_return(ret, close, 4) == [4]
+    assert without_a_return(np.full(6, nan), np.full(6, nan), 0) == []

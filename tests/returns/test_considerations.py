@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets.return_flags import ReturnFlag
-from tests.returns.hand_made import Market, cell, day, found, returns
+from tests.returns.hand_made import RULES, Market, cell, day, found, returns
 
 NAN = float("nan")
 
@@ -142,3 +142,37 @@ def test_a_payout_that_the_price_followed_explains_no_later_fall():
     market = Market().stock("X", [40.0, 29.0, 29.0, 29.0, 29.0, 22.0]).dividend("X", 1, 11.0, kind="special")
     assert returns(market.panel(5), "X")[1] == pytest.approx(0.0)
     assert cell(market.panel(5), "X", 5)[0] == pytest.approx(22.0 / 29.0 - 1)
+
+
+def test_a_split_and_a_payout_that_both_wait_are_each_used_where_the_price_follows_it():
+    closes = [80.0, 80.0, 80.2, 79.8, 69.8, 69.9, 70.1, 70.0, 35.1, 35.0]
+    market = Market().stock("X", closes).split("X", 1, 2, 1).dividend("X", 2, 10.0, kind="special")
+    panel = market.panel(9)
+    assert cell(panel, "X", 4)[0] == pytest.approx((69.8 + 10.0) / 79.8 - 1)
+    assert cell(panel, "X", 8)[0] == pytest.approx(2 * 35.1 / 70.0 - 1)
+    assert np.prod(1 + np.nan_to_num(returns(panel, "X")[1:])) == pytest.approx(2 * 35.0 / 80.0 + 10.0 / 79.8, abs=0.01)
+
+
+@pytest.mark.parametrize("halt", [1, 3])
+def test_an_event_that_waits_over_a_halt_counts_with_the_first_price_after_it(halt):
+    closes = [40.0, 40.1, 40.0, *[np.nan] * halt, 29.1, 29.0]
+    panel = Market().stock("X", closes).dividend("X", 1, 11.0, kind="special").panel(len(closes) - 1)
+    assert cell(panel, "X", 3 + halt)[0] == pytest.approx((29.1 + 11.0) / 40.0 - 1)
+    assert cell(panel, "X", 4 + halt)[0] == pytest.approx(29.0 / 29.1 - 1)
+
+
+def test_an_event_further_off_than_any_due_bill_explains_nothing():
+    late = RULES.outliers.due_bill_sessions + 5
+    panel = (
+        Market().stock("X", [40.0] * (late + 1) + [29.0, 29.0]).dividend("X", 1, 11.0, kind="special").panel(late + 2)
+    )
+    assert cell(panel, "X", late + 1)[0] == pytest.approx(29.0 / 40.0 - 1)
+
+
+def test_a_split_that_the_price_followed_explains_no_later_halving():
+    """The neighbour: it crashes to half within the sessions in which a split would still be waited for."""
+    volume = [1e6] * 6 + [4e7, 3e7]
+    market = Market().stock("X", [80.0, 40.0, 40.2, 40.1, 40.0, 40.1, 19.7, 19.6], volume=volume).split("X", 1, 2, 1)
+    panel = market.panel(7)
+    assert cell(panel, "X", 1)[0] == pytest.approx(0.0)
+    assert cell(panel, "X", 6)[0] == pytest.approx(19.7 / 40.1 - 1)

@@ -336,6 +336,43 @@ def test_a_delivery_without_one_percent_of_the_known_ids_is_reported_and_loses_n
     assert ids(after, ("C000", "2006-01-03")) == list(report.lost)
 
 
+@pytest.mark.parametrize("told", ["by their rows", "by delistings"])
+def test_half_of_all_known_names_may_leave_at_once_when_they_have_ended(tmp_path: Path, told: str) -> None:
+    path, gone = tmp_path / "m.sqlite", 50
+    ended = {"last_session": "2010-03-31"} if told == "by their rows" else {}
+    rows = [row | (ended if k < gone else {}) for k, row in enumerate(hundred())]
+    facts = [delisting(f"C{k:03d}", "2010-03-31", "merger") for k in range(gone)] if not ended else []
+    before, _ = build(path, securities=rows, delistings=facts)
+    after, report = build(tmp_path / "n.sqlite", batch_id="next", previous=path, securities=rows[gone:])
+    assert (report.lost, len(report.left)) == ((), gone)
+    assert ids(after, ("C007", "2009-06-01")) == ids(before, ("C007", "2009-06-01"))
+
+
+def test_a_few_of_the_dead_leave_each_year_and_no_sum_of_them_ever_stops_a_delivery(tmp_path: Path) -> None:
+    rows, path = hundred(), tmp_path / "0.sqlite"
+    build(path, securities=rows)[0].close()
+    for year in range(1, 6):
+        kept = rows[15 * (year - 1) :]
+        told = [row | {"last_session": f"{2006 + year}-06-29"} for row in kept[:15]] + kept[15:]
+        for name, delivered in ((f"{year}", told), (f"{year}b", kept[15:])):
+            later = tmp_path / f"{name}.sqlite"
+            master, report = build(later, batch_id=name, previous=path, securities=delivered)
+            master.close()
+            assert report.lost == ()
+            path = later
+    assert len(report.left) == 75
+
+
+def test_the_living_are_missed_among_however_many_dead(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    rows = [row | ({"last_session": "2010-03-31"} if k < 50 else {}) for k, row in enumerate(hundred())]
+    build(path, securities=rows)[0].close()
+    with pytest.raises(IdentityGuard, match="2 of 100 known securities") as caught:
+        build(tmp_path / "n.sqlite", batch_id="next", previous=path, securities=rows[52:])
+    assert "C050" in str(caught.value)
+    assert "C049" not in str(caught.value)
+
+
 def test_an_empty_list_of_securities_stops(tmp_path: Path) -> None:
     path = tmp_path / "m.sqlite"
     build(path, securities=hundred())[0].close()
