@@ -114,7 +114,7 @@ class Stage:
                 "base": publications.current(),
                 "begun_utc": clock().isoformat(),
             }
-            objects.write(f"{staging_key(run_id)}/stage.json", to_json(about))
+            objects.write(f"{staging_key(run_id)}/stage.json", to_json(about), on_disk=True)
         except BaseException:
             with contextlib.suppress(StoreError):
                 lease.release()
@@ -329,7 +329,7 @@ class Stage:
         try:
             key = f"{self.directory_key}/stage.json"
             begun = document(self.objects.read(key) or b"{}", f"{self.objects.url}/{key}")
-            self.objects.write(key, to_json({**begun, "abandoned": reason}))
+            self.objects.write(key, to_json({**begun, "abandoned": reason}), on_disk=True)
         except (StoreError, OSError) as error:
             log.warning("could not note in %s why the run was given up: %s", self.directory, error)
         finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.engine.views import PublishedFamily
 from pipeline.read import damage, open_dataset, open_family, read_manifest
 from pipeline.store.filesystem import open_publications
 from pipeline.store.lease import LeaseHeld
@@ -369,12 +370,14 @@ def test_a_family_is_opened_as_one_however_many_publications_follow(
     aged: Callable[[int, Path], Path], tmp_path: Path
 ) -> None:
     root = aged(1, tmp_path / "root")
-    family = open_family(root)
+    family, looked_at = open_family(root), PublishedFamily(str(root))
     one = family.dataset("ds_prices")
+    looked_at.view("ds_prices")
     for count in (5, 6, 7):
         night(root, count)
     other = family.dataset("ds_betas")
     assert one.attrs["publication"] == other.attrs["publication"] == family.publication
+    assert looked_at.view("ds_betas").dataset.attrs["publication"] == family.publication, "what `erm3 verify` reads"
     assert one.sizes["teo"] == other.sizes["teo"] == 4
     assert float(one["return"].notnull().sum()) > 0, "it is kept for a day, though three others followed"
     assert set(family.stores) == set(FAMILY)
