@@ -10,13 +10,18 @@ import pandas as pd
 from pipeline.sources.specs import KNOWN_FROM, TABLES
 
 
+def delivered_rows(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of `SourceTables` as a vendor writes it."""
+    columns = [column.name for column in (*TABLES[name].columns, KNOWN_FROM) if column.name in frame]
+    instants = {c: frame[c].dt.tz_localize("UTC") for c in ("known_from", "filed_at") if c in columns}
+    return frame[columns].assign(**instants)
+
+
 def lay(directory: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
     """The frames of a source (`SourceTables.frames`) as files; a part that is there with these rows stays as it is."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
-        columns = [column.name for column in (*TABLES[name].columns, KNOWN_FROM) if column.name in frame]
-        instants = {c: frame[c].dt.tz_localize("UTC") for c in ("known_from", "filed_at") if c in columns}
-        rows = frame[columns].assign(**instants)
+        rows = delivered_rows(name, frame)
         if name != "prices":
             if len(rows):
                 rows.to_parquet(directory / f"{name}.parquet", index=False)

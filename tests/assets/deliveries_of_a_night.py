@@ -10,7 +10,7 @@ import pandas as pd
 
 import security_master
 from pipeline.sources import SourceTables
-from pipeline.sources.specs import KNOWN_FROM, TABLES
+from tests.laid import delivered_rows
 
 CLOSES = ["open", "high", "low", "close"]
 
@@ -20,10 +20,8 @@ def lay(tables: SourceTables, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     for name, frame in tables.frames.items():
-        columns = [column.name for column in (*TABLES[name].columns, KNOWN_FROM) if column.name in frame]
-        instants = {c: frame[c].dt.tz_localize("UTC") for c in ("known_from", "filed_at") if c in columns}
         if len(frame):
-            frame[columns].assign(**instants).to_parquet(directory / f"{name}.parquet", index=False)
+            delivered_rows(name, frame).to_parquet(directory / f"{name}.parquet", index=False)
 
 
 def at(tables: SourceTables, night: str, *tickers: str) -> pd.Series:

@@ -33,8 +33,8 @@ from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.read import open_dataset, read_manifest
 from pipeline.settings import SimulatedMarket
 from pipeline.sources import SimulatedSource
-from pipeline.sources.specs import KNOWN_FROM, TABLES
 from tests.bench import document
+from tests.laid import lay
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 3600.0
@@ -43,15 +43,11 @@ Figures = tuple[dict[str, Any], dict[str, Any], str]
 
 
 def deliver(tables: Path, stocks: int, first: int, last: int) -> dict[str, int]:
-    """The simulated market as Parquet files, with a year of warm-up; rows by table."""
+    """The simulated market as Parquet files, the prices in parts, with a year of warm-up; rows by table."""
     days = xnys().between(f"{first - 1}-01-01", f"{last}-12-31")
     market = SimulatedMarket(stocks=stocks, first_session=str(days[0]), last_session=str(days[-1]))
     frames = {name: frame for name, frame in SimulatedSource(market).load().frames.items() if len(frame)}
-    tables.mkdir(parents=True, exist_ok=True)
-    for name, frame in frames.items():
-        columns = [column.name for column in (*TABLES[name].columns, KNOWN_FROM) if column.name in frame]
-        instants = {c: frame[c].dt.tz_localize("UTC") for c in ("known_from", "filed_at") if c in columns}
-        frame[columns].assign(**instants).to_parquet(tables / f"{name}.parquet", index=False, compression="zstd")
+    lay(tables, frames)
     return {name: len(frame) for name, frame in frames.items()}
 
 
