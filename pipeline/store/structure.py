@@ -57,8 +57,8 @@ def merged_flags(spec: DatasetSpec, known: Mapping[str, Any], name: str, given: 
             old = stored.get(code, merged.get(code))
             raise WrongShape(
                 f"{spec.name}/{name}: code {code} means {old!r} and cannot become {meaning!r}: codes are only added. "
-                "Deliver the table that names them (factor_etfs, taxonomy, classification) with the names that it had, "
-                "in their order, new ones last"
+                "Deliver the table that names them (taxonomy, factor_etfs, classification) as it was, or publish "
+                "into a new root"
             )
     return tuple(merged.items())
 

@@ -58,9 +58,15 @@ def decide(server: Server, page: Browser, job: str, about: str, **answers: str) 
     for name, text in answers.items():
         page.fill(name, text)
     page.picture(f"form_{job}_{about}")
-    page.click_text("Launch Run", "button")
+    launch(page)
     page.wait_for("RUN_SUCCESS", 180)
     page.picture(f"launched_{job}_{about}")
+
+
+def launch(page: Browser) -> None:
+    """Launches the form, once the page has checked it: until then its button does nothing."""
+    page.wait_for("No errors")
+    page.click("//button[not(@disabled)][normalize-space(.)='Launch Run']")
 
 
 def again(server: Server, page: Browser, run: str, night: str) -> None:
@@ -156,7 +162,7 @@ def restate(page: Browser, first: str, reason: str) -> None:
     for name, text in (("first_session", first), ("reason", reason)):
         page.fill(name, text)
     page.picture("form_restate")
-    page.click_text("Launch Run", "button")
+    launch(page)
     page.wait_for("RUN_SUCCESS", 180)
 
 
