@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 
 from assets.deployment import Deployment
+from assets.forms import form
 from assets.metadata import Phases, location, of_sessions, stored_bytes
-from assets.names import PUBLICATION, last_stores
+from assets.names import PUBLICATION, RESTATE, RESTATE_SESSIONS, last_stores
 from assets.partitions import sessions
 from assets.staging import joined, pool_of
 from assets.tables import table
@@ -39,11 +40,11 @@ def publication_asset(settings: Settings, deployment: Deployment) -> dg.AssetsDe
     def publication(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         phases = Phases()
         with joined(context, settings, deployment) as run:
-            shown = of_sessions(run) | {"bytes staged": _bytes(run)}
-            found = told(run)
+            found, of_run = told(run), of_sessions(run) | {"bytes staged": _bytes(run)}
+            shown = findings_shown(found) | _mending(context.run, found, str(of_run["first session"])) | of_run
             with phases("guards and switch"):
                 published = execution.publish(run)
-        shown |= _metadata(settings, published) | findings_shown(found) | phases.metadata
+        shown |= _metadata(settings, published) | phases.metadata
         context.add_asset_metadata(shown, partition_key=shown["last session"])
         return dg.MaterializeResult()
 
@@ -55,6 +56,14 @@ def findings_shown(found: Told) -> dict[str, Any]:
     counts = ", ".join(f"{rule} {n:,}" for rule, n in found.counts.items())
     loud = {"look at this": table([{"what": sentence} for sentence in found.loud])} if found.loud else {}
     return {"findings": counts or "none"} | loud
+
+
+def _mending(run: dg.DagsterRun, found: Told, first: str) -> dict[str, Any]:
+    """The form of the restatement, where an ETF was missing that may still be delivered."""
+    if "missing_etf" not in found.counts:
+        return {}
+    filled = {"first_session": first, "known_as_of": "", "reason": ""}
+    return {"restate it once it is delivered": form(run, RESTATE, RESTATE_SESSIONS, filled)}
 
 
 def _bytes(run: Run) -> int:

@@ -49,7 +49,7 @@ def failed_night(server: Server, page: Browser, night: str, *says: str) -> str:
     return run
 
 
-def decide(server: Server, page: Browser, job: str, about: str, **answers: str) -> None:
+def fill_in(page: Browser, job: str, about: str, **answers: str) -> None:
     """Opens the form that the page offers, fills in what it leaves open, and launches it."""
     page.open(page.script("return document.evaluate(arguments[0], document, null, 9, null).singleNodeValue.href",
                           FORM.format(job=job, about=about)))  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_partial_delivery_is_named_by_ticker_accepted_with_a_form_and_publishe
     lay(without(market, night, *stocks[: len(stocks) // 2]), server.delivered)
     run = failed_night(server, page, night, f"{night} coverage: ", "without one: ", f"accept coverage of {night}")
     page.picture("partial_delivery")
-    decide(server, page, "decide", "coverage", by="anna", reason="half a day, as announced")
+    fill_in(page, "decide", "coverage", by="anna", reason="half a day, as announced")
     assert f"{night} is not published: open the run that failed, and re-execute all of it" in page.text
     kept = recorded_decisions(str(server.root))[-1]
     assert (kept.by, kept.reason, kept.rule) == ("anna", "half a day, as announced", "coverage")
@@ -127,9 +127,9 @@ def test_a_bad_cell_is_withheld_named_decided_with_a_form_and_restated(server, p
     row = next(line for line in page.text.splitlines() if line.startswith(STOCK) and night in line)
     assert re.search("missing_split|bad_print", row)
     page.picture("bad_cell")
-    decide(server, page, "decide", night, by="anna", reason="a reverse split of 1:10")
+    fill_in(page, "decide", night, by="anna", reason="a reverse split of 1:10")
     assert f"{night} is published, and changes only by the job restate" in page.text
-    decide(server, page, "restate", night)
+    fill_in(page, "restate", night)
     assert history(server.root)["kind"].iloc[-1] == "restatement"
     with published_master(str(server.root)) as master, open_dataset("ds_daily", server.root) as daily:
         value = daily["return"].sel(symbol=master.resolve(STOCK, night), teo=night).item()
@@ -148,22 +148,9 @@ def test_a_lost_market_etf_stops_the_night_and_another_one_is_named_with_what_it
     page.wait_for(f"{night}: XLK: no price, and one the session before; what is hedged with it has no residual return")
     page.picture("lost_etf")
     lay(market, server.delivered)
-    page.open(f"{server.address}/locations/erm3/jobs/restate/playground")
-    page.wait_for("Launch Run")
-    restate(page, night, "XLK came late")
+    fill_in(page, "restate", night, reason="XLK came late")
     with open_dataset("ds_etf", server.root) as etf:
         assert np.isfinite(etf["close"].sel(teo=night).values[etf["ticker"].values == "XLK"]).all()
-
-
-def restate(page: Browser, first: str, reason: str) -> None:
-    """Writes the whole form of the job `restate`, as it opens empty."""
-    page.click_text("Scaffold missing config", "button")
-    page.wait_for("first_session")
-    for name, text in (("first_session", first), ("reason", reason)):
-        page.fill(name, text)
-    page.picture("form_restate")
-    launch(page)
-    page.wait_for("RUN_SUCCESS", 180)
 
 
 def test_a_failed_audit_names_the_stocks_and_why_and_the_delivery_that_mends_it_is_published(
