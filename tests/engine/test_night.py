@@ -140,6 +140,9 @@ class TestNights:
         report = nightly(vendor.settings, vendor.clock, vendor.environment)
         assert [told.session for told in report.sessions] == [str(session(k)) for k in (279, 280, 281)]
         assert [bool(told.late) for told in report.sessions] == [True, True, False]
+        for told in report.sessions:
+            assert told.findings is not None
+            assert not {"rewritten_bar", "rewritten_event"} & set(told.findings.counts), told.session
         live = open_family(vendor.settings.root)
         daily = live.dataset("ds_daily")
         returns = daily["return"].sel(teo=slice(str(session(279)), str(session(281)))).values
