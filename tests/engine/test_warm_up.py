@@ -228,12 +228,13 @@ def of_an_older_version(root: Path, names: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 def test_a_root_of_an_older_version_goes_on_and_says_what_is_not_compared(tables, eve, clean):
-    of_an_older_version(eve, (*FILES, "delivered_bars.parquet", "delivered_events.parquet", "delivered_tables.json"))
+    of_an_older_version(eve, (*FILES, *(name for name in BESIDE if name.startswith("delivered_"))))
     night = execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=known_at(tables, NIGHT))
     loud = night.findings.loud
     for part in (
         "no table of this delivery",
         "no bar of this delivery",
+        "no older close of this delivery",
         "no event of this delivery",
         "no event of the warm-up",
         "the warm-up was read anew",
