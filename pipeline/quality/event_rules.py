@@ -62,7 +62,7 @@ def _odd_ratios(splits: pd.DataFrame, rules: EventRules) -> pd.DataFrame:
 def _odd_dividends(
     prices: pd.DataFrame, splits: pd.DataFrame, dividends: pd.DataFrame, rules: EventRules
 ) -> list[pd.DataFrame]:
-    """Yield jumps, changes of currency, and a basis that matters."""
+    """Yield jumps, amounts off the payer's schedule, changes of currency, and a basis that matters."""
     rows = dividends.copy()
     rows["price"] = closes_before(prices, rows)
     regular = rows[rows["kind"] == "regular"].sort_values(["sec_id", "ex", "visible"], ignore_index=True)
@@ -73,6 +73,7 @@ def _odd_dividends(
     return [
         _basis_that_matters(rows, splits, rules),
         _yield_jumps(regular, before, follows, same_money, rules),
+        _off_schedule(regular, before, follows & same_money, rules),
         *_odd_currencies(regular, before, follows.to_numpy(), same_money.to_numpy()),
     ]
 
@@ -104,6 +105,22 @@ def _yield_jumps(
         f"yield {y:.3%}, the last {rules.yields} had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)
     ]
     return _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
+
+
+def _off_schedule(regular: pd.DataFrame, before: pd.DataFrame, follows: pd.Series, rules: EventRules) -> pd.DataFrame:
+    """The amount of the dividend before once more, long before a payer with an even schedule would pay again."""
+    interval = (regular["ex"] - before["ex"]).where(follows)
+    earlier = interval.groupby(regular["sec_id"], observed=True)
+    past = np.column_stack([earlier.shift(k) for k in range(1, int(rules.schedule) + 1)])
+    usual = np.median(past, axis=1)  # NaN for too short a history
+    even = (np.abs(past - usual[:, None]) <= rules.schedule_even * usual[:, None]).all(axis=1)
+    now = interval.to_numpy()
+    soon = even & (regular["amount"] == before["amount"]).to_numpy() & (now < rules.schedule_soon * usual)
+    evidence = [
+        f"{amount:g} again after {n:.0f} sessions, {m:.0f} were usual: paid early, or one under two dates"
+        for amount, n, m in zip(regular["amount"], now, usual, strict=True)
+    ]
+    return _dated(regular[soon], "off_schedule", now[soon], usual[soon], list(np.array(evidence, object)[soon]))
 
 
 def _odd_currencies(

@@ -61,6 +61,7 @@ _RULES = (
     Rule("ratio_out_of_bounds", "event", "flag", "a split ratio beyond 1:1000"),
     Rule("basis_review", "event", "flag", "dividend and split on one ex-date, and the basis matters"),
     Rule("yield_jump", "event", "flag", "a regular dividend whose yield is far from that of the one before"),
+    Rule("off_schedule", "event", "flag", "the same amount again, sooner than an even payer pays; both are counted"),
     Rule("currency_change", "event", "flag", "a dividend in another currency than the next one, or than the price"),
     Rule("no_fx_rate", "event", "quarantine", "a foreign dividend, or close, without an exchange rate"),
     Rule("spin_off_value", "event", "flag", "how a spin-off was valued"),

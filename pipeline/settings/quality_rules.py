@@ -49,6 +49,15 @@ class EventRules(Group):
     """Bounds of the rules about single events."""
 
     ratio: Factor = Field(1000.0, description="largest split, either way")
+    schedule: Number = Field(
+        4, ge=2, description="intervals between a payer's last regular dividends that show its schedule"
+    )
+    schedule_even: Share = Field(
+        0.25, description="how far such an interval may be from their median, as a part of it, on an even schedule"
+    )
+    schedule_soon: Share = Field(
+        0.5, description="part of that median before which the same amount again is told: it may be one under two dates"
+    )
     yield_jump: Factor = Field(
         5.0, description="how far a regular dividend's yield may leave the range of the last `yields`"
     )

@@ -66,6 +66,51 @@ def test_equal_small_dividends_some_weeks_apart_are_two(apart):
         assert cell(panel, "X", t)[0] > cell(without, "X", t)[0] + 0.006
 
 
+QUARTER = 20
+"""Sessions between two payments of the payer below, to keep the market small."""
+
+
+def payer(*ex: int, amount: float = 0.4) -> Market:
+    market = Market().stock("X", closes(60.0, 1.0, [], last=160))
+    for at in ex:
+        market.dividend("X", at, amount)
+    return market
+
+
+@pytest.mark.parametrize("apart", [6, 8, 9])
+def test_the_same_amount_off_the_schedule_of_an_even_payer_is_told_and_counted(apart):
+    """Below what the close can show: one under two dates, or one that was paid early. Both are in the return."""
+    dates = [QUARTER * k for k in range(1, 6)]
+    panel = payer(*dates, dates[-1] + apart).panel(150)
+    ((_, told, seen),) = found(panel, "off_schedule")
+    assert told == seen == dates[-1] + apart
+    assert not found(panel, "duplicate_dividend")
+    assert cell(panel, "X", told)[0] > cell(payer(*dates).panel(150), "X", told)[0] + 0.006
+
+
+@pytest.mark.parametrize(
+    "ex",
+    [
+        [20, 40, 60, 80, 100, 112],  # more than half of the interval
+        [20, 40, 60, 80, 88],  # a history too short to show a schedule
+        [20, 30, 62, 80, 118, 126],  # none that is even
+    ],
+)
+def test_what_is_on_schedule_or_has_none_is_not_told(ex):
+    assert not found(payer(*ex).panel(150), "off_schedule")
+
+
+def test_another_amount_off_schedule_is_a_dividend_of_its_own():
+    market = payer(20, 40, 60, 80, 100).dividend("X", 108, 0.1)
+    assert not found(market.panel(150), "off_schedule")
+
+
+def test_what_is_off_schedule_is_told_of_no_session_before_it():
+    dates = [20, 40, 60, 80, 100, 108]
+    assert not found(payer(*dates).panel(107), "off_schedule")
+    assert len(found(payer(*dates).panel(108), "off_schedule")) == 1
+
+
 def test_equal_splits_months_apart_are_two_even_if_the_close_followed_one():
     market = Market().stock("X", closes(60.0, 0.5, [OLD], last=80)).split("X", OLD, 2, 1).split("X", 70, 2, 1)
     assert not found(market.panel(75), "duplicate_split")
