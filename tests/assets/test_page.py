@@ -16,12 +16,11 @@ from assets.deployment import Deployment
 from assets.partitions import range_tags
 from pipeline.calendar import xnys
 from pipeline.read import history, read_manifest
-from pipeline.sources import SourceTables
 from tests.assets.browser import Browser
 from tests.assets.served import Server
 from tests.engine import faults
 from tests.engine.conftest import EVE, NIGHT
-from tests.engine.published_market import FACTOR_SET, Delivered
+from tests.engine.published_market import FACTOR_SET
 
 BACKFILL = [str(day) for day in xnys().between(NIGHT, "2019-12-31")[:40]]
 GROUPS = ("market_data", FACTOR_SET, "publication", "reports")
@@ -35,17 +34,17 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module", autouse=True)
-def failed_night(server, market) -> None:
+def failed_night(server) -> None:
     """One night has failed."""
-    fail_a_night(server, market)
+    fail_a_night(server)
 
 
-def fail_a_night(server: Server, market: SourceTables) -> None:
+def fail_a_night(server: Server) -> None:
     """A nightly run with the fault of a lost cross term, recorded on the server's instance."""
     with pytest.MonkeyPatch.context() as planted:
         planted.setenv("DAGSTER_HOME", str(server.home))
         faults.no_cross_term(planted)
-        definitions = build_definitions(server.settings, Deployment(), Delivered(market))
+        definitions = build_definitions(server.settings, Deployment())
         with dg.DagsterInstance.get() as instance:
             done = definitions.resolve_job_def("nightly").execute_in_process(
                 instance=instance, tags=range_tags(NIGHT, NIGHT), raise_on_error=False
