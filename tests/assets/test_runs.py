@@ -170,6 +170,7 @@ def troubled(published_eve, tables, tmp_path_factory) -> TroubledNight:
         return TroubledNight(settings, source, launch(settings, source, NIGHT))
 
 
+@pytest.mark.slow
 def test_steps_are_repeated_after_failures_of_the_network_until_they_work(troubled):
     """The first step begins anew; a later one goes on with what the run has staged."""
     assert troubled.done.success
@@ -231,6 +232,7 @@ def test_two_roots_have_two_pools():
     assert len({pool_of(root) for root in ("data/erm3", "gs://bucket/erm3", "data/erm3_", "gs://bucket/erm4")}) == 4
 
 
+@pytest.mark.slow
 def test_a_second_factor_set_is_one_line_and_has_stores_assets_and_checks_of_its_own(troubled):
     done = troubled.done
     assert done.success

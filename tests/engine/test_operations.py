@@ -137,6 +137,7 @@ def test_a_backfill_in_pieces_gives_the_bits_of_one_run(at_once: Path, in_pieces
         assert_same(values(in_pieces, store), values(str(at_once), store))
 
 
+@pytest.mark.slow
 def test_an_interrupted_backfill_goes_on_after_the_last_published_run_to_the_bytes_of_one_that_was_not(
     tmp_path: Path, tables: SourceTables, in_pieces: str
 ) -> None:

@@ -222,6 +222,7 @@ except LeaseHeld as error:
 """
 
 
+@pytest.mark.slow
 def test_of_eight_processes_that_publish_the_next_session_exactly_one_does(tmp_path: Path) -> None:
     publish(tmp_path, "first", 4, symbols(3))
     children = [

@@ -12,7 +12,13 @@ from tests.time_safety.test_truncation import CUTS
 from tests.time_safety.world import END, differences, instant, pipeline, world
 
 
-@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.what.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "leak",
+    [
+        pytest.param(leak, id=leak.what.replace(" ", "_"), marks=[pytest.mark.slow] if k % 2 else [])
+        for k, leak in enumerate(LEAKS)
+    ],
+)
 def test_a_planted_look_ahead_is_caught(leak: Leak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert set(leak.cuts) <= set(CUTS)
     leak.plant(monkeypatch)
