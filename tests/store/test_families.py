@@ -19,7 +19,7 @@ def publishing(root: Path, first: int, stop: threading.Event, failed: list[BaseE
     try:
         count = first
         while not stop.is_set() and count < 400:
-            publish(root, f"run{count}", count, symbols(3), keep=3)
+            publish(root, f"run{count}", count, symbols(3), keep=50)  # a look takes less than fifty nights
             count += 1
     except BaseException as error:
         failed.append(error)

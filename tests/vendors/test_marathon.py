@@ -115,7 +115,9 @@ def planted(rng: random.Random) -> dict[int, list[dict[str, Any]]]:
 
 def fetch_in_a_process(settings: dict[str, Any], start: dt.datetime, first: dt.date) -> None:
     """A first history, asked for in a process that may be killed at any moment."""
-    fetch(Settings(**settings), Need(BACKFILL, first, LAST), SteppedClock(start), {"ERM3_EODHD_TOKEN": TOKEN})
+    need, environment = Need(BACKFILL, first, LAST), {"ERM3_EODHD_TOKEN": TOKEN}
+    for report in fetch(Settings(**settings), need, SteppedClock(start), environment).values():
+        assert not report.stopped, report.stopped
 
 
 @dataclass
