@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[str, str, Any]] = {
     "500": (LISTS, "status 500", None),
     "502": (EVENTS, "status 502", None),
     "503": (BARS, "status 503", None),
-    "delay": (BARS, "ReadTimeout", 4),
+    "delay": (BARS, "ReadTimeout", 12),
     "close_mid_body": (BARS, "RemoteProtocolError", None),
     "truncate_json": (BARS, "no JSON", None),
     "gzip_corrupt": (BARS, "DecodingError", None),
@@ -172,7 +172,7 @@ def raced(world: FakeMarket, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             reports = calm.night(session(night))
             assert not any(report.stopped for report in reports.values())
         control = calm.source().load()
-    options: dict[str, Any] = {**LAYERS, "fetching": {"timeout_seconds": 3.0}}
+    options: dict[str, Any] = {**LAYERS, "fetching": {"timeout_seconds": 10.0}}  # on a busy machine too
     with practice(place / "root", morning_after(LAST), world, **options) as vendor:
         made = Raced(vendor, control, kills=kill_and_go_on(vendor, rng))
         begin = xnys().sessions[xnys().ordinal(LAST) - 20].item()
