@@ -8,6 +8,8 @@ import dagster as dg
 
 from assets.names import DECIDE, RECORD
 
+MOST_FORMS = 5
+"""Forms that one step offers."""
 LOCATION = "erm3"
 """Code location of a run that no page began, as pyproject.toml names it."""
 

@@ -15,7 +15,7 @@ import dagster as dg
 import numpy as np
 
 from assets.deployment import Deployment
-from assets.forms import decision_form
+from assets.forms import MOST_FORMS, decision_form
 from assets.metadata import Phases, attach_series, location
 from assets.names import EFFECTIVENESS, PUBLICATION, QUALITY, REPORTS, SECURITY_COVERAGE
 from assets.partitions import asked, sessions
@@ -43,7 +43,6 @@ from security_master.errors import ExplainedError
 
 WAS_MADE = "was_made"
 WITHIN_HISTORY = "hedges_leave_what_they_used_to"
-FORMS_SHOWN = 5
 HISTORY = 5 * 252
 """Sessions that the report of hedges looks back: its months are held against those before."""
 
@@ -191,7 +190,7 @@ def quality(settings: Settings, first: int, last: int) -> Report:
     waiting = undecided(findings[findings["outcome"] == "quarantine"], settings.root)
     newest = waiting.sort_values(["detected_at", "session"], ascending=False, kind="stable")[:WORST]
     newest = named(newest, tickers, days)
-    fresh = newest[newest["detected_at"] >= str(days[first])][:FORMS_SHOWN]
+    fresh = newest[newest["detected_at"] >= str(days[first])][:MOST_FORMS]
     return Report(
         {
             "findings": len(findings),

@@ -16,7 +16,7 @@ import dagster as dg
 import numpy as np
 
 from assets.deployment import Deployment
-from assets.forms import decision_form
+from assets.forms import MOST_FORMS, decision_form
 from assets.network import is_network_failure
 from assets.partitions import asked
 from assets.tables import table
@@ -33,7 +33,6 @@ from pipeline.vendors.layers import late_deliveries
 
 SECONDS_BETWEEN_REPORTS = 15.0
 OURS = "dagster-"
-FORMS_SHOWN = 5
 
 
 def staging_run(context: dg.AssetExecutionContext) -> str:
@@ -145,7 +144,7 @@ def _faults(run: dg.DagsterRun, error: BatchFault) -> dict[str, Any]:
     forms = {
         f"accept {row['rule']} of {row['session']}" + f" for {row['security']}" * (row["security"] != WHOLE_SESSION):
         decision_form(run, "release", row["session"], row["security"], row["rule"])
-        for row in rows[:FORMS_SHOWN]
+        for row in rows[:MOST_FORMS]
     }  # fmt: skip
     return {**forms, "faults": table(rows)}
 

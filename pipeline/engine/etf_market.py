@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,40 +90,21 @@ def _missing(
 ) -> pd.DataFrame:
     """Factor ETFs that were priced the session before: nobody hedged with them has a residual return."""
     lost = [(row, column) for row, column in without_a_price(close, begin) if row in row_of]
-    ids = np.array([symbols[row] for row, _ in lost], dtype=object)
-    days = run.calendar.sessions
-    names: Any = run.master.labels(ids, days[run.last])[0] if len(lost) else []
-    sessions = np.array([column + begins for _, column in lost], np.int64)
-    return findings_frame(
-        sec_id=ids,
-        session=sessions,
-        rule="missing_etf",
-        observed=np.nan,
-        expected=np.nan,
-        evidence=[
-            f"{name}: no price, and one the session before; what is hedged with it has no residual return of the "
-            f"session. Once it is delivered: erm3 restate --from {days[session]}"
-            for name, session in zip(names, sessions, strict=True)
-        ],
-        detected_at=sessions,
-        index=range(len(lost)),
-    )
+    ids, sessions, names = _cells(run, symbols, lost, begins)
+    says = [
+        f"{name}: no price, and one the session before; what is hedged with it has no residual return of the "
+        f"session. Once it is delivered: erm3 restate --from {run.calendar.sessions[session]}"
+        for name, session in zip(names, sessions, strict=True)
+    ]
+    return _dated(ids, sessions, "missing_etf", says)
 
 
 def _absent(run: Run, market: str, sessions: list[int], held_back: pd.DataFrame) -> pd.DataFrame:
     """A stop for each session without a return of the market ETF, with what held its price back."""
     why = held_back[held_back["sec_id"] == market].groupby("session")["evidence"].first().to_dict()
-    says = [why.get(t, "its price is withheld, or is none") for t in sessions]
-    return findings_frame(
-        sec_id=market,
-        session=sessions,
-        rule="market_etf_off",
-        observed=np.nan,
-        expected=np.nan,
-        evidence=[f"{run.settings.market}: no return, and no stock could be explained by it: {one}" for one in says],
-        detected_at=sessions,
-        index=range(len(sessions)),
-    )
+    held_by = [why.get(t, "its price is withheld, or is none") for t in sessions]
+    says = [f"{run.settings.market}: no return, and no stock could be explained by it: {one}" for one in held_by]
+    return _dated(market, sessions, "market_etf_off", says)
 
 
 def answers(run: Run) -> pd.DataFrame | None:
@@ -147,16 +129,39 @@ def _released(decisions: pd.DataFrame | None, symbols: NDArray, begins: int) -> 
 
 
 def _findings(run: Run, symbols: NDArray, off: list[Off], market: int, begins: int) -> pd.DataFrame:
-    sessions = np.array([one.column + begins for one in off], np.int64)
-    ids = np.array([symbols[one.row] for one in off], dtype=object)
-    names: Any = run.master.labels(ids, run.calendar.sessions[run.last])[0] if len(off) else []
+    ids, sessions, names = _cells(run, symbols, [(one.row, one.column) for one in off], begins)
+    says = [f"{name}: {one.says}" for name, one in zip(names, off, strict=True)]
+    rules = [rule_of(one, market) for one in off]
+    return _dated(ids, sessions, rules, says, [one.ret for one in off], [one.expected for one in off])
+
+
+def _cells(
+    run: Run, symbols: NDArray, cells: Sequence[tuple[int, int]], begins: int
+) -> tuple[NDArray[np.object_], NDArray[np.int64], Sequence[str]]:
+    """Permanent ids, sessions and tickers of cells (row, column)."""
+    ids = np.array([symbols[row] for row, _ in cells], dtype=object)
+    tickers: Sequence[str] = []
+    if len(cells):
+        tickers = list(run.master.labels(ids, run.calendar.sessions[run.last])[0])
+    return ids, np.array([column + begins for _, column in cells], np.int64), tickers
+
+
+def _dated(
+    sec_id: Any,
+    sessions: Sequence[int] | NDArray,
+    rule: Any,
+    says: list[str],
+    observed: Any = np.nan,
+    expected: Any = np.nan,
+) -> pd.DataFrame:
+    """Findings about sessions, each made at its own."""
     return findings_frame(
-        sec_id=ids,
+        sec_id=sec_id,
         session=sessions,
-        rule=[rule_of(one, market) for one in off],
-        observed=[one.ret for one in off],
-        expected=[one.expected for one in off],
-        evidence=[f"{name}: {one.says}" for name, one in zip(names, off, strict=True)],
+        rule=rule,
+        observed=observed,
+        expected=expected,
+        evidence=says,
         detected_at=sessions,
-        index=range(len(off)),
+        index=range(len(says)),
     )

@@ -35,13 +35,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Kind:
-    """Bars, or events. recent, warm_up: files beside the stores.
+    """Bars, or events. recent, warm_up: files beside the stores; before: what `recent` has, None where it is not there.
 
     read: (first, last) -> what a run keeps of them. against: (rows kept, span, of the warm-up) -> findings about the
     sessions of the span.
     """
 
     recent: str
+    before: pd.DataFrame | None
     warm_up: str
     read: Callable[[int, int], pd.DataFrame]
     against: Callable[[pd.DataFrame, Span, bool], pd.DataFrame]
@@ -59,17 +60,17 @@ def compare_deliveries(run: Run, facts: Facts, left: Sequence[str]) -> pd.DataFr
     if bars is not None and len(bars):
         held = int(bars["session"].min()), int(bars["session"].max())
     found = []
-    for kind in (_bars(run, facts.prices, left), _events(run, facts, left, held[0])):
+    for kind in (_bars(run, bars, facts.prices, left), _events(run, facts, left, held[0])):
         found += [_compare_recent(run, kind, held), _compare_warm_up(run, kind, held)]
     return concat_findings(found)
 
 
-def _bars(run: Run, prices: pd.DataFrame, left: Sequence[str]) -> _Kind:
+def _bars(run: Run, kept: pd.DataFrame | None, prices: pd.DataFrame, left: Sequence[str]) -> _Kind:
     def against(before: pd.DataFrame, span: Span, of_warm_up: bool) -> pd.DataFrame:
         found = drift(before[before["session"].between(*span)], prices, left)
         return drift_findings(found, run.first, run.settings.rules.drift, of_warm_up)
 
-    return _Kind(DELIVERED_FILE, WARM_UP_BARS, lambda first, last: first_prints(prices, first, last), against)
+    return _Kind(DELIVERED_FILE, kept, WARM_UP_BARS, lambda first, last: first_prints(prices, first, last), against)
 
 
 def _events(run: Run, facts: Facts, left: Sequence[str], since: int) -> _Kind:
@@ -81,13 +82,14 @@ def _events(run: Run, facts: Facts, left: Sequence[str], since: int) -> _Kind:
         known_at = (run.published_first if of_warm_up else run.first) - 1
         return event_drift(before, told, span, known_at, run.first, rules, of_warm_up, left)
 
-    return _Kind(DELIVERED_EVENTS, WARM_UP_EVENTS, lambda first, last: read_events(told, first, last), against)
+    kept = _published(run, DELIVERED_EVENTS)
+    return _Kind(DELIVERED_EVENTS, kept, WARM_UP_EVENTS, lambda first, last: read_events(told, first, last), against)
 
 
 def _compare_recent(run: Run, kind: _Kind, held: Span) -> pd.DataFrame:
     """Findings about the last sessions before the run. held: the sessions that are kept of them."""
     rules, found = run.settings.rules.drift, no_findings()
-    begins, before = run.last - rules.sessions + 1, _published(run, kind.recent)
+    begins, before = run.last - rules.sessions + 1, kind.before
     now = kind.read(begins, run.last)
     if before is not None:
         if run.restated_as_of is None:
@@ -122,8 +124,12 @@ def compare_older_closes(
     instant: when this delivery is known. A declared restatement compares nothing, as in `compare_deliveries`.
     """
     rules, found = run.settings.rules.drift, no_findings()
-    reaches = lambda day: run.calendar.sessions[max(run.calendar.ordinal(day) - rules.sessions, 0)]  # noqa: E731
     published = _published(run, YEARS_FILE)
+
+    def reaches(day: str) -> np.datetime64:
+        """The last session that `compare_deliveries` no longer reaches after a day."""
+        return run.calendar.sessions[max(run.calendar.ordinal(day) - rules.sessions, 0)]
+
     if published is not None and run.stage.kind != "restatement":
         reached, known_by = reaches(before["through"]), np.datetime64(before["known_by"])
         then = year_digests(tables.prices, reached, known_by, tables.earlier)

@@ -9,10 +9,8 @@ machine: what is missing, damaged or of other code is not believed, and the mast
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import shutil
-import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 import security_master
+from pipeline.outside.caches import write_whole
 from pipeline.outside.code import code_digest
 from security_master import BuildReport
 
@@ -68,10 +67,7 @@ def keep(place: Path, scratch: Path, master: Path) -> None:
     path = _file(place, hashlib.sha256(master.read_bytes()).hexdigest(), delivery)
     try:
         shutil.rmtree(place / "heard", ignore_errors=True)
-        path.parent.mkdir(parents=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(_sealed(report))
-        os.replace(file.name, path)
+        write_whole(path, _sealed(report))
     except OSError:
         return
 

@@ -34,11 +34,6 @@ class Drift:
         return len(self.changed) / max(self.compared, 1)
 
 
-def delivered_bars(prices: pd.DataFrame, last: int, rules: DriftRules) -> pd.DataFrame:
-    """`first_prints` of the last sessions up to `last`."""
-    return first_prints(prices, last - rules.sessions + 1, last)
-
-
 def first_prints(prices: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
     """First prints of the sessions [first, last], as known at the last one: sec_id, session, close, volume.
 
@@ -51,7 +46,7 @@ def first_prints(prices: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
 
 
 def drift(before: pd.DataFrame, prices: pd.DataFrame, left: Collection[str] = ()) -> Drift:
-    """Bars of an earlier delivery (`delivered_bars`) that no row of `prices` says any more.
+    """Bars of an earlier delivery (`first_prints`) that no row of `prices` says any more.
 
     left: securities that have ended and that the vendor left out of all tables; their bars were not rewritten.
     """

@@ -68,8 +68,7 @@ def event_drift(
     `at` when there are too many.
 
     before: `read_events` of an earlier delivery; told: `told_events` of this one. known_at: session at which it was
-    read. left: securities that have ended and
-    that the vendor left out of all tables.
+    read. left: securities that have ended and that the vendor left out of all tables.
     """
     before = before[before["session"].between(*span) & ~before["sec_id"].isin(list(left))]
     told = told[told["session"].between(*span)]

@@ -9,14 +9,12 @@ code is not believed, and what it held is parsed again.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.outside.caches import forget_other_code, write_whole
 from pipeline.outside.code import code_digest
 
 Key = tuple[str, str, str]
@@ -49,13 +47,8 @@ class Documents(dict[Key, Any]):
             return
         data = pickle.dumps(new, protocol=5)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(data)
-            os.replace(file.name, self._folder / f"{hashlib.sha256(data).hexdigest()}.pack")
-            for other in self._parsed.iterdir():
-                if other != self._folder.parent:
-                    shutil.rmtree(other, ignore_errors=True)  # of other code
+            write_whole(self._folder / f"{hashlib.sha256(data).hexdigest()}.pack", data)
+            forget_other_code(self._parsed, self._folder.parent.name)
         except OSError:
             return
         self._kept |= set(new)

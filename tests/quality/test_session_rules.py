@@ -12,7 +12,7 @@ from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.quality.decisions import COLUMNS
 from pipeline.quality.deliveries import lost_tables
-from pipeline.quality.drift import Drift, delivered_bars, drift, drift_findings
+from pipeline.quality.drift import Drift, drift, drift_findings, first_prints
 from pipeline.quality.findings import concat_findings
 from pipeline.quality.session_rules import (
     BatchFault,
@@ -280,8 +280,9 @@ def test_a_market_etf_that_parts_from_the_stocks_is_told_once_and_a_night_agrees
     assert pd.concat(nights, ignore_index=True).equals(found)
 
 
-def delivered(market: Market) -> pd.DataFrame:
-    return delivered_bars(market.facts().prices, ORIGIN + 15, RULES.drift)
+def delivered(market: Market, last: int = ORIGIN + 15) -> pd.DataFrame:
+    """The bars that a run through a session leaves for the next one."""
+    return first_prints(market.facts().prices, last - RULES.drift.sessions + 1, last)
 
 
 def test_rewritten_history_is_drift_and_a_declared_correction_is_not():
@@ -324,9 +325,8 @@ def test_a_rewritten_bar_among_thousands_is_flagged_and_stops_nothing():
 
 
 def test_only_the_sessions_that_an_earlier_run_could_see_are_compared():
-    prices = ordinary_market().facts().prices
-    early = delivered_bars(prices, ORIGIN + 10, RULES.drift)
+    early = delivered(ordinary_market(), ORIGIN + 10)
     assert early["session"].max() == ORIGIN + 10
     late = ordinary_market()
     late.bars("N00", 9, [51.0], known_from=day(13) + np.timedelta64(1, "h"))
-    assert delivered_bars(late.facts().prices, ORIGIN + 10, RULES.drift).equals(early)
+    assert delivered(late, ORIGIN + 10).equals(early)

@@ -9,11 +9,9 @@ The last quarters are the end of the rows, and those of one code are in few bloc
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.outside.caches import write_whole
 from pipeline.sources.closes import close_digests
 
 VALUES = ("open", "high", "low", "close", "volume", "total_return_close")
@@ -143,17 +142,7 @@ def write(path: Path, key: str, codes: list[str], rows: Rows, delay: NDArray[np.
         digests=np.frombuffer(digests, np.uint8).reshape(-1, 16),
     )
     tail = index.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        try:
-            for part in (data, tail, len(tail).to_bytes(8, "little"), _sealed(key, tail)):
-                file.write(part)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(file.name)
-            raise
+    write_whole(path, data, tail, len(tail).to_bytes(8, "little"), _sealed(key, tail))
 
 
 def _close_digests(rows: Rows) -> NDArray[np.uint64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
+from pipeline.outside.caches import forget_other_code
 from pipeline.outside.code import code_digest
 from pipeline.sources.cells import Codes, Place
 from pipeline.sources.checks import versions
@@ -202,15 +202,7 @@ def _rows(typed: TypedTable) -> tuple[list[str], NDArray[np.void]]:
 def _forget(place: Path, used: set[Path]) -> None:
     """Remove what this delivery does not hold any more, and what is of other code."""
     folder = place / "kept"
-    for other in folder.iterdir() if folder.is_dir() else ():
-        if other.name != code_version():
-            shutil.rmtree(other, ignore_errors=True)
-            continue
-        for path in other.iterdir():
-            if path not in used:
-                path.unlink(missing_ok=True)
-
-
-def parts_of(path: Path) -> list[Path]:
-    """The Parquet files of a table: the file, or those in the directory of its name."""
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    forget_other_code(folder, code_version())
+    for path in (folder / code_version()).glob("*"):
+        if path not in used:
+            path.unlink(missing_ok=True)
