@@ -32,9 +32,15 @@ def wanted_cells(
     run: Run, masks: StagedStore, factor_set: FactorSet, symbols: NDArray, first: int, last: int
 ) -> NDArray[np.bool_]:
     """(n, T): member of the universe and valid at that session."""
-    rows = run.rows(masks, first, last)
-    both = masks.read(factor_set.universe, rows) & masks.read("validity", rows)
-    return np.ascontiguousarray(both[:, masks.cols_of(symbols)].T)
+    universe, valid = (of_symbols(run, masks, var, symbols, first, last) for var in (factor_set.universe, "validity"))
+    return np.ascontiguousarray((universe & valid).T)
+
+
+def of_symbols(run: Run, store: StagedStore, var: str, symbols: NDArray, first: int, last: int) -> NDArray:
+    """(T, n[, level]) of the sessions [first, last] as stored, of symbols that the store has."""
+    cols = store.cols_of(symbols)
+    left, right = (int(cols.min()), int(cols.max()) + 1) if len(cols) else (0, 0)
+    return store.read(var, run.rows(store, first, last), slice(left, right))[:, cols - left]
 
 
 def at_sessions(
@@ -56,9 +62,8 @@ def at_sessions(
 
 def assignment(run: Run, symbols: NDArray, first: int, last: int) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Rows of the ETF array in force for each stock and session, (n, T), -1 for none: sector, subsector."""
-    daily = run.open("ds_daily")
-    industry = daily.read("fs_industry_code", run.rows(daily, first, last))[:, daily.cols_of(symbols)].T
-    return run.assignment(industry, first, last)
+    industry = of_symbols(run, run.open("ds_daily"), "fs_industry_code", symbols, first, last)
+    return run.assignment(industry.T, first, last)
 
 
 def links_in(run: Run, etf: NDArray[np.float64], first: int) -> model.LinkBetas:

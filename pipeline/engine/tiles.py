@@ -1,4 +1,4 @@
-"""Work on tiles of symbols: threads of this process, or a dask cluster when one is configured."""
+"""Work on tiles of symbols: threads of this process, or a dask cluster when one is configured (`cluster`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from pipeline.datasets.spec import COLUMN_CHUNK
+from pipeline.engine import cluster
+from pipeline.engine.run import Run
 from pipeline.settings import Settings
+from pipeline.store.staged_store import StagedStore
 
 T = TypeVar("T")
 
@@ -46,11 +49,26 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 def map_tiles(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], settings: Settings) -> list[T]:
     """`function(*args)` for each tuple, in order. The kernels are serial, so the schedule cannot change a bit."""
-    if settings.dask_address is None:
-        return list(_workers(settings.threads).map(lambda args: function(*args), arguments))
-    import dask  # not before it is needed: with `distributed`, a third of a second
-    from distributed import Client
+    return list(_workers(settings.threads).map(lambda args: function(*args), arguments))
 
-    tasks = [dask.delayed(function, pure=False, traverse=False)(*args) for args in arguments]
-    with Client(settings.dask_address, set_as_default=False) as client:
-        return list(client.gather(client.compute(tasks)))
+
+def written(
+    run: Run, store: StagedStore, tasks: cluster.Tasks, compute: cluster.Compute, first: int, last: int
+) -> list[Any]:
+    """Computes the tiles of the sessions [first, last] and writes them; what `compute` found in each beside.
+
+    tasks:   `tasks(run, name, symbols, first, last)`: the arguments of `compute` for each tile of these symbols, from
+             the stores that are there. This process asks once for all tiles, a worker of a cluster for its own one.
+    compute: arguments -> the variables of the tile as they are stored, and what else is to be known. Both are functions
+             of a module, so that a worker finds them by their name.
+    """
+    cuts = tiles(len(store.symbol))
+    if run.settings.dask_address is not None:
+        return cluster.written(run, store, tasks, compute, first, last, cuts)
+    rows, found = run.rows(store, first, last), []
+    done = map_tiles(compute, tasks(run, store.name, store.symbol, first, last), run.settings)
+    for k, (stored, told) in zip(cuts, done, strict=True):
+        for var, values in stored.items():
+            store.write(var, rows, k, values)
+        found.append(told)
+    return found

@@ -47,7 +47,9 @@ class Settings(BaseSettings):
         2, ge=1, description="threads that compute tiles and read stores; no number depends on it"
     )
     dask_address: str | None = Field(
-        None, description="scheduler of a Dask cluster that computes the tiles; on this machine if not set"
+        None,
+        description="scheduler of a Dask cluster whose workers read, compute and write the tiles of the stores; all of "
+        "them see the root as this machine does. On this machine if not set",
     )
 
     @field_validator("factor_sets")

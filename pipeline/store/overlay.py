@@ -76,6 +76,16 @@ class Overlay:
         self._staged_keys = set(keys)
         return keys
 
+    def staged_fingerprints(self) -> dict[str, str]:
+        """A content hash of everything that is staged now, by other processes of the run too."""
+        found = self.objects.fingerprints(self.staged)
+        self._staged_keys = set(found)
+        return found
+
+    def staged_fingerprint(self, key: str) -> str | None:
+        """The content hash of one object as staged; None where it is not."""
+        return self.objects.fingerprint(f"{self.staged}/{key}") if key in self._staged_keys else None
+
     def keys(self) -> list[str]:
         """Sorted keys of the store as the run sees it."""
         return sorted({*self.digests, *self.staged_keys()})

@@ -206,6 +206,12 @@ class StagedStore:
         self._each(read_chunk, list(array.blocks(region)))
         return out[..., 0] if level is not None else out
 
+    def staged_chunks(self, var: str, rows: slice, cols: slice) -> dict[str, str]:
+        """Content hash of each chunk of a block that is staged, by its key."""
+        array = self._variable(var)
+        keys = [array.key(index) for index, _, _ in array.blocks(self._region(array, rows, cols, None))]
+        return {key: found for key in keys if (found := self.overlay.staged_fingerprint(key))}
+
     def dataset(self) -> xr.Dataset:
         """The overlay as xarray sees it, lazily. Closes what was written so far."""
         import xarray as xr

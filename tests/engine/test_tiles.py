@@ -1,4 +1,4 @@
-"""Tiles give the same bits on one thread, two threads and a cluster of two processes."""
+"""Tiles give the same bits on one thread and on two; `test_cluster.py` has the workers of a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
 
 from pipeline import model
 from pipeline.engine.tiles import map_tiles, reused, tiles
@@ -41,12 +40,6 @@ def test_threads_change_no_bit(arguments: list[tuple[Any, ...]]) -> None:
     one = betas(arguments, threads=1)
     assert np.isfinite(np.frombuffer(one)).all()
     assert betas(arguments, threads=2) == one
-
-
-def test_a_cluster_of_two_processes_changes_no_bit(arguments: list[tuple[Any, ...]]) -> None:
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        on_cluster = betas(arguments, dask_address=cluster.scheduler_address)
-    assert on_cluster == betas(arguments, threads=1)
 
 
 def test_tiles_cover_all_symbols_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, coverage
 from pipeline.engine.product import Histograms, Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles, reused, tiles
+from pipeline.engine.tiles import reused, tiles, written
 from pipeline.settings import FactorSet
 from pipeline.store.staged_store import StagedStore
 
@@ -50,33 +52,25 @@ def stage(run: Run, name: str) -> None:
     masks, factor_set = run.open("ds_masks"), run.factor_set(name)
     store = run.create(name, {"fact": model_inputs.fact_flags(run)})
     ever, first_seen = _members_ever(run, factor_set, masks)
-    symbols = run.extend(store, ever[np.lexsort((ever.astype(str), first_seen))])
-    everything = slice(0, len(symbols))
+    run.extend(store, ever[np.lexsort((ever.astype(str), first_seen))])
     counts = np.zeros((len(LEVELS), len(model.DegenerateReason)), dtype=np.int64)
     for first, last in run.blocks(store):
-        etf, returns = model_inputs.etf_window(run, first, last), model_inputs.stock_window(run, symbols, first, last)
-        wanted = model_inputs.wanted_cells(run, masks, factor_set, symbols, first, last)
-        sector, subsector = model_inputs.assignment(run, symbols, first, last)
-        start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
-        done = map_tiles(
-            _betas_of_tile,
-            [(returns[k], etf, market, sector[k], subsector[k], wanted[k], start, kernel) for k in tiles(len(symbols))],
-            run.settings,
-        )
-        rows = run.rows(store, first, last)
-        for k, (stored, _) in zip(tiles(len(symbols)), done, strict=True):
-            for var, values in stored.items():
-                store.write(var, rows, k, values)
-        legs = np.stack([np.full_like(sector, market), sector, subsector])
-        fact = np.where(wanted & (legs >= 0), legs + 1, 0).astype(np.int16)
-        store.write("fact", rows, everything, model_inputs.time_first(fact))
-        for _, counted in done:
+        for counted in written(run, store, _tasks, _betas_of_tile, first, last):
             counts += counted
         run.done(store, last)
     unconverged = int(counts[:, model.DegenerateReason.UNCONVERGED].sum())
     run.stage.note(name, {"degenerate_cells": model.reason_counts(counts), "unconverged": unconverged})
     run.label(store)
     store.close()
+
+
+def _tasks(run: Run, name: str, symbols: NDArray, first: int, last: int) -> list[tuple[Any, ...]]:
+    """Arguments of `_betas_of_tile` for each tile of these symbols."""
+    etf, returns = model_inputs.etf_window(run, first, last), model_inputs.stock_window(run, symbols, first, last)
+    wanted = model_inputs.wanted_cells(run, run.open("ds_masks"), run.factor_set(name), symbols, first, last)
+    sector, subsector = model_inputs.assignment(run, symbols, first, last)
+    start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
+    return [(returns[k], etf, market, sector[k], subsector[k], wanted[k], start, kernel) for k in tiles(len(symbols))]
 
 
 def _betas_of_tile(
@@ -92,10 +86,12 @@ def _betas_of_tile(
     """The cascade of a tile: its variables as they are stored, and the cells by reason."""
     out = reused(model.Cascade.empty, *wanted.shape)
     done = model.cascade(r, etf, market, sector, subsector, wanted, first, kernel, out)
+    legs = np.stack([np.full_like(sector, market), sector, subsector])
     stored = {
         "factor_beta": model_inputs.as_stored(done.beta, np.float32),
         "beta_se": model_inputs.as_stored(done.se, np.float32),
         "n_obs": model_inputs.as_stored(done.n_obs, np.int16),
+        "fact": model_inputs.as_stored(np.where(wanted & (legs >= 0), legs + 1, 0), np.int16),
     }
     return stored, done.counts.copy()
 

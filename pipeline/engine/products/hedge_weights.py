@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, count, coverage, mean
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles, reused, tiles
+from pipeline.engine.tiles import reused, tiles, written
 from pipeline.store.staged_store import StagedStore
 
 
@@ -74,30 +76,27 @@ def stage(run: Run, name: str) -> None:
     """`ds_erm3_hedge_weights_{FS}`: hedge ratios on raw ETFs, explained-risk shares, total variance."""
     adjusted = run.input_of(name, "ds_erm3_betas_adjusted")
     store = run.create(name)
-    symbols = run.extend(store, adjusted.symbol)
-    everything = slice(0, len(symbols))
+    run.extend(store, adjusted.symbol)
     for first, last in run.blocks(store):
-        etf, returns = model_inputs.etf_window(run, first, last), model_inputs.stock_window(run, symbols, first, last)
-        sector, subsector = model_inputs.assignment(run, symbols, first, last)
-        beta = model_inputs.level_first(adjusted.read("factor_beta", run.rows(adjusted, first, last), everything))
-        wanted = np.isfinite(beta[0])
-        links, pairs = model_inputs.links_in(run, etf, first), run.etfs.pairs
-        start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
-        done = map_tiles(
-            _hedge_of_tile,
-            [
-                (returns[k], etf, market, sector[k], subsector[k], beta[:, k], wanted[k], start, kernel, links, pairs)
-                for k in tiles(len(symbols))
-            ],
-            run.settings,
-        )
-        rows = run.rows(store, first, last)
-        for k, stored in zip(tiles(len(symbols)), done, strict=True):
-            for var, values in stored.items():
-                store.write(var, rows, k, values)
+        written(run, store, _tasks, _hedge_of_tile, first, last)
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _tasks(run: Run, name: str, symbols: NDArray, first: int, last: int) -> list[tuple[Any, ...]]:
+    """Arguments of `_hedge_of_tile` for each tile of these symbols."""
+    adjusted = run.input_of(name, "ds_erm3_betas_adjusted")
+    etf, returns = model_inputs.etf_window(run, first, last), model_inputs.stock_window(run, symbols, first, last)
+    sector, subsector = model_inputs.assignment(run, symbols, first, last)
+    beta = model_inputs.level_first(model_inputs.of_symbols(run, adjusted, "factor_beta", symbols, first, last))
+    wanted = np.isfinite(beta[0])
+    links, pairs = model_inputs.links_in(run, etf, first), run.etfs.pairs
+    start, kernel, market = first - run.kernel.window + 1, run.kernel, run.etfs.market
+    return [
+        (returns[k], etf, market, sector[k], subsector[k], beta[:, k], wanted[k], start, kernel, links, pairs)
+        for k in tiles(len(symbols))
+    ]
 
 
 def _hedge_of_tile(
@@ -112,13 +111,13 @@ def _hedge_of_tile(
     kernel: model.KernelParams,
     links: model.LinkBetas,
     pairs: NDArray,
-) -> dict[str, NDArray]:
+) -> tuple[dict[str, NDArray], None]:
     """Hedge ratios, shares and variance of a tile, as they are stored."""
     ratios, shares, variance = reused(_hedge_arrays, *wanted.shape)
     model.hedge_ratios_of_stocks(beta, links, pairs, sector, subsector, ratios)
     model.explained_risk(r, etf, market, sector, subsector, beta, wanted, first, kernel, (shares, variance))
     named = zip((*model.HEDGE_RATIOS, *model.SHARES, "_stock_var"), (*ratios, *shares, variance), strict=True)
-    return {var: model_inputs.as_stored(values, np.float32) for var, values in named}
+    return {var: model_inputs.as_stored(values, np.float32) for var, values in named}, None
 
 
 def _hedge_arrays(stocks: int, sessions: int) -> tuple[NDArray, NDArray, NDArray]:
