@@ -15,6 +15,7 @@ class CloudObjects(Objects):
     """Objects below `bucket/path`. gcsfs repeats requests that fail for a moment; what still fails is a StoreError."""
 
     concurrency = 16
+    few = 1
 
     def __init__(self, filesystem: Any, path: str) -> None:
         super().__init__()

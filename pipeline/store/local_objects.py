@@ -28,6 +28,7 @@ class LocalObjects(Objects):
     """
 
     concurrency = max(2, min(8, os.cpu_count() or 2))
+    few = 4
 
     def __init__(self, path: Path) -> None:
         super().__init__()

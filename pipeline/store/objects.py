@@ -23,11 +23,13 @@ class Objects(ABC):
 
     url:         the root as a person would write it.
     concurrency: how many requests at a time serve this storage well.
+    few:         how many objects are read or written one after the other sooner than threads take them over.
     on_change:   called before each change with a verb and a key; tests stop a run there.
     """
 
     url: str
     concurrency: int
+    few: int
     on_change: Callable[[str, str], None]
 
     def __init__(self) -> None:
@@ -88,6 +90,9 @@ class Objects(ABC):
 
     def map(self, task: Callable[[Any], Result], items: Iterable[Any]) -> list[Result]:
         """Does a task for every item, a bounded number at a time, results in order. Raises the first error."""
+        items = list(items)
+        if len(items) <= self.few:
+            return [task(item) for item in items]
         with ThreadPoolExecutor(self.concurrency) as pool:
             return list(pool.map(task, items))
 

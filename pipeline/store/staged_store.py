@@ -375,7 +375,7 @@ class StagedStore:
         self._known = json.loads(to_json(documents))
 
     def _each(self, task: Callable[[Any], None], items: Sequence[Any]) -> None:
-        if len(items) < 2:
+        if len(items) <= self.overlay.objects.few:
             for item in items:
                 task(item)
             return

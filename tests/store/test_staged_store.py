@@ -38,10 +38,11 @@ def prices(stage: Stage, rows: int, cols: int):
     return store
 
 
-def test_a_block_over_many_chunks_comes_back(stage: Stage) -> None:
-    store = prices(stage, 600, 300)
-    values = expected("return", "float32", slice(0, 600), slice(0, 300))
-    store.write("return", slice(0, 600), slice(0, 300), values)
+@pytest.mark.parametrize("columns", [300, 600], ids=["as few as one thread does", "more, on threads"])
+def test_a_block_over_many_chunks_comes_back(stage: Stage, columns: int) -> None:
+    store = prices(stage, 600, columns)
+    values = expected("return", "float32", slice(0, 600), slice(0, columns))
+    store.write("return", slice(0, 600), slice(0, columns), values)
     assert np.array_equal(store.read("return"), values, equal_nan=True)
     assert np.array_equal(
         store.read("return", slice(500, 510), slice(250, 260)), values[500:510, 250:260], equal_nan=True
