@@ -3,7 +3,8 @@
 An ETF follows the stocks that it is made for: the market ETF all of them, another one those of its sector or subsector,
 weighted by capitalisation. How far it strays on an ordinary day is known from the sessions before; on a day on which
 the stocks differ more among themselves it may stray further, and never less than the stocks leave their mean uncertain
-(a takeover in a sector of five). The market ETF is held against those of the sectors, too, by the weights that
+(a takeover in a sector of five). Where too few caps are known all stocks weigh alike, in that history, too: it would
+be narrower than such a session is. The market ETF is held against those of the sectors, too, by the weights that
 explained it best before: all that a stock is regressed on rests on it.
 
 A verdict about a session looks at that session and at `lookback(rules)` before it: a night and a backfill agree.
@@ -42,11 +43,14 @@ class Off(NamedTuple):
 class Baskets:
     """What the stocks of each ETF did: (E, T) weighted mean of their returns, its standard error, their number.
 
-    spread: (T,) 1.4826 times the median distance of all stocks to their median.
+    even: (E, T) their mean if all weigh alike; weighted: (T,) whether their caps were known. spread: (T,) 1.4826 times
+    the median distance of all stocks to their median.
     """
 
     mean: Floats
+    even: Floats
     error: Floats
+    weighted: NDArray[np.bool_]
     names: NDArray[np.int64]
     spread: Floats
 
@@ -100,12 +104,16 @@ def baskets(ret: Floats, cap: Floats, groups: Iterable[tuple[int, NDArray[np.boo
     enough = 2 * known.sum(0) >= there.sum(0)
     weight = np.where(enough, np.where(known, before, 0.0), there)
     shape = etfs, ret.shape[1]
-    mean, error, names = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.int64)
+    mean, even, error = (np.full(shape, np.nan) for _ in range(3))
+    names = np.zeros(shape, np.int64)
+    full = np.where(there, ret, 0.0)
     for row, members in groups:
         stocks = np.flatnonzero(members.any(1))
         mine = np.where(members[stocks], weight[stocks], 0.0)
         moves = np.where(mine > 0, ret[stocks], np.nan)
         names[row] = (mine > 0).sum(0)
+        all_of_them = (members[stocks] & there[stocks]).sum(0)
+        even[row] = np.where(members[stocks], full[stocks], 0.0).sum(0) / np.where(all_of_them, all_of_them, np.nan)
         some = names[row] > 0
         mine, moves, total = mine[:, some], moves[:, some], mine[:, some].sum(0)
         mean[row, some] = np.nansum(mine * moves, axis=0) / total
@@ -113,7 +121,7 @@ def baskets(ret: Floats, cap: Floats, groups: Iterable[tuple[int, NDArray[np.boo
     spread = np.full(ret.shape[1], np.nan)
     some = there.any(0)
     spread[some] = SCALE * np.nanmedian(np.abs(ret[:, some] - np.nanmedian(ret[:, some], axis=0)), axis=0)
-    return Baskets(mean, error, names, spread)
+    return Baskets(mean, even, error, enough, names, spread)
 
 
 def without_a_price(close: Floats, begin: int) -> list[tuple[int, int]]:
@@ -144,39 +152,47 @@ def off_their_market(
     """
     ret = ret.copy()
     priced = np.isfinite(close) | np.isfinite(ret)  # a vendor's ratio of closes has no close
-    gap, error = _gaps(ret, priced, stocks)
+    gap, error = _gaps(ret, priced, stocks.mean, stocks.error)
+    even = gap if stocks.weighted[begin:].all() else _gaps(ret, priced, stocks.even, stocks.error)[0]
     found = []
     for t in range(begin, ret.shape[1]):
-        off = _off_stocks(ret, gap, error, stocks, market, t, rules)
+        past = slice(max(0, t - rules.sessions), t)
+        history = np.abs((gap if stocks.weighted[t] else even)[:, past])  # a session's own ruler
+        off = _off_stocks(ret, gap, error, history, stocks, market, t, rules)
         doubtful = [one.row for one in off]
         if market not in doubtful and t and priced[market, t - 1]:  # of one session, as those of the others
             others = priced[:, t - 1] & np.isin(np.arange(len(ret)), list(set(sectors) - {market, *doubtful}))
-            off += _off_family(ret, stocks.spread, market, others, t, rules)
+            off += _off_family(ret, stocks, market, others, t, rules)
         for one in off:
             if (one.row, t) not in kept:
-                ret[one.row, t] = gap[one.row, t] = np.nan
+                ret[one.row, t] = gap[one.row, t] = even[one.row, t] = np.nan
                 found.append(one)
     return found
 
 
-def _gaps(ret: Floats, priced: NDArray[np.bool_], stocks: Baskets) -> tuple[Floats, Floats]:
+def _gaps(ret: Floats, priced: NDArray[np.bool_], mean: Floats, of_mean: Floats) -> tuple[Floats, Floats]:
     """(E, T) return of each ETF less that of its stocks since its last price, and the standard error of the latter."""
-    gap, error = ret - stocks.mean, stocks.error.copy()
+    gap, error = ret - mean, of_mean.copy()
     late = np.isfinite(ret[:, 1:]) & ~priced[:, :-1]
     for row, unpriced in np.argwhere(late):
         t = unpriced + 1
         before = np.flatnonzero(priced[row, :t])
         since = slice(before[-1] + 1 if len(before) else t, t + 1)
-        gap[row, t] = ret[row, t] - np.expm1(np.log1p(stocks.mean[row, since]).sum())
-        error[row, t] = np.sqrt((stocks.error[row, since] ** 2).sum())
+        gap[row, t] = ret[row, t] - np.expm1(np.log1p(mean[row, since]).sum())
+        error[row, t] = np.sqrt((of_mean[row, since] ** 2).sum())
     return gap, error
 
 
 def _off_stocks(
-    ret: Floats, gap: Floats, error: Floats, stocks: Baskets, market: int, t: int, rules: EtfRules
+    ret: Floats,
+    gap: Floats,
+    error: Floats,
+    history: Floats,
+    stocks: Baskets,
+    market: int,
+    t: int,
+    rules: EtfRules,
 ) -> list[Off]:
-    past = slice(max(0, t - rules.sessions), t)
-    history = np.abs(gap[:, past])
     ordinary = SCALE * _medians(history)
     usual = np.maximum(ordinary * _turmoil(stocks.spread, t, rules), error[:, t])
     floor = np.where(np.arange(len(ret)) == market, rules.market_floor, rules.floor)
@@ -196,7 +212,7 @@ def _off_stocks(
 
 
 def _off_family(
-    ret: Floats, spread: Floats, market: int, others: NDArray[np.bool_], t: int, rules: EtfRules
+    ret: Floats, stocks: Baskets, market: int, others: NDArray[np.bool_], t: int, rules: EtfRules
 ) -> list[Off]:
     """The market ETF against others (E,), with the weights that explained it best before."""
     past = slice(max(0, t - rules.family_sessions), t)
@@ -207,13 +223,15 @@ def _off_family(
     x, y = ret[others, past][:, use].T, ret[market, past][use]
     weights = np.linalg.lstsq(x, y, rcond=None)[0]
     freedom = np.sqrt(len(y) / (len(y) - x.shape[1]))
-    usual = SCALE * float(np.median(np.abs(y - x @ weights))) * freedom * _turmoil(spread, t, rules)
+    usual = SCALE * float(np.median(np.abs(y - x @ weights))) * freedom * _turmoil(stocks.spread, t, rules)
     expected = float(ret[others, t] @ weights)
     gap = float(ret[market, t]) - expected
     if not (abs(gap) > rules.family_floor and abs(gap) > rules.sigmas * usual):
         return []
+    names, mean = stocks.names[market, t], stocks.mean[market, t]
+    of_stocks = f", its {names} stocks {mean:+.2%}" if np.isfinite(mean) else ""
     says = (
-        f"{ret[market, t]:+.2%}, by {others.sum()} sector ETFs {expected:+.2%}; "
+        f"{ret[market, t]:+.2%}, by {others.sum()} sector ETFs {expected:+.2%}{of_stocks}; "
         f"{usual:.2%} apart is usual on such a day, this is {abs(gap) / usual:.1f} times as much"
     )
     return [Off(market, t, float(ret[market, t]), expected, abs(gap) / usual, says)]

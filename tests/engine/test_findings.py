@@ -106,9 +106,11 @@ def test_what_the_rules_find_about_an_etf_is_published_with_that_of_the_stocks(p
 @pytest.mark.slow
 def test_a_decision_about_an_etf_holds_as_one_about_a_stock(root, tables):
     known = "2018-07-12T23:00:00"
-    append_decision(str(root), QualityDecision(sec_id_of(root, "SPY"), SPOILED, "release", known, "anna", "a test"))
+    for day in (SPOILED, EVENING):  # there, and on the way back
+        append_decision(str(root), QualityDecision(sec_id_of(root, "SPY"), day, "release", known, "anna", "a test"))
     operations.restate(settings(root), SPOILED, "SPY was released", np.datetime64(known), source=Delivered(tables))
     assert spy_on(root, SPOILED) == pytest.approx(59, rel=0.1)
+    assert spy_on(root, EVENING) == pytest.approx(-59 / 60, rel=0.1)
 
 
 def test_running_a_night_again_replaces_the_findings_of_its_own_sessions_only(root, tables):

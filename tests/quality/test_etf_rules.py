@@ -127,14 +127,58 @@ def test_a_return_over_sessions_without_a_close_is_held_against_all_of_them():
     assert world.where() == []
 
 
-def test_a_night_and_a_backfill_give_one_verdict():
+LOST = T - 15
+"""The first session without caps."""
+
+
+def without_caps() -> World:
+    """Few stocks are most of each ETF, and from LOST on no cap is known."""
+    world, rng = World.make(), np.random.default_rng(3)
+    weight = np.where(np.arange(NAMES) < 2 * SECTORS, 60.0, 1.0)
+    world.cap = np.repeat(weight[:, None], T, axis=1)
+    for row, members in world.groups.items():
+        mine = weight * members[:, 0]
+        world.etf[row] = mine @ world.ret / mine.sum() + 0.0003 * rng.standard_normal(T)
+    world.cap[:, LOST - 1 :] = np.nan
+    return world
+
+
+def test_where_caps_end_an_etf_is_held_against_what_its_stocks_were_if_all_weighed_alike_before():
+    """As narrow as the history is while the caps are known, a session without them would be far off."""
+    world = without_caps()
+    stocks = baskets(world.ret, world.cap, world.groups.items(), len(world.etf))
+    assert not stocks.weighted[LOST:].any()
+    assert stocks.weighted[1:LOST].all()
+    gap = np.abs(world.etf - stocks.mean)[MARKET]
+    assert gap[LOST:].max() > max(RULES.market_floor, 10 * 1.4826 * np.median(gap[LOST - 60 : LOST]))
+    assert world.where(begin=LOST - 20) == []
+
+
+@pytest.mark.parametrize("factor", [1.1, 0.9])
+def test_where_caps_end_a_market_etf_in_another_unit_is_still_found(factor):
+    world = without_caps()
+    times(world, MARKET, factor)
+    assert world.where() == [(MARKET, DAY), (MARKET, DAY + 1)]
+
+
+def test_what_the_sector_etfs_say_of_the_market_is_told_beside_what_the_stocks_say():
     world = World.make()
+    world.etf[1:, DAY] += 0.008  # each of another hour, none by as much as its own bound
+    (one,) = world.off()
+    mean = baskets(world.ret, world.cap, world.groups.items(), len(world.etf)).mean[MARKET, DAY]
+    assert f"by {SECTORS} sector ETFs" in one.says
+    assert f"its {NAMES} stocks {mean:+.2%}" in one.says
+
+
+@pytest.mark.parametrize(("make", "begin"), [(World.make, lookback(RULES)), (without_caps, LOST - 10)])
+def test_a_night_and_a_backfill_give_one_verdict(make, begin):
+    world = make()
     times(world, MARKET, 1.02)
     times(world, 4, 0.9)
-    whole = world.off(begin=lookback(RULES))
+    whole = world.off(begin=begin)
     nights: list[Off] = []
     etf = world.etf.copy()
-    for t in range(lookback(RULES), T):
+    for t in range(begin, T):
         begins = t - lookback(RULES)
         cut = World(world.ret[:, begins : t + 1], world.cap[:, begins : t + 1], etf, world.close, {})
         groups = {row: members[:, begins : t + 1] for row, members in world.groups.items()}
