@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.store.family import (
     raw_metadata,
     restate,
     sessions,
+    stage_family,
     stage_store,
     symbols,
 )
@@ -166,6 +168,25 @@ def test_a_reader_of_a_removed_publication_gets_an_error_and_not_nan(tmp_path: P
         publish(tmp_path, f"run{count}", count, symbols(3), keep=1)
     with pytest.raises(PublicationRetired, match="000001-first was removed while it was read"):
         lazy["return"].load()
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(23, True), (25, False)])
+def test_what_was_replaced_stays_openable_for_a_day_however_many_follow(tmp_path: Path, hours: int, kept: bool) -> None:
+    """A reader that opened it reads on; later it is told, and gets no NaN."""
+    for count, hour in ((3, 0), (4, 1), (5, 1), (6, 1 + hours)):  # the second one replaced the first after an hour
+        now = clock() + timedelta(hours=hour)
+        with Stage.begin(tmp_path, f"run{count}", clock=lambda now=now: now) as stage:
+            stage_family(stage, count, symbols(3))
+            promote_family(stage, keep=1, keep_for=timedelta(days=1))
+        if count == 3:
+            lazy = open_dataset("ds_prices", tmp_path)
+    first = history(tmp_path).set_index("publication").kept["000001-run3"]
+    assert first == kept
+    if kept:
+        assert np.array_equal(lazy["return"].values, values_of(3, 3), equal_nan=True)
+    else:
+        with pytest.raises(PublicationRetired, match="000001-run3"):
+            lazy["return"].load()
 
 
 def test_a_dataset_can_be_sent_to_other_processes(tmp_path: Path) -> None:
