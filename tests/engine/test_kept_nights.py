@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from pipeline.settings import ModelParameters, Settings, SimulatedMarket
 from pipeline.sources import FilesSource, SourceTables
 from pipeline.sources.kept import file as kept_file
 from pipeline.sources.kept import parts
+from pipeline.store.overlay import Overlay
 from tests.engine.published_market import Delivered, differences, known_at, published, settings_for, tables_of
 from tests.laid import lay
 
@@ -96,18 +98,21 @@ def test_nights_with_kept_bars_publish_what_nights_without_them_do(evening_befor
 @dataclass
 class Work:
     """What a night did. delivered: bars; parsed: of these; read: bytes of kept bars; bars: those that the facts
-    were made of."""
+    were made of; written: objects staged; queries: statements put to a master."""
 
     delivered: int = 0
     parsed: int = 0
     read: int = 0
     bars: int = 0
+    written: int = 0
+    queries: int = 0
 
 
 @contextmanager
 def counted_work(patch: pytest.MonkeyPatch) -> Iterator[Work]:
     work = Work()
     typed, block, facts = parts.type_table, kept_file.KeptFile._block, delivery.build_facts
+    stage, connect = Overlay.stage, sqlite3.connect
 
     def type_table(raw):
         work.parsed += raw.cells.num_rows
@@ -124,7 +129,21 @@ def counted_work(patch: pytest.MonkeyPatch) -> Iterator[Work]:
         work.bars += len(made.prices)
         return made
 
+    def staged(self, key, data):
+        work.written += 1
+        stage(self, key, data)
+
+    def asked(statement):
+        work.queries += 1
+
+    def connected(*given, **named):
+        connection = connect(*given, **named)
+        connection.set_trace_callback(asked)
+        return connection
+
     with patch.context() as within:
+        within.setattr(Overlay, "stage", staged)
+        within.setattr(sqlite3, "connect", connected)
         within.setattr(parts, "type_table", type_table)
         within.setattr(kept_file.KeptFile, "_block", read)
         within.setattr(delivery, "build_facts", build)
@@ -152,4 +171,6 @@ def test_a_night_on_ten_years_does_the_work_of_one_on_two(tmp_path, monkeypatch)
     assert ten.delivered > 4 * two.delivered
     assert ten.parsed <= 1.2 * two.parsed, "the part of the last half-year alone"
     assert max(ten.read / two.read, ten.bars / two.bars) <= 2, "all bars of a few securities, in a market of forty"
+    assert 0 < ten.written <= two.written, "the chunks of one session"
+    assert 0 < ten.queries <= two.queries, "of the master, by the number of tables"
     assert ten.bars < 0.15 * ten.delivered
