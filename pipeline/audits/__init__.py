@@ -7,26 +7,49 @@ Dagster, and nothing here decides what happens after a failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.audits import inputs
 from pipeline.audits.scope import Audit, Check, Family, Scope, StoreView, Worst, failures, means
 from security_master import SecurityMaster
 
-__all__ = ["EVERY_STORE", "Audit", "Check", "Family", "Scope", "StoreView", "Worst", "audit", "failures", "means"]
+__all__ = [
+    "EVERY_STORE",
+    "Audit",
+    "Check",
+    "Family",
+    "Scope",
+    "StoreView",
+    "Worst",
+    "after_axes",
+    "audit",
+    "failures",
+    "means",
+]
 
+Looks = Callable[[Sequence[Audit]], Sequence[list[Check]]]
 
 EVERY_STORE: tuple[Audit, ...] = (inputs.axes_are_whole, inputs.no_variable_is_empty)
 """What is checked of every store, before the checks of its own."""
 
 
-def audit(store: str, scope: Scope, audits: Sequence[Audit]) -> list[Check]:
-    """The checks of every store and `audits`, those of this one."""
+def after_axes(audits: Sequence[Audit]) -> tuple[Audit, ...]:
+    """What is checked of a store whose axes are whole: the other checks of every store, and `audits`, its own."""
+    return (*EVERY_STORE[1:], *audits)
+
+
+def audit(store: str, scope: Scope, audits: Sequence[Audit], looks: Looks | None = None) -> list[Check]:
+    """The checks of every store and `audits`, those of this one.
+
+    looks: what each of the `after_axes` finds, in order, where that is not to be looked for here.
+    """
     whole = inputs.axes_are_whole(store, scope)
     checks = whole
     if not failures(whole):  # the others would read other rows than they mean
-        checks = [*whole, *(check for each in (*EVERY_STORE[1:], *audits) for check in each(store, scope))]
+        rest = after_axes(audits)
+        found = looks(rest) if looks else [each(store, scope) for each in rest]
+        checks = [*whole, *(check for each in found for check in each)]
     return [_with_tickers(check, scope.master) for check in checks]
 
 

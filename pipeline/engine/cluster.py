@@ -1,4 +1,4 @@
-"""Tiles on a dask cluster: a task is names, its worker reads the stores of the run and writes chunks into its staging.
+"""Tiles and audits on a dask cluster: a task is names, its worker reads the stores of the run and writes chunks there.
 
 What passes through the scheduler is the name of the run, the symbols of a tile, and back the names and fingerprints of
 the chunks that were written. A chunk is an object that is there whole or not at all and belongs to one tile, and the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audits import Audit, Check, after_axes
 from pipeline.engine.run import INPUT_STORES, Run
+from pipeline.engine.views import staged_scope
 from pipeline.settings import Settings
 from pipeline.store.beside import beside, staged_file
 from pipeline.store.objects import StoreError
@@ -31,57 +34,83 @@ Compute = Callable[..., tuple[Mapping[str, Any], Any]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker finds the run that it helps, and the block [begins, ends] of the store that it writes to.
-
-    token: of one block; a worker that meets a new one opens the stores anew, as they are by then.
-    sizes: of the axes of the store, which the run has extended and not yet closed; rows: those of the block.
-    """
+    """Where a worker finds the run that it helps. token: of what it is asked for; with a new one, it opens the stores
+    anew, as they are by then."""
 
     token: str
     run_id: str
-    store: str
-    begins: int
-    ends: int
-    rows: tuple[int, int]
     settings: Settings = field(compare=False)
-    sizes: Mapping[str, int] = field(compare=False)
     run: Mapping[str, Any] = field(compare=False)
 
     @classmethod
-    def of(cls, run: Run, store: StagedStore, first: int, last: int) -> Place:
-        rows = run.rows(store, first, last)
+    def of(cls, run: Run) -> Place:
         about = {key: getattr(run, key) for key in ("first", "last", "published_first", "restated_as_of")}
-        settings = run.settings.model_copy(update={"root": run.stage.objects.url})
-        where = run.stage.run_id, store.name, first, last, (rows.start, rows.stop)
-        return cls(uuid.uuid4().hex, *where, settings, dict(store.sizes), about)
+        return cls(
+            uuid.uuid4().hex,
+            run.stage.run_id,
+            run.settings.model_copy(update={"root": run.stage.objects.url}),
+            about,
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """The sessions [first, last] of a store, its `rows`. sizes: of its axes, which are extended and not yet closed."""
+
+    store: str
+    first: int
+    last: int
+    rows: slice
+    sizes: Mapping[str, int]
 
 
 def written(
     run: Run, store: StagedStore, tasks: Tasks, compute: Compute, first: int, last: int, cuts: Sequence[slice]
 ) -> list[Any]:
     """What `pipeline.engine.tiles.written` says, by the workers of the cluster."""
-    from distributed import Client  # not before it is needed: a third of a second
-
-    place, symbols = Place.of(run, store, first, last), store.symbol
-    with Client(run.settings.dask_address, set_as_default=False) as client:
-        asked = [client.submit(_tile, place, tasks, compute, k, symbols[k].tolist(), pure=False) for k in cuts]
-        done = client.gather(asked)
+    block = Block(store.name, first, last, run.rows(store, first, last), dict(store.sizes))
+    done = _asked(run, _tile, [(block, tasks, compute, k, store.symbol[k].tolist()) for k in cuts])
     believe(store, [chunks for chunks, _ in done])
     return [found for _, found in done]
 
 
-def _tile(place: Place, tasks: Tasks, compute: Compute, k: slice, symbols: Sequence[str]) -> tuple[dict[str, str], Any]:
+def audited(run: Run, name: str, audits: Sequence[Audit]) -> list[list[Check]]:
+    """What each of the `audits.after_axes` of a staged store finds, by the workers of the cluster."""
+    return _asked(run, _audit, [(name, k) for k in range(len(audits))])
+
+
+def _asked(run: Run, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """`function(place, *args)` for each tuple, in order, by the workers."""
+    from distributed import Client  # not before it is needed: a third of a second
+
+    place = Place.of(run)
+    with Client(run.settings.dask_address, set_as_default=False) as client:
+        return list(client.gather([client.submit(function, place, *args, pure=False) for args in arguments]))
+
+
+def _tile(
+    place: Place, block: Block, tasks: Tasks, compute: Compute, k: slice, symbols: Sequence[str]
+) -> tuple[dict[str, str], Any]:
     """On a worker: reads, computes and writes one tile; the fingerprints of its staged chunks, and what was found."""
-    run = _helped(place).run
-    ((*arguments,),) = tasks(run, place.store, np.array(symbols, object), place.begins, place.ends)
+    run = _helped(place)
+    ((*arguments,),) = tasks(run, block.store, np.array(symbols, object), block.first, block.last)
     stored, found = compute(*arguments)
-    store = run.open(place.store)
-    store.sizes = dict(place.sizes)
+    store = run.open(block.store)
+    store.sizes = dict(block.sizes)
     chunks: dict[str, str] = {}
     for var, values in stored.items():
-        store.write(var, slice(*place.rows), k, values)
-        chunks |= store.staged_chunks(var, slice(*place.rows), k)
+        store.write(var, block.rows, k, values)
+        chunks |= store.staged_chunks(var, block.rows, k)
     return chunks, found
+
+
+def _audit(place: Place, name: str, k: int) -> list[Check]:
+    """On a worker: what one audit finds in a staged store."""
+    from pipeline.engine.products import product_of  # knows all products, some of which are made of tiles
+
+    run = _helped(place)
+    product = product_of(run.specs[name])
+    return after_axes(product.audits)[k](name, staged_scope(run, name, product))
 
 
 def believe(store: StagedStore, told: Sequence[Mapping[str, str]]) -> None:
@@ -98,23 +127,16 @@ def believe(store: StagedStore, told: Sequence[Mapping[str, str]]) -> None:
         )
 
 
-@dataclass(eq=False)
-class _Helped:
-    """A run as a worker has it, with a directory of its own for what lies beside the stores."""
-
-    run: Run
-    scratch: tempfile.TemporaryDirectory[str]
-
-
 @lru_cache(maxsize=1)
-def _helped(place: Place) -> _Helped:
-    from pipeline.engine.family import specs  # knows all products, some of which are made of tiles
+def _helped(place: Place) -> Run:
+    """The run as this worker has it, with a directory of its own for what lies beside the stores."""
+    from pipeline.engine.family import specs  # see above
 
     stage = beside(place.settings.root, place.run_id, place.settings.threads)
     scratch = tempfile.TemporaryDirectory(prefix="erm3-worker-")
+    here = Path(scratch.name)
     for name in (MASTER_FILE, *map(warm_up_file, INPUT_STORES)):
-        staged_file(stage, name, Path(scratch.name) / name)
-    run = Run(
-        settings=place.settings, specs=specs(place.settings), stage=stage, scratch=Path(scratch.name), **place.run
-    )
-    return _Helped(run, scratch)
+        staged_file(stage, name, here / name)
+    run = Run(settings=place.settings, specs=specs(place.settings), stage=stage, scratch=here, **place.run)
+    weakref.finalize(run, scratch.cleanup)  # another thread may still use a run that is no longer the last one
+    return run

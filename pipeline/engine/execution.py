@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,11 @@ import numpy as np
 from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
-from pipeline.engine import left_out, step_findings
+from pipeline.engine import cluster, left_out, step_findings
 from pipeline.engine.family import specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
-from pipeline.engine.views import StagedFamily, looked_at
+from pipeline.engine.views import staged_scope
 from pipeline.market_data.delivery import Delivery, keep_word, save_facts
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
@@ -305,10 +305,9 @@ def stage_store(run: Run, name: str) -> list[Check]:
 
 def audit_store(run: Run, name: str) -> list[Check]:
     """Run the checks of one staged store and keep their results beside the staged data."""
-    settings, spec = run.settings, run.specs[name]
-    product, sessions = product_of(spec), (run.first, run.last)
-    scope = looked_at(settings, spec, StagedFamily(run), run.master, sessions, settings.model, product)
-    checks = audit(name, scope, product.audits)
+    settings, product = run.settings, product_of(run.specs[name])
+    looks = None if settings.dask_address is None else partial(cluster.audited, run, name)
+    checks = audit(name, staged_scope(run, name, product), product.audits, looks)
     made_from = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
     made_from["security_master"] = run.inputs["build_id"]
     made_from |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}

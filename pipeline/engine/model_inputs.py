@@ -15,7 +15,7 @@ from pipeline import model
 from pipeline.engine.run import Run
 from pipeline.settings import FactorSet
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import positions
+from pipeline.store.windows import columns, positions
 
 
 def etf_window(run: Run, first: int, last: int) -> NDArray[np.float64]:
@@ -38,9 +38,7 @@ def wanted_cells(
 
 def of_symbols(run: Run, store: StagedStore, var: str, symbols: NDArray, first: int, last: int) -> NDArray:
     """(T, n[, level]) of the sessions [first, last] as stored, of symbols that the store has."""
-    cols = store.cols_of(symbols)
-    left, right = (int(cols.min()), int(cols.max()) + 1) if len(cols) else (0, 0)
-    return store.read(var, run.rows(store, first, last), slice(left, right))[:, cols - left]
+    return columns(store, var, run.rows(store, first, last), store.cols_of(symbols))
 
 
 def at_sessions(

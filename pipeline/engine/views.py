@@ -95,6 +95,12 @@ class PublishedFamily:
         return History(self.view(name), None, xnys())
 
 
+def staged_scope(run: Run, name: str, product: Product) -> Scope:
+    """What the audits of a store look at before a run publishes it."""
+    settings, sessions = run.settings, (run.first, run.last)
+    return looked_at(settings, run.specs[name], StagedFamily(run), run.master, sessions, settings.model, product)
+
+
 def looked_at(
     settings: Settings,
     spec: DatasetSpec,

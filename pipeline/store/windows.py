@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.calendar import Calendar
+from pipeline.datasets.spec import COLUMN_CHUNK
 from security_master.errors import ExplainedError, at_file
 
 
@@ -73,6 +74,23 @@ def positions(axis: Sequence[object] | NDArray, wanted: Sequence[object] | NDArr
     return np.fromiter((where.get(label, -1) for label in wanted), dtype=np.int64, count=len(wanted))
 
 
+def columns(store: RowStore, var: str, rows: slice, cols: NDArray[np.int64]) -> NDArray:
+    """`var` at these columns, in this order. Only the chunks that hold them are read, neighbours at once."""
+    if not len(cols):
+        return store.read(var, rows, slice(0, 0))
+    chunks = np.unique(cols // COLUMN_CHUNK)
+    out: NDArray | None = None
+    for beside in np.split(chunks, np.flatnonzero(np.diff(chunks) > 1) + 1):
+        left, right = int(beside[0]) * COLUMN_CHUNK, min((int(beside[-1]) + 1) * COLUMN_CHUNK, len(store.symbol))
+        here = (cols >= left) & (cols < right)
+        block = store.read(var, rows, slice(left, right))
+        if out is None:
+            out = np.empty((len(block), len(cols), *block.shape[2:]), block.dtype)
+        out[:, here] = block[:, cols[here] - left]
+    assert out is not None
+    return out
+
+
 class History:
     """Windows of one store's variables, whatever part is published and whatever part is warm-up."""
 
@@ -109,9 +127,7 @@ class History:
             have_cols = cols >= 0
             if have_cols.any():
                 rows = slice(lo - self.first_row, hi - self.first_row + 1)
-                left, right = int(cols[have_cols].min()), int(cols.max())
-                block = self.store.read(var, rows, slice(left, right + 1))
-                out[lo - first :, have_cols] = block[:, cols[have_cols] - left]
+                out[lo - first :, have_cols] = columns(self.store, var, rows, cols[have_cols])
         return np.ascontiguousarray(out.T)
 
     def _fill(

@@ -72,7 +72,7 @@ def two_workers(place: Path, environment: Mapping[str, str] | None = None) -> It
     """A scheduler, and two workers of one thread in processes of their own, with `place` as their directory."""
     place.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})}
-    with LocalCluster(n_workers=0, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, processes=True, dashboard_address=":0") as cluster:
         wire = Wire(cluster.scheduler_address)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", wire.address, "--nthreads", "1", "--no-nanny"]
         command += ["--no-dashboard", "--preload", str(Path(__file__).with_name("lost_worker.py"))]

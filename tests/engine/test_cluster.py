@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
+from pipeline.datasets.metadata import plain
 from pipeline.engine import cluster, execution
 from pipeline.engine.run import Run
 from pipeline.sources import SourceTables
@@ -31,8 +32,8 @@ MANY = MARKET.model_copy(update={"stocks": 520})
 BEGINS, MIDDLE, THEN = "2019-03-01", "2019-03-29", "2019-04-01"
 LOST = "erm3_hedge_weights L2_sector_ER"
 """A chunk that one worker does not live to write."""
-LONGEST_MESSAGES = 1_000_000
-"""Bytes; with the arrays of the tiles in it, the traffic of these two runs was 71 million."""
+LONGEST_MESSAGES = 5_000_000
+"""Bytes, with a heartbeat of each worker twice a second; with the arrays of the tiles in it, it was 71 million."""
 
 
 def publish(root: Path | str, tables: SourceTables, address: str | None = None) -> dict[str, str]:
@@ -84,14 +85,17 @@ def test_nor_does_it_in_a_bucket(
 
 
 def test_workers_stage_the_chunks_that_threads_had_staged(staged: Path) -> None:
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as both:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as both:
         run = execution.attach(settings_for(staged, dask_address=both.scheduler_address), STAGED_RUN)
+        audit = run.stage.audit(f"ds_erm3_returns_{FACTOR_SET}") or {}
         for name in (f"ds_erm3_{kind}_{FACTOR_SET}" for kind in ("betas", "hedge_weights", "returns")):
             by_threads = chunks_of(run, name)
             run.stage.objects.delete_tree(run.stage.overlay(name).staged)
             run.stage.overlay(name).staged_keys()
             execution.step(run, name)
             assert chunks_of(run, name) == by_threads
+        found = [check.as_dict() for check in execution.audit_store(run, name)]
+        assert plain(found) == audit["results"], "the audits of the last one, by the workers"
         run.stage.detach()
 
 
