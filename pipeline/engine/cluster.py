@@ -135,8 +135,8 @@ def _helped(place: Place) -> Run:
     stage = beside(place.settings.root, place.run_id, place.settings.threads)
     scratch = tempfile.TemporaryDirectory(prefix="erm3-worker-")
     here = Path(scratch.name)
-    for name in (MASTER_FILE, *map(warm_up_file, INPUT_STORES)):
-        staged_file(stage, name, here / name)
     run = Run(settings=place.settings, specs=specs(place.settings), stage=stage, scratch=here, **place.run)
+    for name in (MASTER_FILE, *(map(warm_up_file, INPUT_STORES) if run.needs_warm_up else ())):
+        staged_file(stage, name, here / name)
     weakref.finalize(run, scratch.cleanup)  # another thread may still use a run that is no longer the last one
     return run
