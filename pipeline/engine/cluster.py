@@ -8,11 +8,13 @@ same values are the same bytes: when a worker is lost, its tile is done again by
 from __future__ import annotations
 
 import tempfile
+import threading
 import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,10 @@ Compute = Callable[..., tuple[Mapping[str, Any], Any]]
 @dataclass(frozen=True)
 class Place:
     """Where a worker finds the run that it helps. token: of what it is asked for; with a new one, it opens the stores
-    anew, as they are by then."""
+    anew, as they are by then. program: what the run computes with, and its workers must."""
 
     token: str
+    program: str
     run_id: str
     settings: Settings = field(compare=False)
     run: Mapping[str, Any] = field(compare=False)
@@ -47,6 +50,7 @@ class Place:
         about = {key: getattr(run, key) for key in ("first", "last", "published_first", "restated_as_of")}
         return cls(
             uuid.uuid4().hex,
+            program(),
             run.stage.run_id,
             run.settings.model_copy(update={"root": run.stage.objects.url}),
             about,
@@ -113,6 +117,16 @@ def _audit(place: Place, name: str, k: int) -> list[Check]:
     return after_axes(product.audits)[k](name, staged_scope(run, name, product))
 
 
+@cache
+def program() -> str:
+    """The versions of this code and of the packages that bits depend on."""
+    from pipeline.engine.execution import code_version  # runs steps, which are made of tiles
+
+    return ", ".join(
+        [f"erm3 {code_version()}", *(f"{name} {version(name)}" for name in ("numpy", "numba", "numcodecs"))]
+    )
+
+
 def believe(store: StagedStore, told: Sequence[Mapping[str, str]]) -> None:
     """The run sees what its workers have written. Raises StoreError when it is not what they say that they wrote."""
     chunks = {key: digest for each in told for key, digest in each.items()}
@@ -127,16 +141,35 @@ def believe(store: StagedStore, told: Sequence[Mapping[str, str]]) -> None:
         )
 
 
-@lru_cache(maxsize=1)
+class _Helper(threading.local):
+    """A thread of a worker, and the last run that it helped: no thread may use the security master of another one."""
+
+    place: Place | None = None
+    run: Run | None = None
+
+
+_helper = _Helper()
+
+
 def _helped(place: Place) -> Run:
-    """The run as this worker has it, with a directory of its own for what lies beside the stores."""
+    """The run as this thread of a worker has it."""
+    if _helper.run is None or _helper.place != place:
+        _helper.run = _joined(place)
+        _helper.place = place
+    return _helper.run
+
+
+def _joined(place: Place) -> Run:
+    """A run from another process, with a directory of its own for what lies beside the stores."""
     from pipeline.engine.family import specs  # see above
 
+    if place.program != program():
+        raise StoreError(f"a worker has {program()}, the run {place.program}: install the same, then run again")
     stage = beside(place.settings.root, place.run_id, place.settings.threads)
     scratch = tempfile.TemporaryDirectory(prefix="erm3-worker-")
     here = Path(scratch.name)
     run = Run(settings=place.settings, specs=specs(place.settings), stage=stage, scratch=here, **place.run)
     for name in (MASTER_FILE, *(map(warm_up_file, INPUT_STORES) if run.needs_warm_up else ())):
         staged_file(stage, name, here / name)
-    weakref.finalize(run, scratch.cleanup)  # another thread may still use a run that is no longer the last one
+    weakref.finalize(run, scratch.cleanup)
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_a_run_believes_what_is_there_and_not_what_a_worker_says(staged: Path) -
         cluster.believe(store, [told, {"beta_se/0.0.7": "0" * 64}])
     with pytest.raises(StoreError, match="two tiles wrote into one chunk"):
         cluster.believe(store, [told, told])
+    run.stage.detach()
+
+
+def test_a_worker_with_another_program_is_refused(staged: Path) -> None:
+    run = execution.attach(settings_for(staged), STAGED_RUN)
+    place = cluster.Place.of(run)
+    with pytest.raises(StoreError, match=r"a worker has erm3 .*, the run erm3 0, numpy 1: install the same"):
+        cluster._helped(replace(place, program="erm3 0, numpy 1"))
+    assert cluster._helped(place).first == run.first
     run.stage.detach()
 
 
