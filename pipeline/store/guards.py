@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +53,9 @@ def check_store(
     overlay: Overlay,
     sessions: NDArray[np.datetime64],
     restated: tuple[str, str] | None,
-    threads: int = 2,
 ) -> list[Violation]:
     """Checks one staged store. `sessions`: the exchange's calendar; `restated`: first and last session, if declared."""
-    return _StoreGuards(name, overlay, sessions, restated, threads).run()
+    return _StoreGuards(name, overlay, sessions, restated).run()
 
 
 class _StoreGuards:
@@ -67,13 +65,11 @@ class _StoreGuards:
         overlay: Overlay,
         sessions: NDArray[np.datetime64],
         restated: tuple[str, str] | None,
-        threads: int,
     ) -> None:
         self.name = name
         self.overlay = overlay
         self.sessions = sessions.astype("datetime64[D]")
         self.restated = restated
-        self.threads = threads
         self.found: list[Violation] = []
 
     def run(self) -> list[Violation]:
@@ -99,8 +95,7 @@ class _StoreGuards:
         return {name: ChunkedArray.stored(name, metadata) for name in sorted(names)}
 
     def check_consolidated(self) -> None:
-        with ThreadPoolExecutor(self.threads) as pool:
-            singles = dict(zip(self.new, pool.map(self.overlay.get, self.new), strict=True))
+        singles = dict(zip(self.new, self.overlay.objects.map(self.overlay.get, self.new), strict=True))
         for key, single in singles.items():
             if single is None or json.loads(single) != self.new[key]:
                 self.fail("structure", f"{METADATA} and {key} differ")
@@ -208,10 +203,9 @@ class _StoreGuards:
         if not self.old:
             return
         self.teo = self.live_coordinate("teo")
-        with ThreadPoolExecutor(self.threads) as pool:
-            for problem in pool.map(lambda job: self.compared(*job), jobs):
-                if problem:
-                    self.fail("history", problem)
+        for problem in self.overlay.objects.map(lambda job: self.compared(*job), jobs):
+            if problem:
+                self.fail("history", problem)
 
     def compared(self, array: ChunkedArray, tail: str) -> str | None:
         try:

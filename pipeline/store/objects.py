@@ -14,6 +14,10 @@ Result = TypeVar("Result")
 Change = Callable[[bytes | None], bytes | None]
 
 
+SHARES = 8
+"""Into so many shares for each thread many tasks are cut: where some take longer, others are left for the rest."""
+
+
 class StoreError(ExplainedError, RuntimeError):
     """Something that staging or publishing refuses or cannot do. The message says what to do next."""
 
@@ -93,8 +97,10 @@ class Objects(ABC):
         items = list(items)
         if len(items) <= self.few:
             return [task(item) for item in items]
+        share = -(-len(items) // (SHARES * self.concurrency))  # to hand over a small file costs more than to read it
+        shares = [items[k : k + share] for k in range(0, len(items), share)]
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(task, items))
+            return [result for done in pool.map(lambda mine: [task(item) for item in mine], shares) for result in done]
 
 
 def _nothing(verb: str, key: str) -> None:

@@ -139,9 +139,7 @@ def _digests(stage: Stage, stores: Iterable[str], more: Mapping[str, str]) -> di
 def _check_guards(stage: Stage, names: Iterable[str], sessions: NDArray[np.datetime64]) -> None:
     restated = (stage.info["from"], stage.info["to"]) if stage.kind == "restatement" else None
     violations = [
-        violation
-        for name in names
-        for violation in check_store(name, stage.overlay(name), sessions, restated, stage.objects.concurrency)
+        violation for name in names for violation in check_store(name, stage.overlay(name), sessions, restated)
     ]
     if violations:
         raise GuardFailed(violations, stage.directory)
