@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pipeline.settings import Settings, SimulatedMarket
 from pipeline.vendors.contract import BACKFILL, NIGHT, Need
 from pipeline.vendors.fetching import fetch
 from pipeline.vendors.layers import LandedSource
+from tests.bench.measured import peak
 from tests.vendors.practice import TOKEN, morning_after, practice
 
 SESSIONS = 300
@@ -50,7 +50,7 @@ def measured(work: dict[str, Any]) -> dict[str, Any]:
         "failed": sum(len(report.failed) for report in reports.values()),
         "fetch": fetched - began,
         "read": time.process_time() - fetched,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak": peak() / 2**20,
         "bars": len(tables.prices),
         "names": tables.prices["vendor_code"].nunique(),
     }
