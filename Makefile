@@ -11,6 +11,10 @@ PYTEST := $(BIN)/pytest
 # Tests that need no server, no browser and no patience.
 QUICK  := -n 2 --dist worksteal -m "not slow and not postgres and not browser and not client"
 
+# Compiled modules and rewritten asserts are kept, whatever the environment says: each worker of the tests and each
+# program that they start would compile them all again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install run first-hour night lint format test test-slow test-postgres test-client coverage bench bench-backfill bench-serve study docs hooks clean
 .DEFAULT_GOAL := help
 

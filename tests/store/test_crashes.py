@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline.read import open_dataset
+from pipeline.store import publish_local
 from pipeline.store.local_objects import LocalObjects
 from pipeline.store.objects import StoreError
 from pipeline.store.stage import Stage
@@ -173,6 +174,38 @@ def test_a_full_disk_or_lost_permissions_stop_a_run_with_a_message_and_hurt_nobo
     assert refusals >= 5
 
 
+def not_on_disk(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What of the new publication could be lost in a power cut right after readers were switched to it."""
+    synced: set[int] = set()
+    lost: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def switching(source: str | Path, target: str | Path) -> None:
+        if Path(target).name == "current":
+            new = Path(target).parent / os.readlink(source)
+            below = [Path(folder) / name for folder, _, names in os.walk(new) for name in ("", *names)]
+            held = [root, new.parent, *below]
+            lost.extend(str(path.relative_to(root)) for path in held if path.stat().st_ino not in synced)
+        replace(source, target)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(os, "fsync", lambda number: (synced.add(os.fstat(number).st_ino), sync(number))[1])
+        watched.setattr(os, "replace", switching)
+        run(LocalObjects(root), "run")
+    assert len(synced) > 20, "nothing was watched"
+    return lost
+
+
+def test_all_that_readers_will_see_is_on_the_disk_before_they_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not_on_disk(tmp_path / "first", first, monkeypatch) == []
+    sync = publish_local._sync
+    monkeypatch.setattr(publish_local, "_sync", lambda path: path.is_dir() and sync(path))
+    lost = not_on_disk(tmp_path / "second", first, monkeypatch)
+    assert any("/ds_prices.zarr/" in name for name in lost), "files that were not synced went unnoticed"
+
+
 def refusal(run: Run, root: Path) -> str | None:
     """The message with which a run is refused, None when it is not."""
     try:
@@ -223,6 +256,7 @@ import sys
 from pathlib import Path
 import numpy as np, xarray as xr
 from pipeline.read import open_dataset
+from pipeline.store import publish_local
 from pipeline.store.objects import StoreError
 from tests.store.family import FAMILY, expected
 root, plain, reads, pause = sys.argv[1], sys.argv[2] == "plain", 0, 0
