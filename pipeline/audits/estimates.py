@@ -14,6 +14,7 @@ from pipeline.audits.scope import (
     Floats,
     Scope,
     Worst,
+    at_sessions,
     axis_of,
     cell_parameters,
     first_recomputable,
@@ -173,18 +174,14 @@ def shrinkage_recomputed(store: str, scope: Scope) -> Check:
     worst = Worst(
         "shrinkage_recomputed", store, 1e-5, "adjusted beta and weight against the definition, relative to 1 + |value|"
     )
-    at = positions(daily.symbol, view.symbol)
-    for row in some_sessions(scope):
-        rows, columns = scope.rows(view, row, row), slice(0, len(view.symbol))
-        raw_rows, daily_rows = scope.rows(raw_view, row, row), scope.rows(daily, row, row)
-        raw = raw_view.read("factor_beta", raw_rows, columns)[0].astype(np.float64)
-        se = raw_view.read("beta_se", raw_rows, columns)[0].astype(np.float64)
-        fact = raw_view.read("fact", raw_rows, columns)[0]
-        found = view.read("factor_beta", rows, columns)[0].astype(np.float64)
-        weight_found = view.read("shrinkage_weight", rows, columns)[0].astype(np.float64)
-        everything = slice(0, len(daily.symbol))
-        weight = np.log1p(daily.read("market_cap", daily_rows, everything)[0].astype(np.float64))[at]
-        industry = daily.read("fs_industry_code", daily_rows, everything)[0][at]
+    at, sessions = positions(daily.symbol, view.symbol), some_sessions(scope)
+    estimates = (at_sessions(scope, raw_view, var, sessions) for var in ("factor_beta", "beta_se", "fact"))
+    shrunk = (at_sessions(scope, view, var, sessions) for var in ("factor_beta", "shrinkage_weight"))
+    facts = (at_sessions(scope, daily, var, sessions)[:, at] for var in ("market_cap", "fs_industry_code"))
+    for ordinal, raw, se, fact, found, weight_found, cap, industry in zip(
+        sessions, *estimates, *shrunk, *facts, strict=True
+    ):
+        raw, se, weight = raw.astype(np.float64), se.astype(np.float64), np.log1p(cap.astype(np.float64))
         expected, weight_expected = raw.copy(), np.where(np.isfinite(raw), 0.0, np.nan)
         for level in (1, 2):
             peer = np.isfinite(raw[:, level]) & np.isfinite(weight) & (industry != 0)
@@ -197,7 +194,7 @@ def shrinkage_recomputed(store: str, scope: Scope) -> Check:
                 alpha = se[cell, level] ** 2 / (se[cell, level] ** 2 + tau2)
                 expected[cell, level] = (1 - alpha) * raw[cell, level] + alpha * mean
                 weight_expected[cell, level] = alpha
-        day = scope.calendar.sessions[row : row + 1]
+        day = scope.calendar.sessions[ordinal : ordinal + 1]
         for name, have, want in (
             ("factor_beta", found, expected),
             ("shrinkage_weight", weight_found, weight_expected),
@@ -239,17 +236,14 @@ def aggregates_recomputed(store: str, scope: Scope) -> Check:
     """Industry aggregates of some sessions against methodology section 5, by plain sums over the stored raw betas."""
     view, raw_view = scope.family.view(store), scope.family.view(scope.name("ds_erm3_betas"))
     daily = scope.family.view("ds_daily")
-    at = positions(daily.symbol, raw_view.symbol)
-    columns, everything = slice(0, len(raw_view.symbol)), slice(0, len(daily.symbol))
+    at, sessions = positions(daily.symbol, raw_view.symbol), some_sessions(scope)
     industries = axis_of(view)
     worst = Worst("aggregates_recomputed", store, 1e-5, "aggregate against the definition, relative to 1 + |value|")
-    for row in some_sessions(scope):
-        rows, raw_rows, daily_rows = (scope.rows(each, row, row) for each in (view, raw_view, daily))
-        raw = raw_view.read("factor_beta", raw_rows, columns)[0].astype(np.float64)
-        fact = raw_view.read("fact", raw_rows, columns)[0]
-        weight = np.log1p(daily.read("market_cap", daily_rows, everything)[0].astype(np.float64))[at]
-        industry = daily.read("fs_industry_code", daily_rows, everything)[0][at]
-        stored = {name: view.read(name, rows, slice(0, len(industries)))[0].astype(np.float64) for name in AGGREGATES}
+    estimates = (at_sessions(scope, raw_view, var, sessions) for var in ("factor_beta", "fact"))
+    facts = (at_sessions(scope, daily, var, sessions)[:, at] for var in ("market_cap", "fs_industry_code"))
+    aggregates = zip(*(at_sessions(scope, view, name, sessions) for name in AGGREGATES), strict=True)
+    for ordinal, raw, fact, cap, industry, stored in zip(sessions, *estimates, *facts, aggregates, strict=True):
+        raw, weight = raw.astype(np.float64), np.log1p(cap.astype(np.float64))
         found = np.array(
             [
                 [_aggregate(raw[peers, level], weight[peers], fact[peers, level]) for level in range(3)]
@@ -257,10 +251,10 @@ def aggregates_recomputed(store: str, scope: Scope) -> Check:
             ]
         )
         for k, name in enumerate(AGGREGATES):
-            have, want = stored[name], found[:, :, k]
+            have, want = stored[k], found[:, :, k]
             error = np.where(np.isnan(have) != np.isnan(want), np.inf, np.abs(have - want) / (1 + np.abs(want)))
             for level in range(3):
-                day = scope.calendar.sessions[row : row + 1]
+                day = scope.calendar.sessions[ordinal : ordinal + 1]
                 of = {"variable": name, "level": LEVELS[level]}
                 worst.add(error[None, :, level], 1e-5, day, industries, axis="fs_industry_code", **of)
     return worst.check()

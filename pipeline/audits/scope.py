@@ -189,17 +189,17 @@ class Worst:
 
         sessions, columns: what the rows and the columns are, the columns by the name of their axis.
         """
-        seen = ~np.isnan(error)
-        self.cells += int(seen.sum())
-        if not seen.any():
+        seen = int(np.count_nonzero(~np.isnan(error)))
+        if not seen:
             return
-        excess = np.where(seen, error, 0.0) - bound
-        self.value = max(self.value, float(np.nanmax(error)))
-        bad = seen & (excess > 0)
-        self.broken += int(bad.sum())
-        if bad.any():
-            flat = np.argsort(np.where(bad, -excess, np.inf), axis=None, kind="stable")[:WORST_CELLS]
-            for k in flat[: int(bad.sum())]:
+        self.cells += seen
+        self.value = max(self.value, float(np.fmax.reduce(error, axis=None)))
+        bad = error > bound
+        broken = int(np.count_nonzero(bad))
+        if broken:
+            self.broken += broken
+            excess = np.subtract(error, bound, out=np.full(error.shape, -np.inf), where=bad)
+            for k in np.argsort(-excess, axis=None, kind="stable")[: min(broken, WORST_CELLS)]:
                 i, j = np.unravel_index(k, error.shape)
                 cell = {"teo": str(sessions[i]), axis: str(columns[j]), "error": float(error[i, j]), **labels}
                 self.rows.append((float(error[i, j]), cell))
@@ -284,6 +284,17 @@ def first_recomputable(scope: Scope) -> int:
     history = scope.family.history("ds_daily")
     begin = history.first_row if history.warm_up is None else history.warm_up.first
     return max(begin + scope.model.window - 1 - scope.first, 0)
+
+
+def at_sessions(scope: Scope, view: StoreView, var: str, sessions: Sequence[int]) -> NDArray:
+    """(len(sessions), n, ...): a variable at these ordinals, ascending; a chunk that holds several is read once."""
+    everything, found = slice(0, len(axis_of(view))), []
+    for first, last in scope.blocks():
+        inside = np.array([ordinal for ordinal in sessions if first <= ordinal <= last])
+        if len(inside):
+            rows = scope.rows(view, inside[0], inside[-1])
+            found.append(view.read(var, rows, everything)[inside - inside[0]])
+    return np.concatenate(found)
 
 
 def some_sessions(scope: Scope, most: int = 12) -> list[int]:
