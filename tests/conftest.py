@@ -14,7 +14,8 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "us_equities"
 
 
 def pytest_configure() -> None:
-    """Tests state their settings; those of the person who runs them have no say."""
+    """Tests state their settings; those of the person who runs them have no say. Nothing is garbage before they run."""
+    gc.disable()
     for name in [name for name in os.environ if name.startswith("ERM3_")]:
         del os.environ[name]
 
@@ -29,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What was imported and collected stays: the garbage collector need not look at it again in each test."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
