@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 from urllib.parse import quote, urlencode
 
@@ -65,7 +66,7 @@ class Request:
     form: Form = "json"
     nth: int = 1
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names the question in the manifest: source, path and parameters in order."""
         asked = urlencode(sorted(self.query), quote_via=quote, safe=",")

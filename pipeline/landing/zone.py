@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import json
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -43,6 +44,7 @@ class LandingZone:
         self._lock = threading.Lock()
         self._landed: dict[tuple[str, str, str], str] | None = None
         self._segments: dict[str, list[Line]] = {}
+        self._in_order: tuple[list[str], dict[str | None, list[Line]]] = [], {}
         self._open: list[Line] = []
         self._written = 0
 
@@ -87,15 +89,19 @@ class LandingZone:
             self._flush()
 
     def lines(self, known_as_of: datetime | None = None, source: str | None = None) -> list[Line]:
-        """All lines that had been received at an instant, in the order of receipt."""
+        """All lines that had been received at an instant, in the order of receipt. Put in order once by segments."""
         with self._lock:
             self._flush()
-            found = [line for _, lines in self._read_segments() for line in lines]
-        if known_as_of is not None:
-            found = [line for line in found if line.received_at <= stamp(known_as_of)]
-        if source is not None:
-            found = [line for line in found if line.source == source]
-        return sorted(found, key=lambda line: (line.received_at, line.requested_at, line.request_key, line.nth))
+            keys = [key for key, _ in self._read_segments()]
+            if self._in_order[0] != keys:
+                self._in_order = keys, {}
+            if source not in self._in_order[1]:
+                read = (line for key in keys for line in self._segments[key] if source in (None, line.source))
+                self._in_order[1][source] = sorted(read, key=_receipt)
+            found = self._in_order[1][source]
+        if known_as_of is None:
+            return list(found)
+        return found[: bisect_right(found, stamp(known_as_of), key=lambda line: line.received_at)]
 
     def body(self, line: Line) -> bytes:
         """The decoded body of a line. Raises RawDamaged when it is lost or changed."""
@@ -152,6 +158,10 @@ class LandingZone:
         key = f"{MANIFEST}/{first.received_at[:10]}/{moment}-{first.batch_id}-{self._written}-{name}.jsonl"
         self.objects.write(key, data, on_disk=True)
         self._open = []
+
+
+def _receipt(line: Line) -> tuple[str, str, str, int]:
+    return line.received_at, line.requested_at, line.request_key, line.nth
 
 
 def _by_object(lines: list[Line]) -> list[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,20 @@ class BarParts:
         }
 
     def add(
-        self, codes: str | NDArray[np.object_], bars: pd.DataFrame, volume: NDArray[Any], known: pd.Timestamp
+        self,
+        codes: str | NDArray[np.object_],
+        bars: pd.DataFrame | Mapping[str, NDArray[Any]],
+        volume: NDArray[Any],
+        known: pd.Timestamp,
     ) -> None:
-        """codes: of all rows, or of each; known: NaT for the default."""
-        n, order = len(bars), len(self._columns["order"])
+        """codes: of all rows, or of each; bars: columns `date` and OHLC; known: NaT for the default."""
+        n, order = len(volume), len(self._columns["order"])
         if isinstance(codes, str):
             number = np.full(n, self._codes.setdefault(codes, len(self._codes)), np.int32)
         else:
             number = np.array([self._codes.setdefault(code, len(self._codes)) for code in codes], np.int32)
         instant = np.datetime64("NaT", "us") if pd.isna(known) else known.to_datetime64().astype("datetime64[us]")
-        given = {name: bars[name].to_numpy() for name in ("date", *OHLC)}
+        given = {name: np.asarray(bars[name]) for name in ("date", *OHLC)}
         given |= {"vendor_code": number, "volume": volume, "known_from": np.full(n, instant),
                   "order": np.full(n, order, np.int32)}  # fmt: skip
         for name, column in self._columns.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
@@ -19,6 +19,7 @@ from pipeline.landing.zone import LandingZone
 from pipeline.settings import Settings
 
 Parsed = TypeVar("Parsed")
+Made = TypeVar("Made")
 
 Below = Mapping[str, pd.DataFrame] | None
 """Tables of the layers before, by name."""
@@ -80,13 +81,15 @@ def reject_lines(rejects: Sequence[Reject], batch: str) -> list[str]:
 class Landed:
     """The answers of one vendor that had been received at an instant. Parsed documents are kept by content.
 
-    accepted: sessions whose delivery counts although it is not whole, because a person said so.
+    accepted: sessions whose delivery counts although it is not whole, because a person said so. made: what was made of
+    single answers by name, with what it was made of; shared by all readings of one process, as documents are.
     """
 
     zone: LandingZone
     lines: Sequence[Line]
     documents: dict[tuple[str, str, str], Any] = field(default_factory=dict)
     accepted: frozenset[dt.date] = frozenset()
+    made: dict[tuple[object, ...], tuple[Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def facts(self) -> list[Line]:
@@ -98,8 +101,26 @@ class Landed:
         """When the first delivery of a night was received: what came later is known from its receipt."""
         return next((line.received_at for line in self.lines if line.batch_id.startswith(NIGHT)), None)
 
-    def of(self, endpoint: str) -> list[Line]:
-        return [line for line in self.facts if line.endpoint == endpoint]
+    @cached_property
+    def _by_endpoint(self) -> dict[str, list[Line]]:
+        found: dict[str, list[Line]] = {}
+        for line in self.facts:
+            found.setdefault(line.endpoint, []).append(line)
+        return found
+
+    def of(self, endpoint: str) -> Sequence[Line]:
+        """The facts of an endpoint, in the order of receipt."""
+        return self._by_endpoint.get(endpoint, ())
+
+    def once(self, name: tuple[object, ...], made_of: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gives, which is pure of `made_of`; called anew only when that is not what it was the last time.
+
+        So each round of a plan, and the tables after it, work only on what was landed since.
+        """
+        if name not in self.made or self.made[name][0] != made_of:
+            self.made[name] = made_of, make()
+        found: Made = self.made[name][1]
+        return found
 
     def parsed(self, line: Line, parse: Callable[[bytes], Parsed]) -> Parsed:
         """The document of a line; one content is parsed once by one parser."""
@@ -126,7 +147,17 @@ class Landed:
 
 def received(line: Line) -> pd.Timestamp:
     """Naive UTC instant at which an answer came."""
-    return pd.Timestamp(line.received_at).tz_convert("UTC").tz_localize(None)
+    return _instant(line.received_at)
+
+
+@cache
+def _instant(stamp: str) -> pd.Timestamp:
+    return pd.Timestamp(stamp).tz_convert("UTC").tz_localize(None)
+
+
+def name_of(line: Line) -> tuple[object, ...]:
+    """Names one answer among those of its vendor."""
+    return line.batch_id, line.request_key, line.nth, line.received_at
 
 
 class Spent(NamedTuple):

@@ -39,6 +39,8 @@ class Documents(dict[Key, Any]):
         for path in sorted(self._folder.glob("*.pack")):
             self.update(_believed(path))
         self._kept = set(self)
+        self.made: dict[tuple[object, ...], tuple[Any, Any]] = {}
+        """What was made of single answers (`Landed.once`), for as long as the process lives."""
 
     def keep(self) -> None:
         """Write what was parsed since, when it is worth it. That it cannot be written harms nobody."""

@@ -64,7 +64,7 @@ def landed(settings: Settings, name: str, zone: LandingZone, known_as_of: dateti
     if key not in DOCUMENTS:
         DOCUMENTS[key] = Documents(machine_place(settings), name)
     accepted = accepted_sessions(settings.root, known_as_of)
-    return Landed(zone, zone.lines(known_as_of, name), DOCUMENTS[key], accepted)
+    return Landed(zone, zone.lines(known_as_of, name), DOCUMENTS[key], accepted, DOCUMENTS[key].made)
 
 
 def first_tables(settings: Settings, answers: Landed) -> VendorTables:

@@ -20,7 +20,8 @@ class Rounds:
 
     def __init__(self, need: Need, landed: Landed) -> None:
         self.need, self.landed = need, landed
-        lines = [line for line in landed.lines if line.batch_id == need.batch_id]
+        batch = need.batch_id
+        lines = [line for line in landed.lines if line.batch_id == batch]
         self.asked: dict[tuple[str, int], Line] = {(line.request_key, line.nth): line for line in lines}
 
     def is_settled(self, request: Request) -> bool:

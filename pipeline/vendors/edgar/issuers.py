@@ -14,7 +14,7 @@ from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
 from pipeline.vendors.contract import EVER, Landed, Reject, received
 from pipeline.vendors.edgar import endpoints as ask
-from pipeline.vendors.edgar.counts import Count, counts
+from pipeline.vendors.edgar.counts import Count, counts, no_splits
 from pipeline.vendors.edgar.cover import ClassCount, parse_cover
 from pipeline.vendors.edgar.parse import (
     Fact,
@@ -188,7 +188,10 @@ class Issuers:
 
     def _ratio(self, cik: str, told_by: pd.Timestamp) -> Any:
         """Function of (end, filed): product of the ratios of splits between, of the issuer's codes, told by then."""
-        own = self.splits[self.splits["vendor_code"].isin(self.codes[cik])]
+        rows = sorted(row for code in self.codes[cik] for row in self._splits_of.get(code, ()))
+        if not rows:
+            return no_splits
+        own = self.splits.iloc[rows]
         own = own[own["known_from"].isna() | (own["known_from"] <= told_by)]
         own = own.drop_duplicates("ex_date", keep="first")
         days = own["ex_date"].to_numpy().astype("datetime64[D]")
@@ -199,6 +202,14 @@ class Issuers:
             return float(np.prod(ratios[inside]))
 
         return between
+
+    @cached_property
+    def _splits_of(self) -> dict[str, list[int]]:
+        """By vendor code, the rows of its splits."""
+        found: dict[str, list[int]] = {}
+        for row, code in enumerate(self.splits["vendor_code"].tolist()):
+            found.setdefault(str(code), []).append(row)
+        return found
 
     def delisting_rows(self) -> pd.DataFrame:
         """The table `delistings`, of removals of common stock whose issuer has one security that ended then."""
@@ -242,12 +253,17 @@ class Issuers:
         cash = float("nan") if removal.cash is None else float(removal.cash)
         if removal.ratio is None:
             return cash, None, float("nan")
-        name = _comparable(removal.successor)
-        own = self.securities[[_comparable(called) == name for called in self.securities["name"]]]
-        codes = sorted(set(own["vendor_code"]))
+        codes = self._codes_by_name.get(_comparable(removal.successor), set())
         if len(codes) != 1:
             return float("nan"), None, float("nan")
-        return cash, codes[0], float(removal.ratio)
+        return cash, min(codes), float(removal.ratio)
+
+    @cached_property
+    def _codes_by_name(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, code in zip(self.securities["name"].tolist(), self.securities["vendor_code"].tolist(), strict=True):
+            found.setdefault(_comparable(name), set()).add(code)
+        return found
 
     def classification_rows(self, industries: Mapping[int, str]) -> pd.DataFrame:
         """The table `classification` by SIC, a fallback: the first one ever, a later one from the day it was read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -28,12 +29,11 @@ def price_rows(delivered: Delivered, whose: Whose, splits: pd.DataFrame) -> pd.D
     """
     parts = BarParts()
     for history in delivered.histories:
-        bars = history.bars
-        days = bars["date"].to_numpy()
+        bars = history.columns
         read_on = dt.date.fromisoformat(history.line.received_at[:10])
         own = len(whose.every_code(history.code)) == 1
         parts.add(
-            whose.twin_of.get(history.code, history.code) if own else whose.codes(history.code, days),
+            whose.twin_of.get(history.code, history.code) if own else whose.codes(history.code, history.days),
             bars,
             _in_units_of_day(bars, [s for s in history.splits if s.ex_date <= read_on]),
             history.known,
@@ -75,10 +75,10 @@ def rate_rows(delivered: Delivered) -> pd.DataFrame:
     ]
 
 
-def _in_units_of_day(frame: pd.DataFrame, splits: list[Split]) -> NDArray[np.float64]:
-    volume, dates = frame["volume"].to_numpy(dtype=np.float64, copy=True), frame["date"].to_numpy()
+def _in_units_of_day(bars: Mapping[str, NDArray[Any]], splits: list[Split]) -> NDArray[np.float64]:
+    volume = bars["volume"].astype(np.float64)
     for split in splits:
-        volume[dates < np.datetime64(split.ex_date, "s")] /= float(split.ratio)
+        volume[bars["date"] < np.datetime64(split.ex_date, "s")] /= float(split.ratio)
     return volume
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.quality.deliveries import listed
 from pipeline.settings import Settings
 from pipeline.sources.currencies import CURRENCIES
 from pipeline.sources.shipped import shipped_factor_etfs
-from pipeline.vendors.contract import NIGHT, Landed, Reject
+from pipeline.vendors.contract import NIGHT, Landed, Reject, name_of
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.histories import Histories, History
 from pipeline.vendors.eodhd.parse import (
@@ -126,13 +126,17 @@ class Delivered:
     @cached_property
     def _census(self) -> dict[str, dict[dt.date, float]]:
         """By code, the closes of past days that were asked for all symbols."""
+        lines = [line for line in self.landed.of(ask.DAY_BARS) if not line.batch_id.startswith(NIGHT)]
+        made_of = tuple((line.request_key, line.sha256) for line in lines)
+        return self.landed.once(("census",), made_of, lambda: self._census_of(lines))
+
+    def _census_of(self, lines: list[Line]) -> dict[str, dict[dt.date, float]]:
         found: dict[str, dict[dt.date, float]] = {}
-        for line in self.landed.of(ask.DAY_BARS):
-            if not line.batch_id.startswith(NIGHT):
-                frame, day = self.day_bars(line)[0], ask.day_of(line)
-                own = frame[(frame["date"] == np.datetime64(day, "s")).to_numpy()]
-                for code, close in zip(own["code"], own["close"], strict=True):
-                    found.setdefault(code, {})[day] = close
+        for line in lines:
+            frame, day = self.day_bars(line)[0], ask.day_of(line)
+            own = frame[(frame["date"] == np.datetime64(day, "s")).to_numpy()]
+            for code, close in zip(own["code"].tolist(), own["close"].tolist(), strict=True):
+                found.setdefault(code, {})[day] = close
         return found
 
     @cached_property
@@ -144,16 +148,10 @@ class Delivered:
             if not line.batch_id.startswith(NIGHT):
                 continue  # a census: it says who was alive
             session = ask.day_of(line)
-            frame, rejects = self.day_bars(line)
-            own = (frame["date"] == np.datetime64(session, "s")).to_numpy()
-            rejects = rejects + [(-1, f"{int((~own).sum())} rows of other days")] * bool((~own).any())
-            self.rejects += [Reject.of(line, row, why) for row, why in rejects]
-            frame = frame[own & frame["code"].isin(self.codes).to_numpy()]
-            twice = frame["code"].duplicated(keep=False)
-            if twice.any():
-                self.rejects.append(Reject.of(line, -1, f"{int(twice.sum())} rows of codes that stand twice"))
-                frame = frame[~twice]
-            names = set(frame["code"])
+            frame, names, rejects = self.landed.once(
+                ("day", *name_of(line)), (line.sha256, self.codes), partial(self._own_rows, line)
+            )
+            self.rejects += rejects
             before, lately = counted.expected(line, session)
             why = counted.lacking(session, before, names)
             if why and names and session in self.landed.accepted:
@@ -162,7 +160,7 @@ class Delivered:
                 )
                 why = ""
             known, share = self.landed.known_from(line), len(before & names) / max(len(before), 1)
-            day = Day(session, line, frame.reset_index(drop=True), known, why, share, frozenset(lately - names))
+            day = Day(session, line, frame, known, why, share, frozenset(lately - names))
             found.append(day)
             if why:
                 self.rejects.append(Reject.of(line, -1, f"the bars of the day do not count: {why}"))
@@ -170,8 +168,21 @@ class Delivered:
                 fractions = int((frame["volume"] % 1 > 0).sum())
                 if fractions:
                     self.rejects.append(Reject.of(line, -1, f"{fractions:,} volumes that are no whole numbers"))
-                counted.add(session, set(frame["code"]))
+                counted.add(session, names)
         return found
+
+    def _own_rows(self, line: Line) -> tuple[pd.DataFrame, frozenset[str], list[Reject]]:
+        """Of the bars of a day those of the day and of known codes, and the codes; the rest as rejects."""
+        frame, rejects = self.day_bars(line)
+        own = (frame["date"] == np.datetime64(ask.day_of(line), "s")).to_numpy()
+        rejects = rejects + [(-1, f"{int((~own).sum())} rows of other days")] * bool((~own).any())
+        frame = frame[own & frame["code"].isin(self.codes).to_numpy()]
+        twice = frame["code"].duplicated(keep=False)
+        if twice.any():
+            rejects = [*rejects, (-1, f"{int(twice.sum())} rows of codes that stand twice")]
+            frame = frame[~twice]
+        found = frame.reset_index(drop=True), frozenset(frame["code"].tolist())
+        return *found, [Reject.of(line, row, why) for row, why in rejects]
 
     def day_bars(self, line: Line) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """The bars of a day as they came, and the rows that are none."""
@@ -246,23 +257,32 @@ class _Names:
 
     def __init__(self, delivered: Delivered) -> None:
         self._delivered = delivered
-        self._of: dict[dt.date, set[str]] = {}
+        self._of: dict[dt.date, frozenset[str]] = {}
+        self._earlier = 0
+        self._codes: set[str] = set()
 
-    def add(self, session: dt.date, names: set[str]) -> None:
+    def add(self, session: dt.date, names: frozenset[str]) -> None:
         self._of[session] = names
 
     def expected(self, line: Line, session: dt.date) -> tuple[set[str], set[str]]:
-        """The names with a bar the session before, and those with one lately, by what was known at a receipt."""
-        earlier = [h for h in self._delivered.histories if h.line.received_at <= line.received_at]
-        codes = {history.code for history in earlier}
-        for told, change in self._delivered.changes:
-            if change.effective <= session and told.received_at <= line.received_at:
-                codes.discard(change.old)
-        at, before = xnys().ordinal(session), self._before(session, earlier)
+        """The names with a bar the session before, and those with one lately, by what was known at a receipt.
+
+        Days and histories are in the order of receipt: the histories of each day begin with those of the day before it.
+        """
+        histories = self._delivered.histories
+        while self._earlier < len(histories) and histories[self._earlier].line.received_at <= line.received_at:
+            self._codes.add(histories[self._earlier].code)
+            self._earlier += 1
+        codes = self._codes.difference(
+            change.old
+            for told, change in self._delivered.changes
+            if change.effective <= session and told.received_at <= line.received_at
+        )
+        at, before = xnys().ordinal(session), self._before(session, histories[: self._earlier])
         days = xnys().sessions[max(at - LATELY, 0) : at].tolist()
         return before & codes, before.union(*(self._of.get(day, ()) for day in days)) & codes
 
-    def lacking(self, session: dt.date, before: set[str], names: set[str]) -> str:
+    def lacking(self, session: dt.date, before: set[str], names: frozenset[str]) -> str:
         """Why these names are not a whole delivery of the session; "" when they are."""
         if not bool(xnys().is_session(np.datetime64(session, "D"))):
             return f"{session} is no session"
@@ -286,9 +306,8 @@ class _Names:
             found = set(self._of.get(before.item(), ()))
             day = before.astype("datetime64[s]")
             for history in earlier if not found else ():
-                dates = history.bars["date"].to_numpy()
-                k = int(np.searchsorted(dates, day))
-                if k < len(dates) and dates[k] == day:
+                k = int(np.searchsorted(history.days, day))
+                if k < len(history.days) and history.days[k] == day:
                     found.add(history.code)
             if found:
                 return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pipeline.landing.requests import Line, Request
@@ -68,15 +69,30 @@ def user() -> Request:
 
 def code_of(line: Line) -> str:
     """The code that a line about one symbol asked for; of a rate, the currency and USD."""
-    return unquote(urlsplit(line.request_key).path.rpartition("/")[2]).rpartition(".")[0]
+    return _code(line.request_key)
 
 
 def day_of(line: Line) -> dt.date:
     """The day that a line about one day asked for."""
-    return dt.date.fromisoformat(parse_qs(urlsplit(line.request_key).query)["date"][0])
+    return _day(line.request_key)
 
 
 def span_of(line: Line) -> tuple[dt.date, dt.date]:
     """The range that a line about one symbol asked for."""
-    asked = parse_qs(urlsplit(line.request_key).query)
+    return _span(line.request_key)
+
+
+@cache
+def _code(key: str) -> str:
+    return unquote(urlsplit(key).path.rpartition("/")[2]).rpartition(".")[0]
+
+
+@cache
+def _day(key: str) -> dt.date:
+    return dt.date.fromisoformat(parse_qs(urlsplit(key).query)["date"][0])
+
+
+@cache
+def _span(key: str) -> tuple[dt.date, dt.date]:
+    asked = parse_qs(urlsplit(key).query)
     return dt.date.fromisoformat(asked["from"][0]), dt.date.fromisoformat(asked["to"][0])

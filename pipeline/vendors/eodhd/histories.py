@@ -10,13 +10,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.landing.requests import Line
-from pipeline.vendors.contract import Landed, Reject
+from pipeline.vendors.contract import Landed, Reject, name_of
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.parse import (
     Change,
@@ -38,7 +40,7 @@ SAME_FACTOR = 0.002
 """Corrected closes whose ratios to the recorded ones lie within this are one segment, multiplied."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """One symbol's bars, splits and dividends, asked together. known: receipt of the bars, NaT for a first history."""
 
@@ -48,6 +50,15 @@ class History:
     splits: tuple[Split, ...]
     dividends: tuple[Dividend, ...]
     known: pd.Timestamp
+
+    @cached_property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The columns of `bars`, for those who look at many histories."""
+        return {str(name): values.to_numpy() for name, values in self.bars.items()}
+
+    @property
+    def days(self) -> NDArray[np.datetime64]:
+        return self.columns["date"]
 
 
 class Histories:
@@ -72,8 +83,8 @@ class Histories:
         self.accepted: list[History] = list(self._all())
 
     def _all(self) -> Iterator[History]:
-        parts = {(line.batch_id, line.endpoint, ask.code_of(line), line.nth): line for line in self.landed.facts
-                 if line.endpoint in (ask.SPLITS, ask.DIVIDENDS)}  # fmt: skip
+        parts = {(line.batch_id, endpoint, ask.code_of(line), line.nth): line
+                 for endpoint in (ask.SPLITS, ask.DIVIDENDS) for line in self.landed.of(endpoint)}  # fmt: skip
         for line in self.landed.of(ask.EOD):
             batch, code, nth = line.batch_id, ask.code_of(line), line.nth
             before = parts.get((batch, ask.SPLITS, code, 2 * nth - 1))
@@ -90,63 +101,85 @@ class Histories:
 
     def _counting(self, line: Line, before: Line, after: Line, paid: Line) -> History | None:
         """The history, or None with a reject that says why it does not count."""
-        code = ask.code_of(line)
         if before.sha256 != after.sha256:
             self._rejects.append(Reject.of(line, -1, "the splits asked before and after it differ; does not count"))
             return None
-        try:
-            bars, strange = self.landed.parsed(line, parse_bars)
-            splits, dividends = self.landed.parsed(before, parse_splits), self.landed.parsed(paid, parse_dividends)
-        except (WrongAnswer, ValueError) as error:
-            self._rejects.append(Reject.of(line, -1, f"{error}; the history does not count"))
-            return None
-        bars, outside = _asked_bars(line, bars)
-        self._rejects += [Reject.of(line, row, why) for row, why in [*strange, *outside]]
-        for part, rows in ((before, splits), (paid, dividends)):
-            self._rejects += [Reject.of(part, row, why) for row, why in rows.rejects]
-        found = History(
-            code,
-            line,
-            bars,
-            tuple(_asked_events(before, splits.found, self._rejects)),
-            tuple(_asked_events(paid, dividends.found, self._rejects)),
-            self.landed.known_from(line),
+        known = self.landed.known_from(line)
+        made_of = [part for each in (line, before, paid) for part in (each.request_key, each.sha256)]
+        found, rejects = self.landed.once(
+            ("history", *name_of(line)),
+            (*made_of, before.batch_id, paid.batch_id, pd.isna(known)),
+            lambda: _history(self.landed, line, before, paid, known),
         )
-        why = self._contradiction(found)
+        self._rejects += rejects
+        if found is None:
+            return None
+        recorded = self._recorded_of(found)
+        census = self._census.get(found.code, {}) if recorded is None else {}
+        why = self.landed.once(
+            ("contradiction", *name_of(line)),
+            (found, recorded, census),
+            lambda: _against_census(found, census) if recorded is None else _against_recorded(recorded, found),
+        )
         if why:
             self._rejects.append(Reject.of(line, -1, f"{why}; the history does not count"))
             return None
-        if not found.splits and (bars["volume"].to_numpy() % 1 > 0).any():
+        if not found.splits and self.landed.once(("rounded", *name_of(line)), (found,), lambda: _rounded(found)):
             self._rejects.append(Reject.of(line, -1, "volumes that are no whole numbers were rounded"))
         return found
 
-    def _contradiction(self, found: History) -> str:
-        """Why a history does not go on from what was recorded of its company; "" when it does."""
+    def _recorded_of(self, found: History) -> History | None:
+        """What was recorded of the company of a history before it; None for a first one."""
         recorded = self._recorded.get(found.code)
         for told_at, old in self._renamed.get(found.code, []):  # since then the code is another company's
             if told_at <= found.line.received_at and (recorded is None or told_at > recorded.line.received_at):
                 recorded = self._recorded.get(old, recorded)
-        if recorded is None:
-            return self._against_census(found)
-        return _other_bars(recorded.bars, found.bars) or _lost_dividends(recorded, found)
-
-    def _against_census(self, found: History) -> str:
-        """A first history against the closes of past days that were asked for all symbols."""
-        days, closes = found.bars["date"].to_numpy(), found.bars["close"].to_numpy()
-        same = []
-        for day, close in self._census.get(found.code, {}).items():
-            at = np.searchsorted(days, np.datetime64(day, "s"))
-            if at < len(days) and days[at] == np.datetime64(day, "s"):
-                same.append(closes[at] == close)
-        return "" if any(same) or not same else f"none of its {len(same)} closes in the bars of all symbols is the same"
+        return recorded
 
 
-def _other_bars(before: pd.DataFrame, now: pd.DataFrame) -> str:
-    days = before["date"].to_numpy()
-    at = np.searchsorted(days, now["date"].to_numpy())
+def _history(
+    landed: Landed, line: Line, before: Line, paid: Line, known: pd.Timestamp
+) -> tuple[History | None, list[Reject]]:
+    """What bars, splits and dividends say; None where one of them cannot be read."""
+    try:
+        bars, strange = landed.parsed(line, parse_bars)
+        splits, dividends = landed.parsed(before, parse_splits), landed.parsed(paid, parse_dividends)
+    except (WrongAnswer, ValueError) as error:
+        return None, [Reject.of(line, -1, f"{error}; the history does not count")]
+    bars, outside = _asked_bars(line, bars)
+    rejects = [Reject.of(line, row, why) for row, why in [*strange, *outside]]
+    for part, rows in ((before, splits), (paid, dividends)):
+        rejects += [Reject.of(part, row, why) for row, why in rows.rejects]
+    split, payments = _asked_events(before, splits.found, rejects), _asked_events(paid, dividends.found, rejects)
+    return History(ask.code_of(line), line, bars, tuple(split), tuple(payments), known), rejects
+
+
+def _rounded(found: History) -> bool:
+    """Whether volumes are no whole numbers."""
+    return bool((found.columns["volume"] % 1 > 0).any())
+
+
+def _against_census(found: History, census: Mapping[dt.date, float]) -> str:
+    """Why a first history is not what the bars of past days say, that were asked for all symbols; "" when it is."""
+    closes, same = found.columns["close"], []
+    for day, close in census.items():
+        at = np.searchsorted(found.days, np.datetime64(day, "s"))
+        if at < len(closes) and found.days[at] == np.datetime64(day, "s"):
+            same.append(closes[at] == close)
+    return "" if any(same) or not same else f"none of its {len(same)} closes in the bars of all symbols is the same"
+
+
+def _against_recorded(recorded: History, found: History) -> str:
+    """Why a history does not go on from what was recorded of its company; "" when it does."""
+    return _other_bars(recorded, found) or _lost_dividends(recorded, found)
+
+
+def _other_bars(before: History, now: History) -> str:
+    days = before.days
+    at = np.searchsorted(days, now.days)
     common = at < len(days)
-    common[common] = days[at[common]] == now["date"].to_numpy()[common]
-    was, new = before["close"].to_numpy()[at[common]], now["close"].to_numpy()[common]
+    common[common] = days[at[common]] == now.days[common]
+    was, new = before.columns["close"][at[common]], now.columns["close"][common]
     other = (was != new) & (was > 0) & (new > 0)
     if other.sum() <= FEW:
         return ""
@@ -170,6 +203,8 @@ def _asked_bars(line: Line, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[tupl
     """The bars of the days that were asked for, in their order, one for each."""
     first, last = (np.datetime64(day, "s") for day in ask.span_of(line))
     days, rejects = bars["date"].to_numpy(), []
+    if len(days) and days[0] >= first and days[-1] <= last and (days[1:] > days[:-1]).all():
+        return bars, []  # the usual answer
     own = (days >= first) & (days <= last)
     if not own.all():
         rejects.append((-1, f"{int((~own).sum()):,} bars of days that were not asked for"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.calendar import xnys
 from pipeline.landing.requests import Line
@@ -114,22 +115,27 @@ def episodes(delivered: Delivered, whose: Whose, prices: pd.DataFrame) -> list[E
     dead = _dead_since(delivered)
     asked = [span_of(history.line)[0] for history in delivered.histories]
     starts = xnys().sessions[int(xnys().on_or_after(np.datetime64(min(asked), "D")))].astype("datetime64[s]")
+    number = prices["vendor_code"].cat.codes.to_numpy()
+    order = np.argsort(number, kind="stable")
+    of_code, begins_at = np.unique(number[order], return_index=True)
+    every, told = prices["date"].to_numpy(), prices["known_from"].to_numpy()
     found = []
-    for code, rows in prices[["vendor_code", "date", "known_from"]].groupby("vendor_code", sort=True, observed=True):
+    for code, at in zip(prices["vendor_code"].cat.categories[of_code], np.split(order, begins_at[1:]), strict=True):
         bounds = whose.boundaries.get(str(code), [])
         cuts = [np.datetime64("1900-01-01", "s"), *(b.day for b in bounds), np.datetime64("2200-01-01", "s")]
         closing: list[Boundary | None] = [*bounds, None]
-        dates = rows["date"].to_numpy()
+        dates, known = every[at], told[at]
         for begins, ends, bound in zip(cuts[:-1], cuts[1:], closing, strict=True):
-            own = rows[(dates >= begins) & (dates < ends)]
-            if len(own):
-                found.append(_episode(str(code), own, bound, dead, delivered, starts, len(rows)))
+            own = (dates >= begins) & (dates < ends)
+            if own.any():
+                found.append(_episode(str(code), dates[own], known[own], bound, dead, delivered, starts, len(dates)))
     return found
 
 
 def _episode(
     code: str,
-    rows: pd.DataFrame,
+    dates: NDArray[np.datetime64],
+    known: NDArray[np.datetime64],
     bound: Boundary | None,
     dead: dict[str, Line],
     delivered: Delivered,
@@ -137,11 +143,10 @@ def _episode(
     whole: int,
 ) -> Episode:
     """The first episode of a code has no first session where its bars begin with what was asked: it may be older."""
-    known = rows["known_from"]
-    earliest = rows[known.isna()] if known.isna().any() else rows[known == known.min()]
-    first, last = earliest["date"].min().to_datetime64(), rows["date"].max().to_datetime64()
-    since = pd.NaT if known.isna().any() else known.min()
-    if since is pd.NaT and bound is None and first <= starts and len(rows) == whole:
+    by_default = np.isnat(known)
+    since = pd.NaT if by_default.any() else pd.Timestamp(known.min())
+    first, last = dates[by_default if since is pd.NaT else known == known.min()].min(), dates.max()
+    if since is pd.NaT and bound is None and first <= starts and len(dates) == whole:
         first = np.datetime64("NaT", "s")
     if bound is not None:
         return Episode(code, bound.owner, first, last, since, bound.known)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from functools import cached_property
 
 import numpy as np
 
@@ -145,8 +146,11 @@ class Plan(Rounds):
         """The range of histories: that of the backfill, on a night through its session."""
         if self.need.kind == BACKFILL:
             return self.need.start, self.need.end
-        starts = [ask.span_of(line)[0] for line in self.landed.of(ask.EOD)]
-        return min(starts, default=self.need.start), self.need.end
+        return self._first_asked, self.need.end
+
+    @cached_property
+    def _first_asked(self) -> dt.date:
+        return min((ask.span_of(line)[0] for line in self.landed.of(ask.EOD)), default=self.need.start)
 
     def _lists_are_old(self) -> bool:
         lists = self.delivered.lists
