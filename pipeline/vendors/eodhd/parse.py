@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.vendors.contract import Spent
 from pipeline.vendors.values import Unreadable, date, decimal, exact, number, ratio, said, text
@@ -240,7 +241,7 @@ def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int,
     try:  # the usual answer: numbers throughout
         days = np.array([row["date"] for row in rows], dtype="datetime64[D]")
         columns = {key: np.array([row[key] for row in rows], dtype=np.float64) for key in BAR}
-        columns["adjusted_close"] = np.array([_maybe(row.get("adjusted_close")) for row in rows], dtype=np.float64)
+        columns["adjusted_close"] = _numbers([row.get("adjusted_close") for row in rows])
         kept = np.arange(len(rows))
     except (KeyError, TypeError, ValueError):
         good, cells = [], []
@@ -254,7 +255,9 @@ def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int,
         days = np.array([cell[0] for cell in cells], dtype="datetime64[D]")
         columns = {key: np.array([cell[k] for cell in cells], dtype=np.float64) for k, key in enumerate(keys, 1)}
     frame = pd.DataFrame({"date": days.astype("datetime64[s]"), **columns})
-    wanted = ~np.isnan(frame["close"].to_numpy())
+    wanted = ~np.isnan(columns["close"])
+    if not code and not rejects and wanted.all() and (days[1:] > days[:-1]).all():
+        return frame, rejects  # nothing to refuse
     rejects += [(int(kept[k]), "no close") for k in np.flatnonzero(~wanted)]
     if code:
         frame.insert(0, "code", [str(rows[k].get("code") or "") for k in kept])
@@ -268,6 +271,14 @@ def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int,
     return frame[wanted & ~twice].reset_index(drop=True), sorted(rejects)
 
 
+def _numbers(values: list[Any]) -> NDArray[np.float64]:
+    """Numbers, NaN for what is not said. Raises TypeError or ValueError for other text."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        return np.array([_maybe(value) for value in values], dtype=np.float64)
+
+
 def _maybe(value: Any) -> float:
     return math.nan if said(value) is None else float(value)
 
@@ -278,7 +289,7 @@ def _rows(value: Any, what: str) -> list[Any]:
         return []
     if not isinstance(value, list):
         raise WrongAnswer(f"{what} should be a list, found {type(value).__name__}")
-    return [row for row in value if not (isinstance(row, dict) and set(row) == {"warning"})]
+    return [row for row in value if not (isinstance(row, dict) and len(row) == 1 and "warning" in row)]
 
 
 def _each(rows: list[Any], read: Callable[[dict[str, Any]], Any]) -> Rows:
