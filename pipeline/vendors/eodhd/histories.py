@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,11 @@ from pipeline.vendors.contract import Landed, Reject, name_of
 from pipeline.vendors.eodhd import endpoints as ask
 from pipeline.vendors.eodhd.parse import (
     Change,
+    Columns,
     Dividend,
     Split,
     WrongAnswer,
-    parse_bars,
+    parse_columns,
     parse_dividends,
     parse_splits,
 )
@@ -42,19 +43,22 @@ SAME_FACTOR = 0.002
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """One symbol's bars, splits and dividends, asked together. known: receipt of the bars, NaT for a first history."""
+    """One symbol's bars, splits and dividends, asked together. known: receipt of the bars, NaT for a first history.
+
+    columns: of the bars, as `parse_bars` has them.
+    """
 
     code: str
     line: Line
-    bars: pd.DataFrame
+    columns: Columns
     splits: tuple[Split, ...]
     dividends: tuple[Dividend, ...]
     known: pd.Timestamp
 
     @cached_property
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns of `bars`, for those who look at many histories."""
-        return {str(name): values.to_numpy() for name, values in self.bars.items()}
+    def bars(self) -> pd.DataFrame:
+        """The bars as a frame, for those who look at few histories."""
+        return pd.DataFrame(self.columns)
 
     @property
     def days(self) -> NDArray[np.datetime64]:
@@ -142,7 +146,7 @@ def _history(
 ) -> tuple[History | None, list[Reject]]:
     """What bars, splits and dividends say; None where one of them cannot be read."""
     try:
-        bars, strange = landed.parsed(line, parse_bars)
+        bars, strange = landed.parsed(line, parse_columns)
         splits, dividends = landed.parsed(before, parse_splits), landed.parsed(paid, parse_dividends)
     except (WrongAnswer, ValueError) as error:
         return None, [Reject.of(line, -1, f"{error}; the history does not count")]
@@ -199,12 +203,13 @@ def _lost_dividends(before: History, now: History) -> str:
     return "" if few else f"{len(lost)} of the {len(had)} recorded dividends are gone"
 
 
-def _asked_bars(line: Line, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+def _asked_bars(line: Line, columns: Columns) -> tuple[Columns, list[tuple[int, str]]]:
     """The bars of the days that were asked for, in their order, one for each."""
     first, last = (np.datetime64(day, "s") for day in ask.span_of(line))
-    days, rejects = bars["date"].to_numpy(), []
+    days, rejects = columns["date"], []
     if len(days) and days[0] >= first and days[-1] <= last and (days[1:] > days[:-1]).all():
-        return bars, []  # the usual answer
+        return columns, []  # the usual answer
+    bars = pd.DataFrame(columns)
     own = (days >= first) & (days <= last)
     if not own.all():
         rejects.append((-1, f"{int((~own).sum()):,} bars of days that were not asked for"))
@@ -216,7 +221,7 @@ def _asked_bars(line: Line, bars: pd.DataFrame) -> tuple[pd.DataFrame, list[tupl
     if twice.any():
         rejects.append((-1, f"{int(twice.sum()):,} bars of days that have several"))
         bars = bars[~twice]
-    return bars.reset_index(drop=True) if rejects else bars, rejects
+    return {str(name): values.to_numpy() for name, values in bars.items()}, rejects
 
 
 def _asked_events(line: Line, rows: Sequence[Event], rejects: list[Reject]) -> list[Event]:

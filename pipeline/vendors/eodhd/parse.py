@@ -23,6 +23,7 @@ from pipeline.vendors.contract import Spent
 from pipeline.vendors.values import Unreadable, date, decimal, exact, number, ratio, said, text
 
 BAR = ("open", "high", "low", "close", "volume")
+Columns = dict[str, NDArray[Any]]
 
 
 class WrongAnswer(ValueError):
@@ -109,12 +110,25 @@ def parse_bars(body: bytes) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
 
     A bar without a close is rejected; prices that cannot be true pass, for the rules about data.
     """
-    return _bars(_rows(json.loads(body), "bars"), code=False)
+    columns, rejects = parse_columns(body)
+    return pd.DataFrame(columns), rejects
+
+
+def parse_columns(body: bytes) -> tuple[Columns, list[tuple[int, str]]]:
+    """One symbol's bars as the columns of `parse_bars`: of thousands of answers, frames are what takes long."""
+    rows = _rows(json.loads(body), "bars")
+    kept, columns, rejects = _cells(rows)
+    days = columns["date"]
+    if not rejects and not np.isnan(columns["close"]).any() and (days[1:] > days[:-1]).all():
+        return columns, rejects  # nothing to refuse
+    frame, rejects = _bars(rows, kept, columns, rejects, code=False)
+    return {str(name): values.to_numpy() for name, values in frame.items()}, rejects
 
 
 def parse_bulk_bars(body: bytes) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """One day's bars of an exchange: as `parse_bars`, with `code`; rows of another exchange than US are rejected."""
-    return _bars(_rows(json.loads(body), "bars of a day"), code=True)
+    rows = _rows(json.loads(body), "bars of a day")
+    return _bars(rows, *_cells(rows), code=True)
 
 
 def parse_splits(body: bytes) -> Rows:
@@ -235,7 +249,8 @@ def parse_user(body: bytes) -> Spent:
     return Spent(int(number(value["apiRequests"])), text(value.get("apiRequestsDate")), limit)
 
 
-def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+def _cells(rows: list[Any]) -> tuple[NDArray[np.int64], Columns, list[tuple[int, str]]]:
+    """The rows that can be read, their columns, and the others as rejects."""
     rejects: list[tuple[int, str]] = []
     keys = (*BAR, "adjusted_close")
     try:  # the usual answer: numbers throughout
@@ -254,10 +269,15 @@ def _bars(rows: list[Any], *, code: bool) -> tuple[pd.DataFrame, list[tuple[int,
         kept = np.array(good, dtype=np.int64)
         days = np.array([cell[0] for cell in cells], dtype="datetime64[D]")
         columns = {key: np.array([cell[k] for cell in cells], dtype=np.float64) for k, key in enumerate(keys, 1)}
-    frame = pd.DataFrame({"date": days.astype("datetime64[s]"), **columns})
+    return kept, {"date": days.astype("datetime64[s]"), **columns}, rejects
+
+
+def _bars(
+    rows: list[Any], kept: NDArray[np.int64], columns: Columns, rejects: list[tuple[int, str]], *, code: bool
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """What of the rows that can be read are bars."""
+    frame = pd.DataFrame(columns)
     wanted = ~np.isnan(columns["close"])
-    if not code and not rejects and wanted.all() and (days[1:] > days[:-1]).all():
-        return frame, rejects  # nothing to refuse
     rejects += [(int(kept[k]), "no close") for k in np.flatnonzero(~wanted)]
     if code:
         frame.insert(0, "code", [str(rows[k].get("code") or "") for k in kept])
