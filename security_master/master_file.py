@@ -51,12 +51,6 @@ TABLES = (
 SNAPSHOTS = ("universe_membership", "universe_snapshot")
 """The universes of each month: nearly all rows of a master, and never changed."""
 
-_STAGES = (TABLES[: TABLES.index(SNAPSHOTS[0])], SNAPSHOTS, TABLES[TABLES.index(SNAPSHOTS[-1]) + 1 :])
-"""The tables in transactions of their own."""
-
-_CLOSED = "universe_membership_closed"
-"""The trigger that refuses members of a recorded snapshot."""
-
 Contents = dict[str, pd.DataFrame]
 
 
@@ -77,24 +71,21 @@ def write_master(
     contents: Mapping[str, pd.DataFrame],
     *,
     before: Path | None = None,
-    added: Mapping[str, pd.DataFrame] | None = None,
+    members: pd.DataFrame | None = None,
 ) -> None:
     """Write a master to `path`, replacing a file there. Nothing is replaced when a constraint refuses a row.
 
     before: the master, perhaps the one at `path`, from which tables that are not in `contents` are taken over; they
-    never leave the database. added: more rows of such tables, which are in the order of their primary key.
+    never leave the database. members: more rows of its `universe_membership`.
     """
     with at_file(path):
-        _write(path, contents, before, added)
+        _write(path, contents, before, members)
 
 
-def _write(
-    path: Path, contents: Mapping[str, pd.DataFrame], before: Path | None, added: Mapping[str, pd.DataFrame] | None
-) -> None:
+def _write(path: Path, contents: Mapping[str, pd.DataFrame], before: Path | None, members: pd.DataFrame | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(path.name + ".building")
-    migrated = path.with_name(path.name + ".migrated")
-    for scratch in (staged, migrated):
+    staged, packed, migrated = (path.with_name(path.name + end) for end in (".building", ".packed", ".migrated"))
+    for scratch in (staged, packed, migrated):
         scratch.unlink(missing_ok=True)
     connection = schema.create(staged)
     try:
@@ -102,46 +93,45 @@ def _write(
         connection.execute("PRAGMA synchronous = OFF")
         if before is not None:
             connection.execute("ATTACH ? AS before", (str(schema.as_current(before, migrated)),))
-        # The guard of closed snapshots would be asked once for each of millions of members. It is there again before
-        # anybody else sees the file; in its place, more members of a recorded snapshot are refused once.
-        guard = connection.execute("SELECT sql FROM main.sqlite_schema WHERE name = ?", (_CLOSED,)).fetchone()[0]
-        connection.execute(f"DROP TRIGGER {_CLOSED}")
-        for tables in _STAGES:
-            # What is taken over was checked when it was first written; looking up all references would cost as much
-            # as all the rest.
-            checked = any(table in contents for table in tables)
-            connection.execute(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
-            connection.execute("BEGIN")
-            for table in tables:
-                if table in contents:
-                    _insert(connection, table, contents[table])
-                else:
-                    _take_over(connection, table, (added or {}).get(table))
-            connection.execute("COMMIT")
-        connection.execute(guard)
+        _take_over(connection, [table for table in TABLES if table not in contents], members)
+        schema.guard(connection)
+        connection.execute("BEGIN")
+        for table in TABLES:
+            if table in contents:
+                _insert(connection, table, contents[table])
+        connection.execute("COMMIT")
+        connection.execute("VACUUM main INTO ?", (str(packed),))  # how its rows came does not show in what it writes
         connection.close()
-        with staged.open("rb") as file:
+        with packed.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(staged, path)
+        os.replace(packed, path)
     finally:
         connection.close()
-        for scratch in (staged, migrated):
+        for scratch in (staged, packed, migrated):
             scratch.unlink(missing_ok=True)
 
 
-def _take_over(connection: sqlite3.Connection, table: str, added: pd.DataFrame | None) -> None:
-    """Fill a table from the attached master `before`, and with more rows."""
-    names, order = ", ".join(columns_of(table)), schema.row_order(table)
-    rows = f"SELECT {names} FROM before.{table}"
-    if added is not None:
-        connection.execute(f"CREATE TEMP TABLE added AS SELECT {names} FROM {table} LIMIT 0")
-        _insert(connection, table, added, into="temp.added")
-        if table == "universe_membership":
-            _refuse_members(connection)
-        rows += f" UNION ALL SELECT {names} FROM temp.added"  # with an ORDER BY the two are merged
-        order = schema.primary_key(table)
-    connection.execute(f"INSERT INTO main.{table} ({names}) {rows} ORDER BY {order}")
-    connection.execute("DROP TABLE IF EXISTS temp.added")
+def _take_over(connection: sqlite3.Connection, tables: Sequence[str], members: pd.DataFrame | None) -> None:
+    """Fill tables from the attached master `before`, and its snapshots with more members.
+
+    What is taken over was checked when it was first written. With the foreign keys off and without triggers SQLite
+    copies a table as it lies there, not row by row. The triggers are there again before anything else is written.
+    """
+    guards = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'").fetchall()
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("BEGIN")
+    for name, _ in guards:
+        connection.execute(f"DROP TRIGGER main.{name}")
+    for table in tables:
+        connection.execute(f"INSERT INTO main.{table} SELECT * FROM before.{table}")
+    if members is not None:
+        connection.execute("CREATE TEMP TABLE added AS SELECT * FROM main.universe_membership LIMIT 0")
+        _insert(connection, "universe_membership", members, into="temp.added")
+        _refuse_members(connection)
+        connection.execute("INSERT INTO main.universe_membership SELECT * FROM temp.added")
+    for _, guard in guards:
+        connection.execute(guard)
+    connection.execute("COMMIT")
 
 
 def _refuse_members(connection: sqlite3.Connection) -> None:

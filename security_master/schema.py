@@ -120,20 +120,6 @@ def column_types(table: str) -> dict[str, str]:
     return _all_column_types()[table]
 
 
-@cache
-def primary_key(table: str) -> str:
-    """Columns of the primary key, "" for none."""
-    rows = _empty().execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,))
-    return ", ".join(str(name) for (name,) in rows)
-
-
-@cache
-def row_order(table: str) -> str:
-    """What orders the rows of a table as they lie in the file: `rowid`, or the primary key where there is none."""
-    (without_rowid,) = _empty().execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()
-    return primary_key(table) if without_rowid else "rowid"
-
-
 def guard(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Set what every writing connection needs; the append-only rules do not hold without it."""
     connection.execute("PRAGMA foreign_keys = ON")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from security_master import schema
 from security_master.dates import date_text, instant_text
 from security_master.errors import ExplainedError
-from security_master.frames import typed_frame
+from security_master.frames import read_frame, typed_frame
 from security_master.master_file import columns_of, write_master
 from security_master.store import Store, instant_or_newest
 from security_master.universe import RULES, Snapshot
@@ -76,7 +77,8 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
     path = Path(path)
     connection = schema.open_existing(path)
     try:
-        recorded = set(connection.execute(f"SELECT {', '.join(KEY_COLUMNS)} FROM universe_snapshot").fetchall())
+        facts = read_frame(connection, "universe_snapshot")
+        recorded = set(facts[KEY_COLUMNS].itertuples(index=False, name=None))
         fresh: dict[Key, Snapshot] = {}
         known_from: list[str] = []
         for snapshot, day, known in snapshots:
@@ -91,10 +93,10 @@ def record_snapshots(path: Path, snapshots: Iterable[tuple[Snapshot, Any, Any]])
     finally:
         connection.close()
     if fresh:
-        facts = _facts_of(fresh) | {"known_from": known_from}
-        added = {"universe_membership": _members_of(fresh), "universe_snapshot": facts}
-        frames = {table: typed_frame(columns, table) for table, columns in added.items()}
-        write_master(path, {}, before=path, added=frames)
+        new = typed_frame(_facts_of(fresh) | {"known_from": known_from}, "universe_snapshot")
+        facts = pd.concat([facts, new]).sort_values(KEY_COLUMNS, ignore_index=True)
+        members = typed_frame(_members_of(fresh), "universe_membership")
+        write_master(path, {"universe_snapshot": facts}, before=path, members=members)
     return len(fresh)
 
 

@@ -263,9 +263,9 @@ def test_members_are_not_added_to_a_recorded_snapshot(tmp_path: Path) -> None:
     row = dict(
         zip(columns_of("universe_membership"), ("uni_mc_50", JUNE, "1", *late, 99, 1.0, "out", "rank"), strict=True)
     )
-    added = {"universe_membership": typed_frame({name: [value] for name, value in row.items()}, "universe_membership")}
+    added = typed_frame({name: [value] for name, value in row.items()}, "universe_membership")
     with pytest.raises(sqlite3.IntegrityError, match=f"is recorded already: '{late[0]}'"):
-        write_master(path, {}, before=path, added=added)
+        write_master(path, {}, before=path, members=added)
     assert path.read_bytes() == content
     with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="SNAPSHOT_PUBLISHED"):
         db.execute("INSERT INTO universe_membership VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tuple(row.values()))
