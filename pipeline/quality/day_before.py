@@ -46,12 +46,13 @@ def _session(stocks: Stocks, t: int, session: int, named: Names, rules: DayBefor
     members = members[weight[members] > 0]
     if len(members) < rules.names:
         return []
-    now, before, caps = stocks.industry[members, t], stocks.industry[members, t - 1], stocks.cap[members]
+    now, before = stocks.industry[members, t], stocks.industry[members, t - 1]
+    cap, cap_before = stocks.cap[members, t], stocks.cap[members, t - 1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        counts = np.abs(np.log(caps[:, t] / caps[:, t - 1]) - np.log1p(stocks.ret[members, t]))
+        counts = np.abs(np.log(cap / cap_before) - np.log1p(stocks.ret[members, t]))
         counted = np.isfinite(counts) & (counts > np.log(rules.count_factor))
         known = np.isfinite(stocks.close[members, t] * stocks.shares[members, t])
-        disbelieved = known & ~(caps[:, t] > 0)
+        disbelieved = known & ~(cap > 0)
     checks = (
         ("missing_members", stocks.flag[members, t] == ReturnFlag.NO_PRICE, rules.missing, "have no price today"),
         ("classes_rewritten", (before > 0) & (now != before), rules.classes, "have another class than yesterday"),

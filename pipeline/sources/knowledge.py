@@ -90,17 +90,20 @@ def without_the_future(securities: pd.DataFrame, changes: pd.DataFrame, instant:
     """Rows of `securities` that were known at an instant, with what they say about a later time undone."""
     open_still = closes_of(securities["last_session"]) > instant
     last = securities["last_session"].mask(open_still)
-    ticker = securities["ticker"].copy()
+    ticker = securities["ticker"].to_numpy(object, copy=True)
+    rows_of = securities.groupby("vendor_code").indices
+    first = _values(securities["first_session"])
     known_keys = _values(changes["known_from"]) <= instant
     known = set(zip(changes["vendor_code"][known_keys], changes["effective_date"][known_keys], strict=True))
     later = changes[~known_keys].sort_values("effective_date", ascending=False, kind="stable")
     for change in later.itertuples(index=False):
         if (change.vendor_code, change.effective_date) in known:
             continue  # an unknown correction of a known change
-        renamed = (securities["vendor_code"] == change.vendor_code) & (ticker == change.new_ticker)
-        begun = ~(securities["first_session"] > change.effective_date)
-        ticker[renamed & begun] = change.old_ticker
-    return securities.assign(last_session=last, ticker=ticker)
+        for row in rows_of.get(change.vendor_code, ()):
+            if ticker[row] == change.new_ticker and not first[row] > change.effective_date.to_datetime64():
+                ticker[row] = change.old_ticker
+    renamed = pd.Series(ticker, index=securities.index, dtype=securities["ticker"].dtype)
+    return securities.assign(last_session=last, ticker=renamed)
 
 
 def _rows(frame: pd.DataFrame, wanted: NDArray[np.bool_]) -> pd.DataFrame:
