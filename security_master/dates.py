@@ -96,6 +96,14 @@ def close_of(day: str) -> str:
     return local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def new_york_dates(instants: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    """The dates in New York at instants (UTC), datetime64[D]."""
+    import pandas as pd  # which who asks for a ticker does not need
+
+    local = pd.DatetimeIndex(instants).tz_localize("UTC").tz_convert(_NEW_YORK).tz_localize(None)
+    return local.to_numpy("datetime64[D]")
+
+
 @cache
 def new_york_date(instant: str) -> str:
     """The date in New York at an instant."""

@@ -70,6 +70,14 @@ class TickerDirectory:
         """Open a master for reading. Raises MasterNotFound, SchemaVersionError."""
         return cls(Store(Path(path)))
 
+    def moved_to(self, path: Path | str) -> Self:
+        """The master in another file, open for reading. Where it says the same, what was read of this one is not read
+        again; universes are those of the file."""
+        other = self.open(path)
+        if other.build_id == self.build_id:
+            other._store.share(self._store)
+        return other
+
     def close(self) -> None:
         self._store.close()
 

@@ -109,8 +109,11 @@ class SecurityMaster(TickerDirectory):
         """Every stretch of a listing that was ever believed, ordered by sec_id, known_from and valid_from.
 
         sec_id, vendor_code, sec_type, currency, exchange; valid_from, valid_to: datetime64[s]; known_from, known_to:
-        datetime64[us].
+        datetime64[us]. Not to be changed: it is made once.
         """
+        return self._store.made("listings", self._listings)
+
+    def _listings(self) -> pd.DataFrame:
         facts = self._store.table("listing").sort_values(["sec_id", "known_from", "valid_from"], ignore_index=True)
         text = ["sec_id", "vendor_code", "sec_type", "currency", "exchange"]
         dates = {name: dates_of(facts[name]).astype("datetime64[s]") for name in ("valid_from", "valid_to")}
@@ -140,9 +143,9 @@ class SecurityMaster(TickerDirectory):
         Of one company are those with one CIK, one name but for the class, or one ticker but for what follows its point.
         Sessions and instants as for classification_panel.
         """
-        return panels.pairs(self._company_keys, sec_ids, panels.grid(sessions, instants))
+        keys = self._store.made("company_keys", self._company_keys)
+        return panels.pairs(keys, sec_ids, panels.grid(sessions, instants))
 
-    @cached_property
     def _company_keys(self) -> pd.DataFrame:
         """What says of which company a security is: sec_id, key, valid_from, known_from (text)."""
         ciks, names, tickers = (self._store.table(name) for name in ("xref", "listing", "ticker_map"))
@@ -191,7 +194,10 @@ class SecurityMaster(TickerDirectory):
         actions = self._store.table("corp_action")
         splits = actions[actions["type"] == "split"]
         on = panels.grid(sessions, instants)
-        return panels.shares_panel(self._store.table("shares_hist"), splits, sec_ids, on, max_age_days)
+        return panels.shares_panel(self._store.made("filings", self._filings), splits, sec_ids, on, max_age_days)
+
+    def _filings(self) -> panels.Filings:
+        return panels.filings_of(self._store.columns("shares_hist", *panels.FILING_COLUMNS))
 
     def factor_etfs(self, known_as_of: Any = None) -> FactorEtfs:
         """The factor ETFs of the taxonomy in force, with the security of type etf that holds each ticker.

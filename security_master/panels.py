@@ -7,12 +7,13 @@ fact. The attributes of listings are asked of (security, date, instant) one by o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from security_master.dates import dates_of, instants_of, new_york_date
+from security_master.dates import dates_of, instants_of, new_york_dates
 
 Grid = tuple[NDArray[np.datetime64], NDArray[np.datetime64]]
 """Sessions (T,) datetime64[D] and their knowledge instants (T,) datetime64[us]; see `grid`."""
@@ -52,8 +53,43 @@ def classification_panel(facts: pd.DataFrame, sec_ids: Sequence[str], on: Grid) 
     return panel
 
 
+FILING_COLUMNS = ("sec_id", "period_end", "filed_at", "shares_raw", "known_from", "known_to")
+
+
+class Filings(NamedTuple):
+    """Share counts by security, period and filing, each (m,).
+
+    names: the securities, by which `who` counts. period, filed: dates, the latter in New York. known_from, known_to:
+    instants between which the filing was believed.
+    """
+
+    names: NDArray[np.object_]
+    who: NDArray[np.int64]
+    period: NDArray[np.datetime64]
+    filed: NDArray[np.datetime64]
+    shares: NDArray[np.float64]
+    known_from: NDArray[np.datetime64]
+    known_to: NDArray[np.datetime64]
+
+
+def filings_of(facts: pd.DataFrame) -> Filings:
+    """The rows of shares_hist, which are text (FILING_COLUMNS)."""
+    who, names = pd.factorize(facts["sec_id"])
+    filed_at, period = instants_of(_bare(facts["filed_at"])), dates_of(facts["period_end"])
+    order = np.lexsort((filed_at, period, who))
+    return Filings(
+        names=names.to_numpy(object),
+        who=who[order],
+        period=period[order],
+        filed=new_york_dates(filed_at[order]),
+        shares=facts["shares_raw"].to_numpy(float)[order],
+        known_from=instants_of(_bare(facts["known_from"]))[order],
+        known_to=instants_of(_bare(facts["known_to"]))[order],
+    )
+
+
 def shares_panel(
-    filings: pd.DataFrame, splits: pd.DataFrame, sec_ids: Sequence[str], on: Grid, max_age_days: int
+    filings: Filings, splits: pd.DataFrame, sec_ids: Sequence[str], on: Grid, max_age_days: int
 ) -> NDArray[np.float64]:
     """(n, T) shares outstanding of each class, NaN unknown.
 
@@ -65,26 +101,32 @@ def shares_panel(
     """
     days, known = on
     panel = np.full((len(sec_ids), len(days)), np.nan)
-    filings, rows = _rows_of(filings, sec_ids)
-    filed = dates_of([new_york_date(instant) for instant in filings["filed_at"]])
-    first = np.maximum(
-        np.searchsorted(days, filed, side="right"), np.searchsorted(known, instants_of(_bare(filings["known_from"])))
-    )
-    until = np.searchsorted(known, instants_of(_bare(filings["known_to"])))
-    fresh = np.searchsorted(days, filed + np.timedelta64(max_age_days, "D"), side="right")
+    row_of = pd.Index(np.asarray(sec_ids, dtype=object)).get_indexer(pd.Index(filings.names, dtype=object))
+    rows = row_of[filings.who]
+    first = np.maximum(np.searchsorted(days, filings.filed, side="right"), np.searchsorted(known, filings.known_from))
+    until = np.searchsorted(known, filings.known_to)
+    fresh = np.searchsorted(days, filings.filed + np.timedelta64(max_age_days, "D"), side="right")
     changes = _split_columns(splits, days, known)
-    order = np.lexsort((filings["filed_at"].to_numpy("U27"), filings["period_end"].to_numpy("U10"), rows))
-    shares, periods = filings["shares_raw"].to_numpy(float), filings["period_end"].to_numpy()
-    for at in order:
+    for at in _not_hidden(rows, first, until, panel.shape).tolist():
         row, start, end = rows[at], first[at], until[at]
-        if start >= end:
-            continue
-        panel[row, start:end] = shares[at]
+        panel[row, start:end] = filings.shares[at]
         for ex, ratio, split_start, split_end in changes.get(sec_ids[row], ()):
-            if ex > periods[at]:
+            if ex > filings.period[at]:
                 panel[row, max(start, split_start) : min(end, split_end)] *= ratio
         panel[row, max(start, fresh[at]) : end] = np.nan
     return panel
+
+
+def _not_hidden(
+    rows: NDArray[np.int64], first: NDArray[np.int64], until: NDArray[np.int64], shape: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Positions of the filings of wanted securities (row -1: not wanted) that some session of a panel can show: not
+    those before one that stands at every session."""
+    used = np.flatnonzero((rows >= 0) & (first < until))
+    whole = used[(first[used] == 0) & (until[used] == shape[1])]
+    last = np.zeros(shape[0], np.int64)
+    np.maximum.at(last, rows[whole], whole)
+    return used[used >= last[rows[used]]]
 
 
 def pairs(keys: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_], on: Grid) -> tuple[NDArray, NDArray]:
@@ -109,16 +151,16 @@ def pairs(keys: pd.DataFrame, sec_ids: Sequence[str] | NDArray[np.object_], on: 
 
 def _split_columns(
     splits: pd.DataFrame, days: NDArray[np.datetime64], known: NDArray[np.datetime64]
-) -> dict[str, list[tuple[str, float, int, int]]]:
+) -> dict[str, list[tuple[np.datetime64, float, int, int]]]:
     """By security: (ex-date, ratio, first column, end column) in which a split counts."""
+    ex_dates = dates_of(splits["ex_date"])
     first = np.maximum(
-        np.searchsorted(days, dates_of(splits["ex_date"])),
-        np.searchsorted(known, instants_of(_bare(splits["known_from"]))),
+        np.searchsorted(days, ex_dates), np.searchsorted(known, instants_of(_bare(splits["known_from"])))
     )
     until = np.searchsorted(known, instants_of(_bare(splits["known_to"])))
     ratio = splits["ratio_num"].to_numpy(float) / splits["ratio_den"].to_numpy(float)
-    found: dict[str, list[tuple[str, float, int, int]]] = {}
-    for sec_id, ex, value, start, end in zip(splits["sec_id"], splits["ex_date"], ratio, first, until, strict=True):
+    found: dict[str, list[tuple[np.datetime64, float, int, int]]] = {}
+    for sec_id, ex, value, start, end in zip(splits["sec_id"], ex_dates, ratio, first, until, strict=True):
         found.setdefault(sec_id, []).append((ex, value, int(start), int(end)))
     for rows in found.values():
         rows.sort()

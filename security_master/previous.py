@@ -38,7 +38,7 @@ def read_previous(path: Path | None) -> Previous | None:
     """A master, migrated to the current schema; None without a file."""
     if path is None or not Path(path).exists():
         return None
-    connection = schema.open_migrated_copy(Path(path))
+    connection = schema.open_as_current(Path(path))
     try:
         registry = read_registry(connection)
         columns = "question_id, choice, sec_id, decided_by, reason, known_from, batch_id"

@@ -164,12 +164,18 @@ def open_existing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_migrated_copy(path: Path) -> sqlite3.Connection:
-    """A copy in memory, brought to the current version. Raises as `open_existing` for a file that is no master."""
+def open_as_current(path: Path) -> sqlite3.Connection:
+    """Open a master for reading, one of an older version as a copy in memory that is brought to the current one.
+
+    Raises as `open_existing` for a file that is no master.
+    """
     if not path.exists():
         raise MasterNotFound(f"no security master at {path}; make one with `erm3 security build`")
-    with closing(_reader(path)) as source:
-        if (found := _version_in(path, source)) > current_version():
+    source = _reader(path)
+    if (found := _version_in(path, source)) == current_version():
+        return source
+    with closing(source):
+        if found > current_version():
             raise SchemaVersionError(
                 f"{path}: schema version {found} is newer than {current_version()}; update this program"
             )
@@ -194,6 +200,6 @@ def as_current(path: Path, scratch: Path) -> Path:
     with closing(_reader(path)) as file:
         if version_of(file) == current_version():
             return path
-    with closing(open_migrated_copy(path)) as copy, closing(sqlite3.connect(scratch)) as file:
+    with closing(open_as_current(path)) as copy, closing(sqlite3.connect(scratch)) as file:
         copy.backup(file)
     return scratch

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from security_master import schema
 from security_master.dates import NEVER, instant_text
@@ -26,6 +26,9 @@ def instant_or_newest(known_as_of: Any) -> str:
     return NEWEST if known_as_of is None else instant_text(known_as_of)
 
 
+Made = TypeVar("Made")
+
+
 class Store:
     """An open master. Tables are read once, when they are first needed."""
 
@@ -33,11 +36,23 @@ class Store:
         self.path = path
         self.db: sqlite3.Connection = schema.open_existing(path)
         self._tables: dict[str, pd.DataFrame] = {}
+        self._made: dict[str, Any] = {}
         self._contested: list[tuple[str, str, str, str]] | None = None
 
     def close(self) -> None:
         self.db.close()
-        self._tables.clear()
+        self._tables, self._made = {}, {}
+
+    def share(self, other: Store) -> None:
+        """Have the tables in common with the store of another file in which the facts are the same."""
+        self._tables, self._made = other._tables, other._made
+
+    def made(self, name: str, make: Callable[[], Made]) -> Made:
+        """What `make` makes of the fact tables, made once. Not to be changed by who gets it."""
+        if name not in self._made:
+            self._made[name] = make()
+        found: Made = self._made[name]
+        return found
 
     def meta(self, key: str) -> str:
         return str(self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
@@ -61,6 +76,12 @@ class Store:
         if name not in self._tables:
             self._tables[name] = self._frame(name)
         return self._tables[name]
+
+    def columns(self, name: str, *columns: str) -> pd.DataFrame:
+        """Some columns of a fact table, with every belief that there has been; read anew each time."""
+        from security_master.frames import read_frame
+
+        return read_frame(self.db, name, columns)
 
     def believed(self, name: str, known_as_of: Any) -> pd.DataFrame:
         """Rows of a fact table as believed at an instant."""

@@ -251,6 +251,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
     report = delivery.build_master(path, run.stage.run_id, previous)
+    delivery.master = run.reopen_master(delivery.master)
     delivery.leave_word(run.scratch)
     facts = delivery.facts(
         report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of, (run.first, run.last)

@@ -91,6 +91,7 @@ class Run:
     progress: Progress = silent
     attributes: Mapping[str, Any] = field(default_factory=dict)
     _master: SecurityMaster | None = field(default=None, init=False, repr=False)
+    _labels: dict[tuple[Any, ...], tuple[NDArray, NDArray]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def calendar(self) -> Calendar:
@@ -108,13 +109,15 @@ class Run:
     @property
     def master(self) -> SecurityMaster:
         """The security master of this run."""
-        if self._master is None:
-            self._master = SecurityMaster.open(self.scratch / MASTER_FILE)
-        return self._master
+        return self._master or self.reopen_master()
 
-    def reopen_master(self) -> None:
-        """To be called by who has written the master anew: who asks for it from here on sees what was written."""
-        self._master = None
+    def reopen_master(self, like: SecurityMaster | None = None) -> SecurityMaster:
+        """To be called by who has written the master anew: who asks for it from here on sees what was written.
+
+        like: a master of which what was read is kept where the new one says the same; by default the one before."""
+        before, path = like or self._master, self.scratch / MASTER_FILE
+        self._master = SecurityMaster.open(path) if before is None else before.moved_to(path)
+        return self._master
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -318,7 +321,11 @@ class Run:
     def label(self, store: StagedStore) -> None:
         """Write the tickers of the symbols as they are, and are known to be, at the store's last session."""
         last = self.calendar.ordinal(store.teo[-1])
-        ticker, unique = self.master.labels(store.symbol, store.teo[-1], known_as_of=self.instants(last, last)[0])
+        asked = (last, *store.symbol)
+        if asked not in self._labels:
+            instant = self.instants(last, last)[0]
+            self._labels[asked] = self.master.labels(store.symbol, store.teo[-1], known_as_of=instant)
+        ticker, unique = self._labels[asked]
         store.set_coord("ticker", ticker)
         store.set_coord("unique_ticker", unique)
 

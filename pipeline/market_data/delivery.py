@@ -63,9 +63,12 @@ def first_bars(tables: SourceTables) -> pd.Series:
 
 def master_of(path: Path, tables: CleanTables, batch_id: str, **options: Any) -> BuildReport:
     """A master at `path` that holds a delivery. options: `previous` and the others of `build_master`."""
-    return build_master(
-        path, master_tables(tables), batch_id=batch_id, first_bars=first_bars(tables), copies=copies(tables), **options
-    )
+    return build_master(path, master_tables(tables), batch_id=batch_id, **from_bars(tables), **options)
+
+
+def from_bars(tables: SourceTables) -> dict[str, Any]:
+    """What a master learns of the bars: `first_bars` and `copies`, arguments of `build_master`."""
+    return {"first_bars": first_bars(tables), "copies": copies(tables)}
 
 
 COMMON_CLOSES = 5
@@ -105,11 +108,13 @@ def _same_closes_since(prices: pd.DataFrame, one: str, other: str) -> str | None
 
 @dataclass
 class Delivery:
-    """Cleaned tables, and what was last made of them. place: where this machine keeps what it need not make again."""
+    """Cleaned tables, and what was last made of them. place: where this machine keeps what it need not make again;
+    master: the open one of the last run over them."""
 
     name: str
     tables: CleanTables
     place: Path | None = None
+    master: SecurityMaster | None = field(default=None, repr=False)
     _facts: tuple[Any, Facts] | None = field(default=None, repr=False)
     _report: BuildReport | None = field(default=None, repr=False)
     _holds: str = field(default="", repr=False)
@@ -138,7 +143,15 @@ class Delivery:
             shutil.copyfile(previous, path)
             self._report = report
             return replace(report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
-        self._report = master_of(path, self.tables, batch_id, previous=previous, max_lost_share=1.0, keep_ids=True)
+        self._report = build_master(
+            path,
+            master_tables(self.tables),
+            batch_id=batch_id,
+            previous=previous,
+            max_lost_share=1.0,
+            keep_ids=True,
+            **self._from_bars,
+        )
         return self._report
 
     def _heard_by(self, master: str) -> BuildReport | None:
@@ -160,8 +173,12 @@ class Delivery:
     def _said(self) -> str:
         """Digest of what a master learns of the delivery."""
         undated = set(self.tables.securities.loc[self.tables.securities["first_session"].isna(), "vendor_code"])
-        bars = {str(code): str(day) for code, day in first_bars(self.tables).items() if code in undated}
-        return heard.digest_of(master_tables(self.tables), bars, copies(self.tables))
+        bars = {str(code): str(day) for code, day in self._from_bars["first_bars"].items() if code in undated}
+        return heard.digest_of(master_tables(self.tables), bars, self._from_bars["copies"])
+
+    @cached_property
+    def _from_bars(self) -> dict[str, Any]:
+        return from_bars(self.tables)
 
     def facts(
         self,
@@ -217,7 +234,7 @@ def load_facts(directory: Path, restated_as_of: np.datetime64 | None = None) -> 
 
 
 def cut(facts: Facts, first: int, last: int) -> Facts:
-    """Facts that sessions up to `last` may use, without the bars before `first`.
+    """Facts that sessions up to `last` may use, without the bars and events before `first`.
 
     The first bar of each security stays, because it dates the listing.
     """
@@ -231,5 +248,7 @@ def cut(facts: Facts, first: int, last: int) -> Facts:
                 recent = session >= first
                 recent[frame[frame["visible"] <= session].drop_duplicates("sec_id").index] = True
                 keep &= recent
+            if "ex" in frame.columns:
+                keep &= frame["ex"].to_numpy() >= first
             frames[entry.name] = frame[keep].reset_index(drop=True)
     return replace(facts, **frames)

@@ -5,6 +5,7 @@ Every comparison is between naive-UTC datetime64[us] instants.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -94,16 +95,21 @@ def without_the_future(securities: pd.DataFrame, changes: pd.DataFrame, instant:
     rows_of = securities.groupby("vendor_code").indices
     first = _values(securities["first_session"])
     known_keys = _values(changes["known_from"]) <= instant
-    known = set(zip(changes["vendor_code"][known_keys], changes["effective_date"][known_keys], strict=True))
+    known = set(_renames(changes[known_keys], "vendor_code"))
     later = changes[~known_keys].sort_values("effective_date", ascending=False, kind="stable")
-    for change in later.itertuples(index=False):
-        if (change.vendor_code, change.effective_date) in known:
+    for day, code, old, new in _renames(later, "vendor_code", "old_ticker", "new_ticker"):
+        if (day, code) in known:
             continue  # an unknown correction of a known change
-        for row in rows_of.get(change.vendor_code, ()):
-            if ticker[row] == change.new_ticker and not first[row] > change.effective_date.to_datetime64():
-                ticker[row] = change.old_ticker
+        for row in rows_of.get(code, ()):
+            if ticker[row] == new and not first[row] > day:
+                ticker[row] = old
     renamed = pd.Series(ticker, index=securities.index, dtype=securities["ticker"].dtype)
     return securities.assign(last_session=last, ticker=renamed)
+
+
+def _renames(changes: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The effective date and some columns of each change."""
+    return zip(_values(changes["effective_date"]), *(changes[name] for name in columns), strict=True)
 
 
 def _rows(frame: pd.DataFrame, wanted: NDArray[np.bool_]) -> pd.DataFrame:

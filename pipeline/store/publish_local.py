@@ -152,19 +152,21 @@ class LocalPublications(Publications):
         building.mkdir(parents=True, exist_ok=True)
         new: list[Path] = []
         folders: dict[Path, None] = {building: None}
+        made = {""}
         seen = set(plan.documents)
         for key, source, is_new in self._parts(plan):
             if key in seen:
                 continue
             seen.add(key)
-            target = building / key
-            if target.parent not in folders:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                folders[target.parent] = None
+            inner = key.rpartition("/")[0]
+            if inner not in made:
+                made.add(inner)
+                folders[building / inner] = None
+                (building / inner).mkdir(parents=True, exist_ok=True)
             self.objects.on_change("link", f"{PUBLICATIONS}/{building.name}/{key}")
-            _link(source, target)
+            _link(source, f"{building}/{key}")  # there are tens of thousands, too many for paths
             if is_new:
-                new.append(target)
+                new.append(building / key)
         for key, data in plan.documents.items():
             self.objects.write(f"{PUBLICATIONS}/{building.name}/{key}", data)
             new.append(building / key)
@@ -172,17 +174,19 @@ class LocalPublications(Publications):
         above = {parent for folder in folders for parent in folder.parents if building in parent.parents}
         return [*new, *sorted({*folders, *above})]
 
-    def _parts(self, plan: Plan) -> Iterator[tuple[str, Path, bool]]:
+    def _parts(self, plan: Plan) -> Iterator[tuple[str, str, bool]]:
         """Files of the next publication: (key, where it is now, whether it is new). Staged ones come first."""
         root = self.objects.path
         for name, prefix in plan.stores.items():
-            yield from ((f"{store_key(name)}/{key}", root / prefix / key, True) for key in self.objects.keys(prefix))
+            yield from (
+                (f"{store_key(name)}/{key}", f"{root}/{prefix}/{key}", True) for key in self.objects.keys(prefix)
+            )
         for name, key in plan.files.items():
-            yield name, root / key, True
+            yield name, f"{root}/{key}", True
         if plan.base is not None:
             base = self.live_prefix(plan.base)
             keys = (key for key in self.objects.keys(base) if not key.startswith(f"{SPARE}/"))
-            yield from ((key, root / base / key, False) for key in keys)
+            yield from ((key, f"{root}/{base}/{key}", False) for key in keys)
 
     def _link_root(self, name: str) -> None:
         """`ROOT/name` leads to the live publication. Before the switch that brings it, it leads nowhere."""
@@ -220,7 +224,7 @@ def _is_id(name: str) -> bool:
     return name[:NUMBER_DIGITS].isdigit() and name[NUMBER_DIGITS : NUMBER_DIGITS + 1] == "-"
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     """A hard link, or a copy on a file system that has none."""
     try:
         os.link(source, target)

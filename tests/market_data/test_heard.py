@@ -29,13 +29,13 @@ def tables() -> SourceTables:
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The masters that are made of rows."""
     paths: list[Path] = []
-    inner = delivery.master_of
+    inner = delivery.build_master
 
     def counted(path, *given, **named):
         paths.append(path)
         return inner(path, *given, **named)
 
-    monkeypatch.setattr(delivery, "master_of", counted)
+    monkeypatch.setattr(delivery, "build_master", counted)
     return paths
 
 

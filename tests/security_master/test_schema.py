@@ -238,7 +238,7 @@ def test_a_master_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(schema.SchemaVersionError, match="schema version 99"):
         SecurityMaster.open(path)
     with pytest.raises(schema.SchemaVersionError, match="newer"):
-        schema.open_migrated_copy(path)
+        schema.open_as_current(path)
 
 
 def test_an_older_master_is_read_through_a_migrated_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_an_older_master_is_read_through_a_migrated_copy(tmp_path: Path, monkeyp
     monkeypatch.setattr(schema, "migrations", lambda: steps)
     with pytest.raises(schema.SchemaVersionError, match="rebuild"):
         schema.open_existing(path)
-    copy = schema.open_migrated_copy(path)
+    copy = schema.open_as_current(path)
     assert schema.version_of(copy) == 2
     copy.execute("INSERT INTO meta (key, value, note) VALUES ('a', 'b', 'c')")
     original = sqlite3.connect(path)

@@ -40,8 +40,8 @@ def in_shares(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Plant:
     """The share counts are looked up in `change(filings)`."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = panels.shares_panel
-        monkeypatch.setattr(panels, "shares_panel", lambda filings, *rest: right(change(filings.copy()), *rest))
+        right = panels.filings_of
+        monkeypatch.setattr(panels, "filings_of", lambda facts: right(change(facts.copy())))
 
     return plant
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.audits import inputs
@@ -13,7 +14,7 @@ from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import TRADED_SESSIONS, Run
 from pipeline.settings import UNIVERSES
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.windows import History, positions
+from pipeline.store.windows import History
 from security_master import MASTER_FILE, MEMBER_TYPES, RULES, record_snapshots, select_members
 from security_master.panels import of_type
 
@@ -56,9 +57,9 @@ def stage(run: Run, name: str) -> None:
     history = run.history("ds_daily")
     store = run.create(name)
     symbols = run.extend(store, run.open("ds_daily").symbol)
+    place = pd.Index(symbols, dtype=object)
     everything = slice(0, len(symbols))
     snapshots = take_snapshots(run, symbols, history)
-    run.stage.add_file(MASTER_FILE, run.scratch / MASTER_FILE)
     back = run.settings.rules.validity_sessions
     for first, last in run.blocks(store):
         close = history.window("close", symbols, first - back + 1, last)
@@ -69,7 +70,7 @@ def stage(run: Run, name: str) -> None:
         rows = run.rows(store, first, last)
         store.write("validity", rows, everything, (recently & np.isfinite(close[:, back - 1 :])).T)
         for universe in UNIVERSES:
-            store.write(universe, rows, everything, _in_force(run, snapshots[universe], symbols, first, last))
+            store.write(universe, rows, everything, _in_force(run, snapshots[universe], place, first, last))
         run.done(store, last)
     run.label(store)
     store.close()
@@ -99,7 +100,7 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
     ]
     since = sessions[min([run.first, *new_ends])]
     taken: Snapshots = {name: dict(run.master.snapshots(name, since=since)) for name in UNIVERSES}
-    listings, new = run.master.listings(), []
+    listings, new, place = run.master.listings(), [], pd.Index(symbols, dtype=object)
     windows = _Windows(history, symbols, run.last)
     for month_end in new_ends:
         day = sessions[month_end]
@@ -112,12 +113,13 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
         for name in UNIVERSES:
             earlier = [d for d in taken[name] if d < day]
             before = taken[name][max(earlier)] if earlier else np.array([], dtype=object)
-            was = _among(symbols, before)
+            was = _among(place, before)
             snapshot = select_members(RULES[name], symbols, cap, price, traded, was, eligible)
             taken[name][day] = snapshot.members
             new.append((snapshot, day, instant))
     if record_snapshots(run.scratch / MASTER_FILE, new):
         run.reopen_master()
+        run.stage.add_file(MASTER_FILE, run.scratch / MASTER_FILE)
     return taken
 
 
@@ -146,7 +148,7 @@ def _before_first(run: Run, month_end: int) -> bool:
     return len(run.calendar.month_ends(month_end + 1, run.published_first - 1)) > 0
 
 
-def _in_force(run: Run, taken: dict[np.datetime64, NDArray], symbols: NDArray, first: int, last: int) -> NDArray:
+def _in_force(run: Run, taken: dict[np.datetime64, NDArray], symbols: pd.Index, first: int, last: int) -> NDArray:
     """(sessions, n): member by the last snapshot taken in an earlier month."""
     member = np.zeros((last - first + 1, len(symbols)), dtype=bool)
     months = run.days(first, last).astype("datetime64[M]")
@@ -157,10 +159,10 @@ def _in_force(run: Run, taken: dict[np.datetime64, NDArray], symbols: NDArray, f
     return member
 
 
-def _among(symbols: NDArray, members: NDArray) -> NDArray[np.bool_]:
+def _among(symbols: pd.Index, members: NDArray) -> NDArray[np.bool_]:
     """(n,) whether each symbol is one of the members."""
     found = np.zeros(len(symbols), dtype=bool)
-    at = positions(symbols, members)
+    at = symbols.get_indexer(pd.Index(members, dtype=object))
     found[at[at >= 0]] = True
     return found
 

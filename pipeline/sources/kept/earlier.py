@@ -70,7 +70,7 @@ class EarlierBars:
         """The bars of some codes, by code, date and known_from. listed: all codes, sorted: the categories."""
         parts = []
         for group in self.groups:
-            asked = np.isin(group.file.codes.astype(object), np.array(sorted(codes), object))
+            asked = _among(group.file.codes, codes)
             parts.append((group.file.codes, group.read(self._before(group) & asked[group.file.runs["code"]])))
         return frame_of(parts, listed)
 
@@ -80,9 +80,9 @@ class EarlierBars:
         parts = []
         for group in self.groups:
             rows = group.file.firsts
-            names = group.file.codes[rows["code"]].astype(object)
-            begun = first.reindex(names).to_numpy("datetime64[D]").astype(np.int64) == rows["date"]
-            parts.append((group.file.codes, rows[begun & np.isin(names, np.array(sorted(codes), object))]))
+            begins = first.reindex(group.file.codes.astype(object)).to_numpy("datetime64[D]").astype(np.int64)
+            begun = begins[rows["code"]] == rows["date"]
+            parts.append((group.file.codes, rows[begun & _among(group.file.codes, codes)[rows["code"]]]))
         return frame_of(parts, listed)
 
     def closes_by_year(
@@ -117,6 +117,12 @@ class EarlierBars:
 
     def _before(self, group: Group) -> NDArray[np.bool_]:
         return np.asarray(group.file.runs["quarter"] < self.since)
+
+
+def _among(names: NDArray[np.str_], codes: Collection[str]) -> NDArray[np.bool_]:
+    """(n,) whether each name is one of some codes."""
+    wanted = set(codes)
+    return np.fromiter((name in wanted for name in names.tolist()), bool, len(names))
 
 
 _NOTHING = {"rows": 0, "first": 0, "last": 0, "known": 0, "delay": 0, "odd": False}
