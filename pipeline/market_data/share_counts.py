@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.settings import CleaningRules
 
@@ -79,6 +78,8 @@ def leave_out_jumps(
 def _split_after(believed: Row | None, filing: Row, splits: _Splits, least: float) -> float:
     """Ratio of the splits between a count's period end and its filing where the count is in the units after them
     already: it fits the one before it only so. 1 for all others."""
+    if not splits.ratio:
+        return 1.0
     later = splits.between(filing["period_end"], filing["filed_at"].tz_localize(None).normalize(), filing["known_from"])
     if believed is None or 1 / least < later < least:
         return 1.0
@@ -90,21 +91,22 @@ def _split_after(believed: Row | None, filing: Row, splits: _Splits, least: floa
 class _Splits(NamedTuple):
     """The splits of one code: ex-date, when it became known, new shares for one old."""
 
-    ex_date: NDArray[np.datetime64]
-    known_from: NDArray[np.datetime64]
-    ratio: NDArray[np.float64]
+    ex_date: list[pd.Timestamp]
+    known_from: list[pd.Timestamp]
+    ratio: list[float]
 
     @classmethod
     def of(cls, splits: pd.DataFrame) -> _Splits:
-        ratio = (splits["ratio_new"] / splits["ratio_old"]).to_numpy(float)
-        return cls(splits["ex_date"].to_numpy(), splits["known_from"].to_numpy(), ratio)
+        ratio = (splits["ratio_new"] / splits["ratio_old"]).astype(float)
+        return cls(splits["ex_date"].tolist(), splits["known_from"].tolist(), ratio.tolist())
 
     def between(self, first: pd.Timestamp, last: pd.Timestamp, known_at: pd.Timestamp) -> float:
         """How many shares one became, by the splits after `first` and up to `last` that were known."""
-        if not len(self.ratio):
-            return 1.0
-        inside = (self.ex_date > first.to_datetime64()) & (self.ex_date <= last.to_datetime64())
-        return float(self.ratio[inside & (self.known_from <= known_at.to_datetime64())].prod())
+        ratio = 1.0
+        for ex_date, known_from, one in zip(self.ex_date, self.known_from, self.ratio, strict=True):
+            if first < ex_date <= last and known_from <= known_at:
+                ratio *= one
+        return ratio
 
 
 def _factor(before: Row, now: Row, splits: _Splits) -> float:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.settings import CleaningRules
 from pipeline.sources.specs import REMOVALS
@@ -42,35 +43,55 @@ def withdraw_contradicted(
     bars = bars[["vendor_code", "date", "close", "volume", "known_from"]]
     bars = bars[bars["close"] > 0].sort_values(["vendor_code", "date", "known_from"], kind="stable")
     bars = bars.drop_duplicates(["vendor_code", "date"])  # the first print
-    of_code = {str(code): rows for code, rows in bars.groupby("vendor_code", observed=True)}
-    begun = securities.groupby("vendor_code")["first_session"].apply(list).to_dict()
+    rows_of = bars.groupby("vendor_code", observed=True, sort=False).indices
+    of_bars = _Bars(bars["date"].to_numpy(), bars["close"].to_numpy(), bars["volume"].to_numpy())
+    asked = delistings[open_]
+    begun: dict[str, list[pd.Timestamp]] = {code: [] for code in asked["vendor_code"]}
+    listed = securities[securities["vendor_code"].isin(list(begun))]
+    for code, first in zip(listed["vendor_code"], listed["first_session"], strict=True):
+        begun[code].append(first)
     found = []
-    for at in np.flatnonzero(open_.to_numpy()).tolist():
-        row = {str(name): value for name, value in delistings.iloc[at].items()}
-        following = [first for first in begun.get(row["vendor_code"], []) if first > row["last_session"]]
-        mine = of_code.get(row["vendor_code"], bars.iloc[:0])
-        mine = mine[mine["date"] < min(following)] if following else mine
-        contradiction = _first_contradiction(at, row, mine, rules)
+    for at, record in zip(np.flatnonzero(open_.to_numpy()).tolist(), asked.to_dict("records"), strict=True):
+        row = {str(name): value for name, value in record.items()}
+        mine = np.asarray(rows_of.get(row["vendor_code"], ()), np.int64)
+        following = [first for first in begun[row["vendor_code"]] if first > row["last_session"]]
+        if following:
+            mine = mine[of_bars.date[mine] < min(following).to_datetime64()]
+        contradiction = _first_contradiction(row, of_bars.at(mine), rules)
         if contradiction is not None:
-            found.append(contradiction)
+            k, last_close = contradiction
+            bar = bars.iloc[mine[k : k + 1]].to_dict("records")[0]
+            found.append(Contradiction(at, row, {str(name): value for name, value in bar.items()}, last_close))
     return _withdrawn(delistings, found), found
 
 
-def _first_contradiction(at: int, row: Row, bars: pd.DataFrame, rules: CleaningRules) -> Contradiction | None:
-    """The first bar after the last session that was traded as before; None where there is none."""
-    until = bars[bars["date"] <= row["last_session"]].tail(rules.usual_sessions)
-    if until.empty:
+class _Bars(NamedTuple):
+    """First prints, each (m,); of one code by date."""
+
+    date: NDArray[np.datetime64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]
+
+    def at(self, rows: NDArray[np.int64]) -> _Bars:
+        return _Bars(self.date[rows], self.close[rows], self.volume[rows])
+
+
+def _first_contradiction(row: Row, bars: _Bars, rules: CleaningRules) -> tuple[int, float] | None:
+    """The first bar (position) after the last session that was traded as before, and the last close until that session;
+    None where there is none."""
+    after = int(np.searchsorted(bars.date, row["last_session"].to_datetime64(), side="right"))
+    if not after or after == len(bars.date):
         return None
-    usual = float(until["volume"].median())
-    close, volume = float(until["close"].iloc[-1]), float(until["volume"].iloc[-1])
-    first_close = close
-    for bar in bars[bars["date"] > row["last_session"]].to_dict("records"):
-        repeated = bar["close"] == close and (bar["volume"] == volume or np.isnan(bar["volume"]))
-        close, volume = bar["close"], bar["volume"]
+    usual = float(pd.Series(bars.volume[max(after - rules.usual_sessions, 0) : after]).median())
+    close, volume = float(bars.close[after - 1]), float(bars.volume[after - 1])
+    last_close = close
+    for k in range(after, len(bars.date)):
+        repeated = bars.close[k] == close and (bars.volume[k] == volume or np.isnan(bars.volume[k]))
+        close, volume = float(bars.close[k]), float(bars.volume[k])
         if repeated or not _traded(volume, usual, row["reason"], rules):
             continue
-        if row["reason"] in REMOVALS or abs(np.log(close / first_close)) <= rules.same_company:
-            return Contradiction(at, row, {str(name): value for name, value in bar.items()}, first_close)
+        if row["reason"] in REMOVALS or abs(np.log(close / last_close)) <= rules.same_company:
+            return k, last_close
     return None
 
 
