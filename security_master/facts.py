@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from security_master.bitemporal import Source, believed
-from security_master.dates import END, NEVER, days_between, new_york_date
+from security_master.dates import END, NEVER, days_between, instants_of, new_york_dates
 from security_master.identity import Identities
 from security_master.listings import Episode, Listings
 from security_master.taxonomy import UNCLASSIFIED, gics_version, industry_of_gics
@@ -216,7 +216,8 @@ def _intervals(instant: str, records: list[Row]) -> dict[Hashable, Source]:
 
 def filing_dates(filed_at: list[str]) -> list[str]:
     """The New York dates of filing instants."""
-    return [new_york_date(instant) for instant in filed_at]
+    instants = instants_of([instant[:-1] for instant in filed_at])
+    return np.datetime_as_string(new_york_dates(instants)).tolist()
 
 
 def _hashable(value: Any) -> Any:

@@ -256,7 +256,8 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     facts = delivery.facts(
         report.build_id, run.master, run.calendar, run.settings.rules, run.restated_as_of, (run.first, run.last)
     )
-    save_facts(step_findings.pass_gate(run, facts, tables, report), run.scratch / "facts")
+    run.facts = step_findings.pass_gate(run, facts, delivery, report)
+    save_facts(run.facts, run.scratch / "facts")
     run.stage.add_file(MASTER_FILE, path)
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     missing = not_delivered(tables, run.specs.values())

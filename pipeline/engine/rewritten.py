@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.engine.run import INPUT_STORES, Run
+from pipeline.market_data.delivery import Delivery
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.deliveries import TABLES_FILE
 from pipeline.quality.drift import DELIVERED_FILE, KEY, WARM_UP_BARS, drift, drift_findings, first_prints
 from pipeline.quality.event_drift import DELIVERED_EVENTS, WARM_UP_EVENTS, event_drift, read_events, told_events
 from pipeline.quality.findings import concat_findings, no_findings
-from pipeline.quality.older_closes import YEARS_FILE, rewritten_years, year_digests
-from pipeline.sources import SourceTables
+from pipeline.quality.older_closes import YEARS_FILE, rewritten_years
 from pipeline.store.windows import warm_up_file
 from security_master.errors import at_file
 
@@ -116,7 +116,7 @@ def _compare_warm_up(run: Run, kind: _Kind, held: Span) -> pd.DataFrame:
 
 
 def compare_older_closes(
-    run: Run, tables: SourceTables, before: Mapping[str, Any], through: str, instant: np.datetime64
+    run: Run, delivery: Delivery, before: Mapping[str, Any], through: str, instant: np.datetime64
 ) -> pd.DataFrame:
     """A finding for each year with closes that read otherwise than in the last delivery; stages today's digests.
 
@@ -132,11 +132,11 @@ def compare_older_closes(
 
     if published is not None and run.stage.kind != "restatement":
         reached, known_by = reaches(before["through"]), np.datetime64(before["known_by"])
-        then = year_digests(tables.prices, reached, known_by, tables.earlier)
-        names = tables.securities.drop_duplicates("vendor_code", keep="last")
+        then = delivery.year_digests(reached, known_by)
+        names = delivery.tables.securities.drop_duplicates("vendor_code", keep="last")
         tickers = dict(zip(names["vendor_code"].astype(str), names["ticker"], strict=True))
         found = rewritten_years(published, then, tickers, before["through"], run.first, rules)
-    _stage(run, YEARS_FILE, year_digests(tables.prices, reaches(through), instant, tables.earlier))
+    _stage(run, YEARS_FILE, delivery.year_digests(reaches(through), instant))
     return found
 
 

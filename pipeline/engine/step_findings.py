@@ -21,14 +21,13 @@ from pipeline.engine.rewritten import (
     published_wrong,
 )
 from pipeline.engine.run import Run
-from pipeline.market_data.delivery import cut
+from pipeline.market_data.delivery import Delivery, cut
 from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.deliveries import TABLES_FILE, counted, lost_securities, lost_tables, moved_identifiers
 from pipeline.quality.findings import FINDINGS_FILE, concat_findings
 from pipeline.quality.tickers import living_tickers, rewritten_tickers
 from pipeline.returns.panel import lookback
-from pipeline.sources import SourceTables
 from security_master import BuildReport
 from security_master.errors import at_file
 
@@ -114,14 +113,14 @@ def add_findings(run: Run) -> None:
     run.stage.add_file(FINDINGS_FILE, path)
 
 
-def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport) -> Facts:
+def pass_gate(run: Run, facts: Facts, delivery: Delivery, report: BuildReport) -> Facts:
     """The facts that the sessions of the run may use, with a finding for each published bar that was rewritten since.
 
     Raises BatchFault when a delivery is wrong as a whole, lacks what the one before had, or has rewritten too much of
     what is published, and nobody decided about it. What was decided is kept, to be published with the other findings.
     """
     rules = run.settings.rules
-    rewritten, lost = compare_deliveries(run, facts, report.left), _compare_tables(run, tables, report)
+    rewritten, lost = compare_deliveries(run, facts, report.left), _compare_tables(run, delivery, report)
     facts = cut(facts, run.reads_from - lookback(rules), run.last)
     faults = delivery_faults(facts, run.computed, rules.sessions, lambda ids: _tickers(run, ids))
     about = (faults["sec_id"] != "").to_numpy()
@@ -135,9 +134,9 @@ def pass_gate(run: Run, facts: Facts, tables: SourceTables, report: BuildReport)
     return replace(facts, findings=concat_findings([facts.findings, rewritten]))
 
 
-def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.DataFrame:
+def _compare_tables(run: Run, delivery: Delivery, report: BuildReport) -> pd.DataFrame:
     """What the delivery lacks of the last accepted one, or says otherwise. Stages what it holds, for the next run."""
-    rules, at = run.settings.rules, run.first
+    rules, at, tables = run.settings.rules, run.first, delivery.tables
     published = run.stage.published_file(TABLES_FILE, run.scratch / f"before_{TABLES_FILE}")
     before: dict[str, Any] = {"through": "", "tables": {}, "unmentioned": [], "tickers": {}}
     if published is not None:
@@ -158,7 +157,7 @@ def _compare_tables(run: Run, tables: SourceTables, report: BuildReport) -> pd.D
         lost_securities(_named(run, lost), known, at, rules.deliveries),
         moved_identifiers(moved, at),
         rewritten_tickers(before["tickers"], tickers, changes, since, at, rules.deliveries),
-        compare_older_closes(run, tables, before, through, instant),
+        compare_older_closes(run, delivery, before, through, instant),
     ]
     path = run.scratch / TABLES_FILE
     now = {

@@ -22,6 +22,7 @@ from pipeline.calendar import Calendar
 from pipeline.market_data import heard
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.quality.older_closes import year_digests
 from pipeline.settings import DataRules, Settings
 from pipeline.sources import Source, SourceTables
 from pipeline.vendors.layers import machine_place, open_source
@@ -116,6 +117,7 @@ class Delivery:
     place: Path | None = None
     master: SecurityMaster | None = field(default=None, repr=False)
     _facts: tuple[Any, Facts] | None = field(default=None, repr=False)
+    _years: tuple[Any, pd.DataFrame] | None = field(default=None, repr=False)
     _report: BuildReport | None = field(default=None, repr=False)
     _holds: str = field(default="", repr=False)
 
@@ -194,6 +196,13 @@ class Delivery:
         if self._facts is None or self._facts[0] != key:
             self._facts = key, build_facts(self.tables, master, calendar, rules, restated, sessions)
         return self._facts[1]
+
+    def year_digests(self, until: np.datetime64, instant: np.datetime64) -> pd.DataFrame:
+        """`pipeline.quality.older_closes.year_digests` of the tables. The last ones are kept: a run begins with those
+        that the run before it ended with."""
+        if self._years is None or self._years[0] != (until, instant):
+            self._years = (until, instant), year_digests(self.tables.prices, until, instant, self.tables.earlier)
+        return self._years[1]
 
 
 def keep_word(settings: Settings, scratch: Path, master: Path) -> None:
