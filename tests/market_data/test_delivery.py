@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 
 from pipeline.cli import security
 from pipeline.engine.execution import begin, stage_inputs
-from pipeline.market_data.delivery import cut, load_facts, master_of, save_facts
+from pipeline.market_data.cleaning import clean_events
+from pipeline.market_data.delivery import Delivery, cut, load_facts, master_of, save_facts
 from pipeline.market_data.point_in_time import Facts
+from pipeline.quality.older_closes import year_digests
 from pipeline.reports import dry_run
-from pipeline.settings import DataRules
+from pipeline.settings import CleaningRules, DataRules
 from security_master import MASTER_FILE, BuildReport
 from tests.engine.published_market import Delivered, settings_for, tables_of
 
@@ -25,11 +27,12 @@ FIRST, LAST = 10, 20
 
 
 def facts() -> Facts:
-    """Bars of A from session 1 on and of B from 9 on; B's bar of 15 is delivered late, and so is a split."""
+    """Bars of A from session 1 on and of B from 9 on; B's bar of 15 is delivered late, and so is a split of A, which
+    has one more before the first session."""
     bars = [("A", 1, 1), ("A", 9, 9), ("A", 10, 10), ("A", 20, 20), ("A", 21, 21), ("B", 8, 12), ("B", 9, 9)]
     bars += [("B", 15, 15), ("B", 15, 30)]
     prices = pd.DataFrame(bars, columns=["sec_id", "session", "visible"]).astype({"sec_id": "category"})
-    splits = pd.DataFrame({"sec_id": ["A", "A"], "ex": [5, 15], "visible": [25, 15]})
+    splits = pd.DataFrame({"sec_id": ["A"] * 3, "ex": [5, 12, 15], "visible": [5, 25, 15]})
     empty = {field.name: pd.DataFrame({"visible": pd.Series(dtype="int32")}) for field in fields(Facts)}
     given = empty | {"prices": prices, "splits": splits, "securities": pd.DataFrame({"sec_id": ["A", "B"]})}
     return Facts(**{**given, "restated_as_of": None})
@@ -39,6 +42,13 @@ def test_rows_that_become_visible_after_the_last_session_are_left_out():
     kept = cut(facts(), FIRST, LAST)
     assert kept.prices["visible"].max() == LAST
     assert kept.splits[["ex", "visible"]].to_numpy().tolist() == [[15, 15]]
+
+
+def test_events_before_the_first_session_are_left_out():
+    splits = facts().splits
+    assert splits["ex"].min() < FIRST
+    assert cut(facts(), FIRST, LAST).splits["ex"].tolist() == [15]
+    assert cut(facts(), 5, LAST).splits["ex"].tolist() == [5, 15]
 
 
 def test_bars_before_the_first_session_are_left_out_but_for_the_first_one_on_time():
@@ -63,6 +73,15 @@ def with_spin_off() -> Delivered:
     row = tables.splits.iloc[:1].assign(vendor_code=code, ex_date=ex, known_from=ex, ratio_new=1253, ratio_old=1000)
     row["record_date"] = np.datetime64("NaT")
     return Delivered(replace(tables, splits=pd.concat([tables.splits, row], ignore_index=True)))
+
+
+def test_digests_of_years_are_those_that_are_asked_for(with_spin_off: Delivered):
+    tables = clean_events(with_spin_off.tables, CleaningRules())
+    delivery, days = Delivery("files", tables), np.sort(tables.prices["date"].unique()).astype("datetime64[D]")
+    early, late, instant = days[len(days) // 2], days[-1], days[-1].astype("datetime64[us]") + np.timedelta64(2, "D")
+    assert delivery.year_digests(early, instant)["bars"].sum() < delivery.year_digests(late, instant)["bars"].sum()
+    for until, at in ((early, instant), (early, instant), (late, instant), (late, late.astype("datetime64[us]"))):
+        pd.testing.assert_frame_equal(delivery.year_digests(until, at), year_digests(tables.prices, until, at))
 
 
 def rows(path: Path) -> dict[str, list[tuple]]:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.calendar import xnys
-from security_master import SecurityMaster
+from security_master import SecurityMaster, panels
 from tests.security_master.tables import build, listing
 
 CALENDAR = xnys()
@@ -303,3 +304,43 @@ def test_sessions_and_instants_must_fit(world_master: SecurityMaster) -> None:
         world_master.classification_panel([], days, instants[1:])
     with pytest.raises(ValueError, match="ascend"):
         world_master.classification_panel([], days[::-1], instants)
+
+
+def test_filings_that_a_later_one_hides_at_every_session_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    days, instants = grid("2012-01-03", "2012-12-31")
+    rng, looked_at = np.random.default_rng(5), []
+    every = CALENDAR.between("2010-01-04", "2013-06-28")
+    n = 400
+    period, delay, believed = rng.choice(every, n), rng.integers(1, 90, n), rng.integers(1, 900, n)
+    known = (period + delay).astype("datetime64[us]") + np.timedelta64(20, "h")
+    told = {
+        "sec_id": rng.choice(["A", "B", "C", "D"], n),
+        "period_end": period.astype(str),
+        "filed_at": [f"{instant}Z" for instant in known.astype(str)],
+        "shares_raw": rng.integers(1, 1000, n).astype(float),
+        "known_from": [f"{instant}Z" for instant in known.astype(str)],
+        "known_to": [
+            f"{instant}Z" if rng.random() < 0.3 else "9999-12-31T00:00:00.000000Z"
+            for instant in (known + believed * np.timedelta64(1, "D")).astype(str)
+        ],
+    }
+    filings = panels.filings_of(pd.DataFrame(told))
+    ex, never = period[:8].astype(str), "9999-12-31T00:00:00.000000Z"
+    splits = pd.DataFrame({"sec_id": ["A", "B", "C", "D"] * 2, "ex_date": ex, "ratio_num": 2, "ratio_den": 1})
+    splits = splits.assign(known_from=[f"{day}T12:00:00.000000Z" for day in ex], known_to=never)
+    hides = panels._not_hidden
+
+    def shares() -> Any:
+        return panels.shares_panel(filings, splits, ["D", "B", "A"], panels.grid(days, instants), 400)
+
+    def all_of_them(rows: Any, first: Any, until: Any, shape: Any) -> Any:
+        used = np.flatnonzero((rows >= 0) & (first < until))
+        looked_at.append((len(hides(rows, first, until, shape)), len(used)))
+        return used
+
+    found = shares()
+    monkeypatch.setattr(panels, "_not_hidden", all_of_them)
+    assert found.tobytes() == shares().tobytes()
+    assert looked_at[0][0] < looked_at[0][1] / 2
+    monkeypatch.setattr(panels, "_not_hidden", lambda *given: hides(*given)[1:])
+    assert found.tobytes() != shares().tobytes()

@@ -271,6 +271,25 @@ def test_members_are_not_added_to_a_recorded_snapshot(tmp_path: Path) -> None:
         db.execute("INSERT INTO universe_membership VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tuple(row.values()))
 
 
+def test_a_master_that_has_moved_says_what_its_file_says(tmp_path: Path) -> None:
+    path, tables = tmp_path / "m.sqlite", market()
+    sec_ids = master_with(path, tables)
+    with SecurityMaster.open(path) as master:
+        read = master.listings()
+        record_snapshot(path, snapshot(sec_ids, 1), JUNE, KNOWN)
+        assert not master.snapshots("uni_mc_50")  # the file that it was opened from
+        with master.moved_to(path) as moved:
+            assert moved.listings() is read
+            assert len(moved.snapshots("uni_mc_50")) == 1
+        renamed = table("securities", listing("V150", "2016-01-04", ticker="T150", isin="US0000001500"))
+        build_master(
+            tmp_path / "later.sqlite", {"securities": pd.concat([tables["securities"], renamed])}, batch_id="b"
+        )
+        with master.moved_to(tmp_path / "later.sqlite") as other:
+            assert len(other.listings()) == len(read) + 1
+        assert master.listings() is read
+
+
 def test_snapshots_of_a_master_of_an_older_version_are_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
