@@ -100,6 +100,7 @@ def take_snapshots(run: Run, symbols: NDArray, history: History) -> Snapshots:
     ]
     since = sessions[min([run.first, *new_ends])]
     taken: Snapshots = {name: dict(run.master.snapshots(name, since=since)) for name in UNIVERSES}
+    symbols = np.sort(symbols)  # as `select_members` would for each universe
     listings, new, place = run.master.listings(), [], pd.Index(symbols, dtype=object)
     windows = _Windows(history, symbols, run.last)
     for month_end in new_ends:
