@@ -47,6 +47,20 @@ def test_lines_are_those_received_by_an_instant(tmp_path: Path) -> None:
     assert len(zone.lines(NIGHT - timedelta(seconds=1))) == 0
 
 
+def test_lines_that_another_process_lands_meanwhile_are_seen_in_the_order_of_receipt(tmp_path: Path) -> None:
+    zone, other = LandingZone(tmp_path), LandingZone(tmp_path)
+    zone.land(line_at(5), b"[5]")
+    zone.lines(source="v").clear()  # the caller's own list
+    assert [line.received_at for line in zone.lines(source="v")] == [line_at(5).received_at]
+    for minutes in (9, 0):
+        other.land(line_at(minutes), b"[%d]" % minutes)
+    other.flush()
+    expected = [line_at(minutes).received_at for minutes in (0, 5, 9)]
+    assert [line.received_at for line in zone.lines()] == expected
+    assert [line.received_at for line in zone.lines(source="v")] == expected
+    assert zone.lines(source="another") == []
+
+
 def test_a_crash_between_body_and_line_leaves_a_body_that_nobody_names(tmp_path: Path) -> None:
     zone = LandingZone(tmp_path)
     zone.land(line_at(0), b"[1]")
