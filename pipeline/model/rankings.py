@@ -7,10 +7,13 @@ bits, and so the ranks, of a backfill.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.model.compiled import (
     Codes,
+    Codes1D,
     Codes3D,
     Floats,
     Floats1D,
@@ -18,8 +21,10 @@ from pipeline.model.compiled import (
     Ints1D,
     Ints2D,
     Singles,
+    Singles1D,
     Singles3D,
     as_input,
+    inlined,
     kernel,
 )
 from pipeline.model.rolling_sums import ABSURD
@@ -71,36 +76,131 @@ def compounded(r: Floats, window: int, least: int, first: int) -> Floats:
     return out
 
 
+DIGIT = 11
+"""Bits of a digit of the radix sort: six of them make a key, and the counts of one fit the first-level cache."""
+DIGITS = -(-64 // DIGIT)
+SIGN = -(2**63)
+FEW = 8
+"""Where fewer than one in so many keys begins as its neighbour does, the lower digits are put right by hand."""
+
+
+class Sorting(NamedTuple):
+    """Work of one session: keys and stocks, twice since each pass moves them, and where the keys of a digit go."""
+
+    keys: Ints1D
+    stocks: Ints1D
+    moved_keys: Ints1D
+    moved_stocks: Ints1D
+    places: Ints1D
+
+
+class Counting(NamedTuple):
+    """Work of one kind of cohort, by code: stocks so far, and among equal ones the first one's rank and key."""
+
+    ranked: Ints1D
+    first: Ints1D
+    key: Ints1D
+
+
+@inlined
+def _keys(values: Floats1D, bits: Ints1D, keys: Ints1D, stocks: Ints1D) -> int:
+    """Who has a value, with keys that, as unsigned integers, are in the order of falling values; how many they are.
+
+    Equal values have equal keys, 0 and -0 too. The bits of a positive number rise with it, those of a negative one
+    with its size.
+    """
+    found = 0
+    for i in range(values.size):
+        if not np.isnan(values[i]):
+            keys[found] = bits[i] if values[i] < 0.0 else (bits[i] & ~SIGN) ^ ~SIGN
+            stocks[found] = i
+            found += 1
+    return found
+
+
+@inlined
+def _sorted(work: Sorting, found: int) -> tuple[Ints1D, Ints1D]:
+    """Keys and stocks in order: a stable pass for each of the upper digits, from the lowest of them, and for all six
+    digits where many keys differ below. In the highest digit >> repeats the sign, which leaves its order as it is."""
+    keys, stocks, moved_keys, moved_stocks = work.keys, work.stocks, work.moved_keys, work.moved_stocks
+    places, mask = work.places, 2**DIGIT - 1
+    lowest = DIGITS // 2
+    while True:
+        for digit in range(lowest, DIGITS):
+            shift = DIGIT * digit
+            places[:] = 0
+            for k in range(found):
+                places[(keys[k] >> shift) & mask] += 1
+            before = 0
+            for value in range(places.size):
+                here = places[value]
+                places[value] = before
+                before += here
+            for k in range(found):
+                value = (keys[k] >> shift) & mask
+                to = places[value]
+                places[value] = to + 1
+                moved_keys[to], moved_stocks[to] = keys[k], stocks[k]
+            keys, stocks, moved_keys, moved_stocks = moved_keys, moved_stocks, keys, stocks
+        near = 0
+        for k in range(1, found):
+            same = (keys[k] ^ keys[k - 1]) >> (DIGIT * lowest) == 0
+            near += 1 if same and keys[k] != keys[k - 1] else 0
+        if lowest == 0 or near * FEW <= found:
+            break
+        lowest = 0
+    for k in range(1, found if near > 0 else 0):
+        key, stock, to = keys[k], stocks[k], k
+        while to > 0 and keys[to - 1] ^ SIGN > key ^ SIGN:
+            keys[to], stocks[to] = keys[to - 1], stocks[to - 1]
+            to -= 1
+        keys[to], stocks[to] = key, stock
+    return keys, stocks
+
+
+@inlined
+def _share(keys: Ints1D, stocks: Ints1D, found: int, codes: Codes1D, counting: Counting, ranked: Singles1D) -> None:
+    """Gives the stocks of a cohort that have equal keys the smallest of their ranks."""
+    first, key = counting.first, counting.key
+    first[:] = 0
+    for k in range(1, found):
+        if keys[k] == keys[k - 1]:
+            for i in (stocks[k - 1], stocks[k]):
+                code = codes[i]
+                if first[code] == 0 or key[code] != keys[k]:
+                    first[code], key[code] = int(ranked[i]) if code > 0 else 1, keys[k]
+                elif code > 0:
+                    ranked[i] = first[code]
+
+
 @kernel
 def _rank(
     values: Floats2D,
-    order: Ints2D,
+    bits: Ints2D,
     cohorts: Codes3D,
-    count: Ints1D,
-    at: Ints1D,
-    last: Floats1D,
+    sorting: Sorting,
+    counting: Counting,
     rank: Singles3D,
     size: Singles3D,
 ) -> None:
-    """order: (T, n) stocks by falling value, NaN last; count, at, last: work of each code."""
-    rows, n = values.shape
-    for c in range(cohorts.shape[0]):
-        for t in range(rows):
-            count[:] = 0
-            for i in range(n):
-                rank[c, t, i] = np.nan
-            for k in range(n):
-                i = order[t, k]
-                v, code = values[t, i], cohorts[c, t, i]
-                if np.isnan(v):
-                    break
-                if code > 0:
-                    count[code] += 1
-                    if count[code] == 1 or v < last[code]:
-                        at[code], last[code] = count[code], v
-                    rank[c, t, i] = at[code]
-            for i in range(n):
-                size[c, t, i] = np.nan if np.isnan(rank[c, t, i]) else count[cohorts[c, t, i]]
+    """bits: those of `values`. A session is sorted once, and counted off for each kind of cohort."""
+    so_far = counting.ranked
+    for t in range(values.shape[0]):
+        found = _keys(values[t], bits[t], sorting.keys, sorting.stocks)
+        keys, stocks = _sorted(sorting, found)
+        for c in range(cohorts.shape[0]):
+            codes, ranked, sizes = cohorts[c, t], rank[c, t], size[c, t]
+            ranked[:] = np.nan
+            sizes[:] = np.nan
+            so_far[:] = 0
+            for k in range(found):
+                i = stocks[k]
+                so_far[codes[i]] += 1
+                ranked[i] = so_far[codes[i]] if codes[i] > 0 else np.nan
+            for k in range(found):
+                i = stocks[k]
+                sizes[i] = so_far[codes[i]] if codes[i] > 0 else np.nan
+            _share(keys, stocks, found, codes, counting, ranked)
 
 
 def ranks(values: Floats, cohorts: Codes) -> tuple[Singles, Singles]:
@@ -116,8 +216,10 @@ def ranks(values: Floats, cohorts: Codes) -> tuple[Singles, Singles]:
     values, cohorts = as_input(values, np.float64), as_input(cohorts, np.int16)
     if cohorts.shape[1:] != values.shape:
         raise ValueError(f"cohorts is (cohorts, T, n) with the (T, n) of values, {values.shape}; found {cohorts.shape}")
-    codes = int(cohorts.max(initial=0)) + 1
+    codes, n = int(cohorts.max(initial=0)) + 1, values.shape[1]
+    keys, stocks, moved_keys, moved_stocks = np.empty((4, n), np.int64)
+    sorting = Sorting(keys, stocks, moved_keys, moved_stocks, np.empty(2**DIGIT, np.int64))
+    so_far, first, key = np.empty((3, codes), np.int64)
     rank, size = np.empty(cohorts.shape, np.float32), np.empty(cohorts.shape, np.float32)
-    work = np.empty(codes, np.int64), np.empty(codes, np.int64), np.empty(codes)
-    _rank(values, np.argsort(-values, axis=1), cohorts, *work, rank, size)
+    _rank(values, values.view(np.int64), cohorts, sorting, Counting(so_far, first, key), rank, size)
     return rank, size
