@@ -18,6 +18,7 @@ from pipeline.quality.decisions import read_decisions, withheld_prices
 from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store.staged_store import StagedStore
+from pipeline.store.unpacked import Unpacked
 from pipeline.store.windows import History
 from security_master import SecurityMaster
 
@@ -29,10 +30,12 @@ class StagedFamily:
         self.run = run
         self._stores: dict[str, StagedStore] = {}
         self._histories: dict[str, History] = {}
+        self._unpacked = Unpacked()
 
     def view(self, name: str) -> StagedStore:
         if name not in self._stores:
             self._stores[name] = self.run.open(name)
+            self._stores[name].unpacked = self._unpacked
         return self._stores[name]
 
     def before(self, name: str) -> StagedStore | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numcodecs
@@ -23,6 +23,7 @@ from pipeline.datasets.spec import CoordinateSpec, VariableSpec
 
 blosc.use_threads = False
 _BLOSC = numcodecs.get_codec(COMPRESSOR)
+_NAN = np.float32(np.nan).view(np.uint32)
 _TEXT = numcodecs.VLenUTF8()
 _NAMES = {code: name for name, code in ZARR_DTYPES.items()}
 
@@ -82,6 +83,12 @@ class ChunkedArray:
             index, inside, outside = zip(*combination, strict=True)
             yield index, inside, outside
 
+    def stretches(self, rows: slice) -> list[slice]:
+        """Rows cut where chunks begin."""
+        size = self.chunks[0]
+        cuts = [rows.start, *range((rows.start // size + 1) * size, rows.stop, size), rows.stop]
+        return [slice(a, b) for a, b in pairwise(cuts) if a < b]
+
     def covers(self, index: tuple[int, ...], inside: Region) -> bool:
         """Whether a region inside a chunk covers all of its cells that belong to the array."""
         return all(
@@ -99,9 +106,11 @@ class ChunkedArray:
         """The bytes of a whole chunk; None for one that is not stored, which is a float32 chunk of nothing but NaN."""
         if self.dtype == "float32":
             missing = np.isnan(chunk)
-            if missing.all():
+            absent = np.count_nonzero(missing)
+            if absent == chunk.size:
                 return None
-            chunk = np.where(missing, np.float32(np.nan), chunk)
+            if absent and np.count_nonzero(chunk.view(np.uint32) == _NAN) != absent:
+                chunk = np.where(missing, np.float32(np.nan), chunk)
         elif self.dtype == "str":
             return bytes(_BLOSC.encode(_TEXT.encode(chunk)))
         return bytes(_BLOSC.encode(np.ascontiguousarray(chunk)))

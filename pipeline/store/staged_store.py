@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
 from pipeline.store.structure import check_structure, lasting, merged_flags, render_flags
+from pipeline.store.unpacked import Unpacked
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,7 +61,8 @@ class StagedStore:
         self._known: dict[str, Any] = json.loads(known)["metadata"] if known else {}
         self.sizes = self._known_sizes()
         self._coordinates: dict[str, NDArray] = {}
-        self._attributes = {**self._own_attributes(), **plain(attributes or {})}
+        self._attributes = {**self._known.get(".zattrs", {}), **dict(spec.attributes), **plain(attributes or {})}
+        self.unpacked: Unpacked | None = None
         self._flags = {
             array.name: merged_flags(spec, self._known, array.name, (flags or {}).get(array.name, ()))
             for array in spec.arrays
@@ -68,8 +71,6 @@ class StagedStore:
         if unknown := set(flags or {}) - set(self._flags):
             raise WrongShape(f"{spec.name}: flags were given for {sorted(unknown)}, which declare no open_flags")
         check_structure(spec, self._known)
-
-    # what is known
 
     @property
     def name(self) -> str:
@@ -169,35 +170,27 @@ class StagedStore:
         Threads may write different blocks at once; blocks on chunk borders are fastest.
         """
         array = self._variable(var)
-        region = self._region(array, rows, cols, level)
-        where = f"{self.name}/{var}"
-        block = floats(values, where) if array.dtype == "float32" else exactly(values, array.dtype, where)
-        if level is not None:
-            block = block[..., np.newaxis]
-        expected = tuple(part.stop - part.start for part in region)
-        if block.shape != expected:
-            raise WrongShape(f"{self.name}/{var}: expected values of shape {expected}, found {block.shape}")
+        block = values if level is None else np.asarray(values)[..., np.newaxis]
+        self._write_block([array], self._region(array, rows, cols, level), block)
 
-        def write_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
-            index, inside, outside = place
-            key = array.key(index)
-            if array.covers(index, inside):
-                chunk = array.empty()
-                chunk[inside] = block[outside]
-                self._put_chunk(array, key, chunk)
-                return
-            with _LOCKS[hash((self.name, key)) % len(_LOCKS)]:
-                chunk = self._chunk(array, index)
-                chunk[inside] = block[outside]
-                self._put_chunk(array, key, chunk)
+    def write_alike(self, names: Iterable[str], rows: slice, cols: slice, values: ArrayLike) -> None:
+        """Writes one block into several variables. Chunks that become the same are compressed once."""
+        layouts: dict[object, list[ChunkedArray]] = {}
+        for array in map(self._variable, names):
+            layouts.setdefault((array.dtype, array.shape, array.chunks), []).append(array)
+        for arrays in layouts.values():
+            self._write_block(arrays, self._region(arrays[0], rows, cols, None), values)
 
-        self._each(write_chunk, list(array.blocks(region)))
+    def stretches(self, var: str, rows: slice) -> list[slice]:
+        """Rows cut where the chunks of a variable begin."""
+        return self._variable(var).stretches(rows)
 
     def read(self, var: str, rows: slice | None = None, cols: slice | None = None, level: str | None = None) -> NDArray:
         """A block as stored: float32 with NaN, codes as int16. Shapes as in `write`; None is the whole axis."""
         array = self._variable(var)
         region = self._region(array, rows, cols, level)
-        out = array.empty(tuple(part.stop - part.start for part in region))
+        shape = tuple(part.stop - part.start for part in region)
+        out = np.empty(shape, object if array.dtype == "str" else array.dtype)
 
         def read_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
             index, inside, outside = place
@@ -241,7 +234,7 @@ class StagedStore:
             for index, inside, outside in array.blocks(array.whole()):
                 chunk = array.empty()
                 chunk[inside] = values[outside]
-                self._put_chunk(array, array.key(index), chunk)
+                self._put(array, array.key(index), array.encode(chunk))
         self._fill_new_chunks()
         self._write_metadata()
 
@@ -253,10 +246,6 @@ class StagedStore:
             if zarray := self._known.get(f"{array.name}/.zarray"):
                 sizes |= dict(zip(array.dims, zarray["shape"], strict=True))
         return {dim: sizes[dim] for dim in self.spec.axes}
-
-    def _own_attributes(self) -> dict[str, Any]:
-        known = self._known.get(".zattrs", {})
-        return {**known, **dict(self.spec.attributes)}
 
     def _stored_coordinate(self, name: str) -> NDArray:
         spec = self.spec.array(name)
@@ -309,9 +298,38 @@ class StagedStore:
             raise WrongShape(f"{self.name}/{array.name} has no levels, but level={level!r} was given")
         return tuple(parts)
 
+    def _write_block(self, arrays: Sequence[ChunkedArray], region: Region, values: ArrayLike) -> None:
+        one, where = arrays[0], ", ".join(f"{self.name}/{array.name}" for array in arrays)
+        block = floats(values, where) if one.dtype == "float32" else exactly(values, one.dtype, where)
+        expected = tuple(part.stop - part.start for part in region)
+        if block.shape != expected:
+            raise WrongShape(f"{where}: expected values of shape {expected}, found {block.shape}")
+
+        def write_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
+            index, inside, outside = place
+            whole = one.covers(index, inside)
+            packed: dict[bytes | None, bytes | None] = {}  # by what was there
+            for array in arrays:
+                key = array.key(index)
+                with nullcontext() if whole else _LOCKS[hash((self.name, key)) % len(_LOCKS)]:
+                    before = None if whole else self.overlay.get(key)
+                    if before not in packed:
+                        chunk = array.empty() if whole else self._unpack(array, index, before)
+                        chunk[inside] = block[outside]
+                        packed[before] = array.encode(chunk)
+                    self._put(array, key, packed[before])
+
+        self._each(write_chunk, list(one.blocks(region)))
+
     def _chunk(self, array: ChunkedArray, index: tuple[int, ...]) -> NDArray:
+        data = self.overlay.get(array.key(index))
+        if self.unpacked is None or data is None:
+            return self._unpack(array, index, data)
+        return self.unpacked.get(self.name, array.key(index), data, lambda: self._unpack(array, index, data))
+
+    def _unpack(self, array: ChunkedArray, index: tuple[int, ...], data: bytes | None) -> NDArray:
+        """A chunk from its bytes, None where there are none: cells without a value. Raises StoreError for damage."""
         key = array.key(index)
-        data = self.overlay.get(key)
         if data is None:
             if array.dtype != "float32" and self._in_live_grid(array, index):
                 raise StoreError(
@@ -331,8 +349,7 @@ class StagedStore:
             return False
         return all(k < n for k, n in zip(index, ChunkedArray.stored(array.name, self._live).grid, strict=True))
 
-    def _put_chunk(self, array: ChunkedArray, key: str, chunk: NDArray) -> None:
-        data = array.encode(chunk)
+    def _put(self, array: ChunkedArray, key: str, data: bytes | None) -> None:
         if data is None and self.overlay.exists_live(key):
             data = array.encode_empty()
         if data is None:

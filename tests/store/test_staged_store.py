@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.datasets import DatasetSpec, VariableSpec
+from pipeline.datasets.shared import SYMBOL, TEO, TICKER
 from pipeline.store.checked import WrongShape
+from pipeline.store.chunks import ChunkedArray
 from pipeline.store.objects import StoreError
 from pipeline.store.stage import Stage
+from pipeline.store.unpacked import Unpacked
 from tests.store.family import (
     BETAS,
     PRICES,
@@ -22,6 +26,16 @@ from tests.store.family import (
     sessions,
     stage_store,
     symbols,
+)
+
+THREE = DatasetSpec(
+    "ds_three",
+    "ds_three",
+    "Three",
+    "Three variables of one kind.",
+    (TEO, SYMBOL, TICKER),
+    tuple(VariableSpec(name, ("teo", "symbol"), "float32", name, "1") for name in "abc"),
+    (("dataset_id", "ds_three"), ("schema_version", "1.0")),
 )
 
 
@@ -102,6 +116,68 @@ def test_any_order_of_blocks_gives_the_same_bytes(tmp_path: Path) -> None:
     files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
     assert all((one / f).read_bytes() == (other / f).read_bytes() for f in files)
+
+
+def test_what_is_written_alike_has_the_bytes_of_each_written_by_itself(tmp_path: Path) -> None:
+    """Over cells that were the same before, and over such that were not; each of two blocks covers a chunk in part."""
+    before, values = (rng.standard_normal((8, 300)).astype(np.float32) for rng in map(np.random.default_rng, (1, 2)))
+    names = ("a", "b", "c")
+    for together in (True, False):
+        with Stage.begin(tmp_path / str(together), "run", clock=clock) as stage:
+            store = stage.create_or_open(THREE)
+            store.extend(teo=sessions(8), symbol=symbols(300))
+            store.set_coord("ticker", symbols(300))
+            store.write("b", slice(0, 4), slice(0, 300), before[:4])
+            for rows in (slice(0, 2), slice(2, 6)):
+                if together:
+                    store.write_alike(names, rows, slice(0, 280), values[rows, :280])
+                else:
+                    for name in names:
+                        store.write(name, rows, slice(0, 280), values[rows, :280])
+            store.close()
+            assert np.array_equal(store.read("c", slice(0, 6), slice(0, 280)), values[:6, :280])
+            assert np.array_equal(store.read("b", slice(0, 4), slice(280, 300)), before[:4, 280:])
+            assert np.isnan(store.read("a", slice(0, 8), slice(280, 300))).all()
+    one, other = (Path(tmp_path, str(k), ".staging/run/stores/ds_three.zarr") for k in (True, False))
+    files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    assert all((one / f).read_bytes() == (other / f).read_bytes() for f in files)
+
+
+def test_chunks_that_become_the_same_are_compressed_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, encode = [], ChunkedArray.encode
+    monkeypatch.setattr(ChunkedArray, "encode", lambda array, chunk: packed.append(array.name) or encode(array, chunk))
+    store = stage.create_or_open(THREE)
+    store.extend(teo=sessions(3), symbol=symbols(2))
+    for row in range(3):
+        store.write_alike(("a", "b", "c"), slice(row, row + 1), slice(0, 2), np.full((1, 2), row))
+    assert packed == ["a"] * 3
+    assert (store.read("c") == np.arange(3)[:, None]).all()
+
+
+def test_stretches_are_cut_where_chunks_begin(stage: Stage) -> None:
+    store = prices(stage, 1200, 2)
+    assert store.stretches("return", slice(3, 1100)) == [slice(3, 504), slice(504, 1008), slice(1008, 1100)]
+    assert store.stretches("return", slice(504, 505)) == [slice(504, 505)]
+    assert store.stretches("return", slice(7, 7)) == []
+
+
+def test_a_chunk_is_unpacked_once_while_its_bytes_stay(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = prices(stage, 3, 2)
+    store.unpacked = Unpacked(most=504 * 256 * 4)
+    unpacked, decode = [], ChunkedArray.decode
+    monkeypatch.setattr(ChunkedArray, "decode", lambda array, data: unpacked.append(array.name) or decode(array, data))
+    store.write("return", slice(0, 3), slice(0, 2), np.ones((3, 2)))
+    for row in range(3):
+        assert (store.read("return", slice(row, row + 1)) == 1).all()
+    assert unpacked == ["return"]
+    store.write("return", slice(0, 3), slice(0, 2), np.full((3, 2), 2.0))
+    assert (store.read("return") == 2).all(), "what is kept may not stand in for what was written since"
+    store.write("flag", slice(0, 3), slice(0, 2), np.ones((3, 2), np.int16))
+    unpacked.clear()
+    for name in ("return", "flag", "return"):
+        store.read(name)
+    assert unpacked == ["flag", "return"], "one chunk of prices and one of flags are more than it may keep"
 
 
 def test_rows_and_columns_are_looked_up_by_name_and_unknown_ones_refused(stage: Stage) -> None:
