@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,11 @@ from pipeline.engine.model_inputs import at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles
+from pipeline.store.chunks import same
 from pipeline.store.staged_store import StagedStore
+
+Values = dict[tuple[str, str], NDArray[np.float64]]
+"""By metric and window."""
 
 WHAT = {
     "mkt_cap": "market cap",
@@ -85,24 +91,25 @@ def stage(run: Run, name: str) -> None:
     adjusted, store = made_from["ds_erm3_betas_adjusted"], run.create(name)
     symbols = run.extend(store, adjusted.symbol)
     for first, last in run.blocks(store):
-        rows = run.rows(store, first, last)
-        member = model_inputs.wanted_cells(
-            run, made_from["ds_masks"], run.factor_set(name), symbols, first, last
-        ).T  # (T, n)
-        fact = adjusted.read("fact", run.rows(adjusted, first, last))
-        cohorts = np.stack([member.astype(np.int16), fact[..., 1], fact[..., 2]])
-        for metric in WHAT:
-            windows = windows_of(metric)
-            found = _values(run, made_from, metric, symbols, first, last)
-            tasks = [(found[-(last - first + WINDOWS[w]) :], w, first, member, cohorts) for w in windows]
-            for window, ranked in zip(windows, map_tiles(_ranked, tasks, run.settings), strict=True):
-                for cohort, rank, size in zip(COHORTS, *ranked, strict=True):
-                    one = Ranking(window, cohort, metric)
-                    store.write(one.rank, rows, slice(0, len(symbols)), rank)
-                    store.write(one.size, rows, slice(0, len(symbols)), size)
+        member = model_inputs.wanted_cells(run, made_from["ds_masks"], run.factor_set(name), symbols, first, last)
+        listed = np.flatnonzero(member.any(axis=1))
+        fact = adjusted.read("fact", run.rows(adjusted, first, last))[:, listed]
+        cohorts = np.stack([np.ones_like(fact[..., 0]), fact[..., 1], fact[..., 2]])
+        cohorts[:, ~member[listed].T] = 0
+        values = _by_window(run, made_from, symbols[listed], first, last)
+        _write(run, store, run.rows(store, first, last), listed, values, cohorts)
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _by_window(run: Run, made_from: dict[str, StagedStore], symbols: NDArray, first: int, last: int) -> Values:
+    """What is ranked, by metric and window: (T, n) of the sessions [first, last]."""
+    tasks = []
+    for metric in WHAT:
+        found = _values(run, made_from, metric, symbols, first, last)
+        tasks += [(metric, w, found[-(last - first + WINDOWS[w]) :], first) for w in windows_of(metric)]
+    return dict(map_tiles(_compounded, tasks, run.settings))
 
 
 def _values(
@@ -117,13 +124,59 @@ def _values(
     return values if metric == "mkt_cap" else 1.0 - values
 
 
-def _ranked(
-    values: NDArray[np.float64], window: str, first: int, member: NDArray[np.bool_], cohorts: NDArray[np.int16]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ranks and sizes, (cohorts, T, n), of values that are compounded where the window has several sessions."""
+def _compounded(
+    metric: str, window: str, values: NDArray[np.float64], first: int
+) -> tuple[tuple[str, str], NDArray[np.float64]]:
+    """A metric, compounded where the window has several sessions, with its place in `Values`."""
     if WINDOWS[window] > 1:
         values = model.compounded(values, WINDOWS[window], least(window), first)
-    return model.ranks(np.where(member, values, np.nan), cohorts)
+    return (metric, window), values
+
+
+def _write(
+    run: Run, store: StagedStore, rows: slice, listed: NDArray[np.intp], values: Values, cohorts: NDArray[np.int16]
+) -> None:
+    """Ranks and sizes of these rows, as many sessions at a time as a chunk has. What is not `listed` has none.
+
+    Metrics that the same stocks have make the same sizes, which are compressed once for all of them.
+    """
+    everything = slice(0, len(store.symbol))
+
+    def spread(found: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.full((len(found), everything.stop), np.nan, np.float32)
+        out[:, listed] = found
+        return out
+
+    def write_ranks(metric: str, window: str, here: slice, at: slice) -> list[tuple[str, NDArray[np.float32]]]:
+        ranks, sizes = model.ranks(values[metric, window][here], cohorts[:, here])
+        each = [Ranking(window, cohort, metric) for cohort in COHORTS]
+        for one, rank in zip(each, ranks, strict=True):
+            store.write(one.rank, at, everything, spread(rank))
+        return [(one.size, size) for one, size in zip(each, sizes, strict=True)]
+
+    def write_sizes(names: list[str], sizes: NDArray[np.float32], at: slice) -> None:
+        store.write_alike(names, at, everything, spread(sizes))
+
+    for at in store.stretches(store.variables[0], rows):
+        here = slice(at.start - rows.start, at.stop - rows.start)
+        done = map_tiles(write_ranks, [(*key, here, at) for key in values], run.settings)
+        alike = [(names, sizes, at) for names, sizes in _alike([pair for pairs in done for pair in pairs])]
+        map_tiles(write_sizes, alike, run.settings)
+
+
+def _alike(
+    found: Sequence[tuple[str, NDArray[np.float32]]],
+) -> list[tuple[list[str], NDArray[np.float32]]]:
+    """Arrays that are the same, once each, with all their names."""
+    groups: list[tuple[list[str], NDArray[np.float32]]] = []
+    for name, values in found:
+        for names, known in groups:
+            if same(known[0], values[0]).all() and same(known, values).all():
+                names.append(name)
+                break
+        else:
+            groups.append(([name], values))
+    return groups
 
 
 def figures(run: Run, store: StagedStore, rows: slice) -> Series:
