@@ -48,13 +48,20 @@ def at_sessions(
 
     level: only this one, (T, n).
     """
+    return at_positions(run, store, var, first, last, positions(store.symbol, symbols), level)
+
+
+def at_positions(
+    run: Run, store: StagedStore, var: str, first: int, last: int, cols: NDArray[np.int64], level: str | None = None
+) -> NDArray[np.float64]:
+    """`at_sessions` of the symbols at these positions on the store's axis, -1 for who is not in it."""
     begins = max(run.calendar.ordinal(store.teo[0]), first)
     levels = (len(store.spec.levels),) if level is None and "level" in store.spec.array(var).dims else ()
-    out = np.full((last - first + 1, len(symbols), *levels), np.nan)
+    out = np.full((last - first + 1, len(cols), *levels), np.nan)
     if begins <= last:
-        cols = positions(store.symbol, symbols)
-        values = store.read(var, run.rows(store, begins, last), level=level)
-        out[begins - first :, cols >= 0] = values[:, cols[cols >= 0]]
+        have = cols >= 0
+        here = slice(None) if have.all() else have
+        out[begins - first :, here] = columns(store, var, run.rows(store, begins, last), cols[have], level)
     return out
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.model.compiled import Floats, Floats1D, Floats2D, Floats3D, as_input, kernel
+from pipeline.model.compiled import Floats, Floats1D, Floats2D, Floats3D, as_input, inlined, kernel
 from pipeline.model.rolling_sums import ABSURD, Weights, Windows, decay, window_sums
 
 # A variance below this share of the mean square is what rounding left of a constant.
@@ -25,15 +25,15 @@ class Scratch(NamedTuple):
     own: Floats1D
     own2: Floats1D
     left: Floats1D
-    left2: Floats1D
     m: Floats1D
+    m2: Floats1D
     r1: Floats1D
     r2: Floats1D
+    mm: Floats1D
+    n: Floats1D
     h1: Floats1D
     h2: Floats1D
-    n: Floats1D
     hm: Floats1D
-    mm: Floats1D
     spare: Floats1D
 
 
@@ -51,6 +51,15 @@ def hedged_return(r: Floats, legs: tuple[Floats, ...], ratios: tuple[Floats, ...
     return out
 
 
+@inlined
+def _returns(hedged: Floats3D, first: int, i: int, level: int) -> bool:
+    """Whether a stock has a hedged return at the row `first` or later."""
+    found = 0
+    for t in range(first, hedged.shape[0]):
+        found += 1 if abs(hedged[t, i, level]) < ABSURD else 0
+    return found > 0
+
+
 @kernel
 def _over_windows(
     r: Floats2D,
@@ -62,24 +71,37 @@ def _over_windows(
     share: Floats3D,
     beta: Floats3D,
 ) -> None:
-    """Shares and betas of all stocks and levels, (T, n, levels); the other arguments as for `effectiveness`."""
+    """Shares and betas of all stocks and levels, (T, n, levels); the other arguments as for `effectiveness`.
+
+    Sums that know nothing of the hedge are those of the level before wherever the same sessions are there. Who has no
+    hedged return in any of the sessions costs a look.
+    """
     window = weights.by_age.size - 1
-    have, own, own2, left, left2, m = work.have, work.own, work.own2, work.left, work.left2, work.m
+    have, own, own2, left, m, m2 = work.have, work.own, work.own2, work.left, work.m, work.m2
     spare = work.spare
     for i in range(r.shape[1]):
+        known = False
         for level in range(hedged.shape[2]):
+            if not _returns(hedged, window - 1, i, level):
+                for j in range(windows.n):
+                    share[j, i, level] = beta[j, i, level] = np.nan
+                continue
+            others = not known
+            known = True
             for t in range(r.shape[0]):
                 x, h, f = r[t, i], hedged[t, i, level], market[t]
                 ok = abs(x) < ABSURD and abs(h) < ABSURD and abs(f) < ABSURD
-                have[t] = 1.0 if ok else 0.0
+                there = 1.0 if ok else 0.0
+                others = others or have[t] != there
+                have[t] = there
                 own[t], left[t], m[t] = (x, h, f) if ok else (0.0, 0.0, 0.0)
-                own2[t], left2[t] = own[t] * own[t], left[t] * left[t]
-            sums = work.r1, work.r2, work.h1, work.h2, work.n
-            window_sums(have, (own, own2, left, left2), windows, weights, sums)
-            window_sums(m, (left, m, m, m), windows, weights, (work.hm, work.mm, spare, spare, spare))
+                own2[t], m2[t] = own[t] * own[t], m[t] * m[t]
+            if others:
+                window_sums(have, (own, own2, m2, m2), windows, weights, (work.r1, work.r2, work.mm, spare, work.n))
+            window_sums(left, (have, left, m, m), windows, weights, (work.h1, work.h2, work.hm, spare, spare))
             for j in range(windows.n):
                 n, r2, mm = work.n[j], work.r2[j], work.mm[j]
-                enough = 2.0 * n >= window
+                enough = 2.0 * n >= window and abs(hedged[window - 1 + j, i, level]) < ABSURD
                 own_variance, variance = r2 / n - (work.r1[j] / n) ** 2, work.h2[j] / n - (work.h1[j] / n) ** 2
                 moved = own_variance > CONSTANT * r2 / n
                 share[j, i, level] = max(variance, 0.0) / own_variance if enough and moved else np.nan
@@ -91,8 +113,8 @@ def effectiveness(r: Floats, hedged: Floats, market: Floats, window: int, first:
 
     r: (window - 1 + T, n), hedged: (window - 1 + T, n, levels), market: (window - 1 + T,); the row window - 1 is the
     session with ordinal `first`. Returns two (T, n, levels). Equal weights, over the sessions of the window that have
-    all three returns; NaN where these are fewer than half of the window. Variances have their means removed, the beta
-    has no intercept.
+    all three returns; NaN where these are fewer than half of the window, or the session itself has no hedged return.
+    Variances have their means removed, the beta has no intercept.
 
     >>> r, market = np.array([[0.03], [-0.01], [0.01]]), np.array([0.02, -0.01, 0.0])
     >>> share, beta = effectiveness(r, (r - market[:, None])[..., None], market, window=3, first=100)

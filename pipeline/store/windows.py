@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,16 +78,22 @@ def positions(axis: Sequence[object] | NDArray, wanted: Sequence[object] | NDArr
     return np.fromiter((where.get(label, -1) for label in wanted.tolist()), dtype=np.int64, count=len(wanted))
 
 
-def columns(store: RowStore, var: str, rows: slice, cols: NDArray[np.int64]) -> NDArray:
-    """`var` at these columns, in this order. Only the chunks that hold them are read, neighbours at once."""
+def columns(store: RowStore, var: str, rows: slice, cols: NDArray[np.int64], level: str | None = None) -> NDArray:
+    """`var` at these columns, in this order. Only the chunks that hold them are read, neighbours at once.
+
+    level: only this one, of a store that has levels.
+    """
+    only: dict[str, Any] = {} if level is None else {"level": level}
     if not len(cols):
-        return store.read(var, rows, slice(0, 0))
+        return store.read(var, rows, slice(0, 0), **only)
+    if cols[-1] - cols[0] == len(cols) - 1 and (np.diff(cols) == 1).all():
+        return store.read(var, rows, slice(int(cols[0]), int(cols[-1]) + 1), **only)
     chunks = np.unique(cols // COLUMN_CHUNK)
     out: NDArray | None = None
     for beside in np.split(chunks, np.flatnonzero(np.diff(chunks) > 1) + 1):
         left, right = int(beside[0]) * COLUMN_CHUNK, min((int(beside[-1]) + 1) * COLUMN_CHUNK, len(store.symbol))
         here = (cols >= left) & (cols < right)
-        block = store.read(var, rows, slice(left, right))
+        block = store.read(var, rows, slice(left, right), **only)
         if out is None:
             out = np.empty((len(block), len(cols), *block.shape[2:]), block.dtype)
         out[:, here] = block[:, cols[here] - left]

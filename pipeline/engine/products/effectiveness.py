@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,13 +14,15 @@ from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, STOCKS
 from pipeline.datasets.spec import StoreShape, VariableSpec
 from pipeline.engine.figures import Series, mean
-from pipeline.engine.model_inputs import at_sessions
+from pipeline.engine.model_inputs import at_positions, at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.tiles import map_tiles, tiles
 from pipeline.store.staged_store import StagedStore
+from pipeline.store.windows import positions
 
 WINDOWS = checks.WINDOWS
+LONGEST = max(WINDOWS)
 LEFT = {level: f"mean share of variance left by {level}" for level in LEVELS}
 ABOVE = {level: f"mean share above the promise at {level}" for level in LEVELS}
 """Figures by level."""
@@ -84,69 +88,93 @@ SHAPE = StoreShape(
 )
 
 
+@dataclass(frozen=True)
+class Source:
+    """A store that the step reads, and where it has the symbols of the store that is written, -1 for none."""
+
+    store: StagedStore
+    cols: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the tiles of the sessions [first, last] share.
+
+    made_from: by kind of store, this one too. r, etf: returns from the oldest session of the longest window on, of the
+    stocks (rows, n) and of the factor ETFs (rows, ETFs).
+    """
+
+    run: Run
+    made_from: dict[str, Source]
+    first: int
+    last: int
+    r: NDArray[np.float64]
+    etf: NDArray[np.float64]
+
+    def read(self, kind: str, var: str, k: slice, back: int, through: int) -> NDArray[np.float64]:
+        """(T, columns[, level]) of the columns k, from the session `first` - back to the session `last` - through."""
+        source, first, last = self.made_from[kind], self.first - back, self.last - through
+        return at_positions(self.run, source.store, var, first, last, source.cols[k])
+
+
 def stage(run: Run, name: str) -> None:
     """`ds_erm3_effectiveness_{FS}`: a function of what was published through the session before, and of today's
     returns. Windows are those of this store in stored precision, as readers see them."""
-    adjusted, hedge = (run.input_of(name, made) for made in ("ds_erm3_betas_adjusted", "ds_erm3_hedge_weights"))
-    store = run.create(name)
-    symbols = run.extend(store, adjusted.symbol)
-    everything, longest = slice(0, len(symbols)), max(WINDOWS)
+    store, read = run.create(name), {kind: run.input_of(name, kind) for kind in SHAPE.lineage}
+    symbols = run.extend(store, read["ds_erm3_betas_adjusted"].symbol)
+    stocks = {kind: one for kind, one in read.items() if kind != "ds_etf"} | {SHAPE.dataset_id: store}
+    made_from = {kind: Source(one, positions(one.symbol, symbols)) for kind, one in stocks.items()}
     for first, last in run.blocks(store):
-        hedged = _hedged(run, adjusted, hedge, symbols, first, last)
-        rows = run.rows(store, first, last)
-        store.write("hedged_return", rows, everything, hedged)
-        back = first - longest + 1
-        r = at_sessions(run, run.open("ds_daily"), "return", back, last, symbols)
-        etf = run.open("ds_etf")
-        market = at_sessions(run, etf, "return", back, last, run.etf_ids[[run.etfs.market]])[:, 0]
-        left = np.concatenate([at_sessions(run, store, "hedged_return", back, first - 1, symbols), hedged])
-        done = map_tiles(
-            _windows_of_tile, [(r[:, k], left[:, k], market, first) for k in tiles(len(symbols))], run.settings
-        )
-        for k, found in zip(tiles(len(symbols)), done, strict=True):
-            for var, values in found.items():
-                store.write(var, rows, k, values)
-        for w in WINDOWS:
-            promised = np.stack(
-                [at_sessions(run, hedge, f"L{k}_residual_ER", first - w, last - w, symbols) for k in RATIOS], axis=2
-            )
-            store.write(f"promised_share_{w}", rows, everything, np.where(np.isfinite(hedged), promised, np.nan))
+        back, daily = first - LONGEST + 1, made_from["ds_daily"]
+        r = at_positions(run, daily.store, "return", back, last, daily.cols)
+        etf = at_sessions(run, read["ds_etf"], "return", back, last, run.etf_ids)
+        block = Block(run, made_from, first, last, r, etf)
+        map_tiles(_write_tile, [(block, store, k) for k in tiles(len(symbols))], run.settings)
         run.done(store, last)
     run.label(store)
     store.close()
 
 
-def _hedged(
-    run: Run, adjusted: StagedStore, hedge: StagedStore, symbols: NDArray, first: int, last: int
-) -> NDArray[np.float32]:
-    """(T, n, level) hedged returns of the sessions [first, last], in stored precision."""
-    etf = run.open("ds_etf")
-    today = np.full((last - first + 1, len(run.etf_ids) + 1), np.nan)  # the last column is no ETF
-    today[:, :-1] = at_sessions(run, etf, "return", first, last, run.etf_ids)
-    fact = np.nan_to_num(at_sessions(run, adjusted, "fact", first - 1, last - 1, symbols)).astype(np.int64)
-    legs = tuple(np.take_along_axis(today, fact[..., k] - 1, axis=1) for k in range(len(LEVELS)))
-    r = at_sessions(run, run.open("ds_daily"), "return", first, last, symbols)
+def _write_tile(block: Block, store: StagedStore, k: slice) -> None:
+    """All variables of the columns k: what was realised, what that is over windows, and what had been promised."""
+    hedged = _hedged(block, k)
+    before = block.read(SHAPE.dataset_id, "hedged_return", k, LONGEST - 1, block.last - block.first + 1)
+    left, market = np.concatenate([before, hedged]), block.etf[:, block.run.etfs.market]
+    values = {"hedged_return": hedged, **_over_windows(block.r[:, k], left, market, block.first)}
+    shares = [block.read("ds_erm3_hedge_weights", f"L{d}_residual_ER", k, LONGEST, min(WINDOWS)) for d in RATIOS]
+    earlier = np.stack(shares, axis=2)
+    for w in WINDOWS:
+        promised = earlier[LONGEST - w :][: len(hedged)]
+        values[f"promised_share_{w}"] = np.where(np.isfinite(hedged), promised, np.nan)
+    for var, found in values.items():
+        store.write(var, block.run.rows(store, block.first, block.last), k, found)
+
+
+def _hedged(block: Block, k: slice) -> NDArray[np.float32]:
+    """(T, columns, level) hedged returns of the columns k, in stored precision."""
+    r, etf = block.r[LONGEST - 1 :, k], block.etf[LONGEST - 1 :]
+    by_fact = np.concatenate([np.full((len(etf), 1), np.nan), etf], axis=1)  # 0 is no ETF
+    known = block.read("ds_erm3_betas_adjusted", "fact", k, 1, 1)
+    fact = np.where(known > 0, known, 0).astype(np.intp)
+    legs = tuple(np.take_along_axis(by_fact, fact[..., level], axis=1) for level in range(len(LEVELS)))
     found = []
     for depth, names in RATIOS.items():
-        ratios = tuple(at_sessions(run, hedge, var, first - 1, last - 1, symbols) for var in names)
+        ratios = tuple(block.read("ds_erm3_hedge_weights", var, k, 1, 1) for var in names)
         found.append(model.hedged_return(r, legs[:depth], ratios))
     with np.errstate(over="ignore"):
         return np.stack(found, axis=2).astype(np.float32)
 
 
-def _windows_of_tile(
+def _over_windows(
     r: NDArray[np.float64], hedged: NDArray[np.float64], market: NDArray[np.float64], first: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Shares of variance and market betas of a tile, (T, n, level), as they are stored."""
+    """Shares of variance and market betas of a tile, (T, columns, level), as they are stored."""
     out: dict[str, NDArray[np.float32]] = {}
-    longest = max(WINDOWS)
-    absent = ~np.isfinite(hedged[longest - 1 :])
+    r = np.ascontiguousarray(r)
     for w in WINDOWS:
-        skip = longest - w
+        skip = LONGEST - w
         found = model.effectiveness(r[skip:], hedged[skip:], market[skip:], w, first)
-        for var, values in zip((f"variance_share_{w}", f"market_beta_left_{w}"), found, strict=True):
-            values[absent] = np.nan
-            out[var] = values.astype(np.float32)
+        out |= {var: values.astype(np.float32) for var, values in zip(checks.windowed(w), found, strict=True)}
     return out
 
 
@@ -176,6 +204,6 @@ PRODUCT = Product(
     ),
     figures=figures,
     pictures=pictures,
-    reaches=max(WINDOWS),
+    reaches=LONGEST,
     may_be_empty=checks.empty_so_far,
 )
