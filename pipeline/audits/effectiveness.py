@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.audits.emptiness import levels_with_betas, market_is_withheld
-from pipeline.audits.hedges import etf_returns
-from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample
+from pipeline.audits.hedges import legs_of, returns_by_code
+from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample, tiles
 from pipeline.datasets import LEVELS
-from pipeline.store.windows import positions
+from pipeline.store.windows import columns, positions
 
 WINDOWS = (63, 252)
 """Sessions of the windows of `ds_erm3_effectiveness`."""
 RECOMPUTED = 1e-5
+
+Singles = NDArray[np.float32]
 
 
 def empty_so_far(store: str, scope: Scope) -> set[str]:
@@ -36,14 +41,14 @@ def empty_so_far(store: str, scope: Scope) -> set[str]:
     return withheld | {var for var, sessions in back.items() if not hedged_before(sessions)}
 
 
-def _before(scope: Scope, view: StoreView, var: str, back: int, first: int, last: int) -> Floats:
+def _before(scope: Scope, view: StoreView, var: str, back: int, first: int, last: int, columns: slice) -> Singles:
     """(rows, columns[, levels]) of a store `back` sessions before [first, last], NaN where it did not reach so far."""
-    columns, begins = slice(0, len(view.symbol)), scope.calendar.ordinal(view.teo[0])
+    begins = scope.calendar.ordinal(view.teo[0])
     skipped = min(max(begins + back - first, 0), last - first + 1)
     if skipped == last - first + 1:
-        return np.full((skipped, *view.read(var, slice(0, 1), columns).shape[1:]), np.nan)
-    values = view.read(var, scope.rows(view, first - back + skipped, last - back), columns).astype(np.float64)
-    return np.concatenate([np.full((skipped, *values.shape[1:]), np.nan), values])
+        return np.full((skipped, *view.read(var, slice(0, 1), columns).shape[1:]), np.nan, np.float32)
+    values = view.read(var, scope.rows(view, first - back + skipped, last - back), columns).astype(np.float32)
+    return np.concatenate([np.full((skipped, *values.shape[1:]), np.nan, np.float32), values]) if skipped else values
 
 
 @means(
@@ -58,19 +63,25 @@ def realised_from_published_ratios(store: str, scope: Scope) -> Check:
     worst = Worst(
         "realised_from_published_ratios", store, RECOMPUTED, "hedged return against published ratios and raw returns"
     )
-    at, columns = positions(daily.symbol, view.symbol), slice(0, len(view.symbol))
+    at = positions(daily.symbol, view.symbol)
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
-        fact = np.nan_to_num(_before(scope, adjusted, "fact", 1, first, last)).astype(np.int16)
-        legs = etf_returns(scope, adjusted, fact, first, last)
-        r = daily.read("return", scope.rows(daily, first, last), slice(0, len(daily.symbol)))[:, at].astype(np.float64)
-        stored = view.read("hedged_return", rows, columns).astype(np.float64)
-        for depth, names in RATIOS.items():
-            terms = [_before(scope, hedge, var, 1, first, last) * leg for var, leg in zip(names, legs, strict=False)]
-            wanted, have = r + np.sum(terms, axis=0), stored[..., depth - 1]
-            error = np.abs(have - wanted) / (1 + np.abs(wanted))
-            error[np.isfinite(have) != np.isfinite(wanted)] = np.inf
-            worst.add(error, RECOMPUTED, view.teo[rows], view.symbol, level=LEVELS[depth - 1])
+        by_code = returns_by_code(scope, adjusted, first, last)
+        returns = daily.read("return", scope.rows(daily, first, last), slice(0, len(daily.symbol)))
+        for k in tiles(len(view.symbol)):
+            stored = view.read("hedged_return", rows, k).astype(np.float64)
+            fact = np.nan_to_num(_before(scope, adjusted, "fact", 1, first, last, k)).astype(np.int16)
+            if not (fact.any() or np.isfinite(stored).any()):
+                continue
+            legs, r = legs_of(fact, by_code), returns[:, at[k]].astype(np.float64)
+            ratios = {var: _before(scope, hedge, var, 1, first, last, k) for names in RATIOS.values() for var in names}
+            for depth, names in RATIOS.items():
+                wanted, have = r.copy(), stored[..., depth - 1]
+                for var, leg in zip(names, legs, strict=False):
+                    wanted += ratios[var] * leg
+                error = np.abs(have - wanted) / (1 + np.abs(wanted))
+                error[np.isfinite(have) != np.isfinite(wanted)] = np.inf
+                worst.add(error, RECOMPUTED, view.teo[rows], view.symbol[k], level=LEVELS[depth - 1])
     return worst.check()
 
 
@@ -88,28 +99,43 @@ def effectiveness_recomputed(store: str, scope: Scope) -> Check:
         if not len(here):
             continue
         back = max(first - max(WINDOWS) + 1, begins)
-        r = daily.read("return", scope.rows(daily, back, last), slice(0, len(daily.symbol))).astype(np.float64)
         m = etf.read("return", scope.rows(etf, back, last), slice(spy, spy + 1))[:, 0].astype(np.float64)
-        hedged = view.read("hedged_return", scope.rows(view, back, last), everything).astype(np.float64)
-        kept = {var: view.read(var, scope.rows(view, first, last), everything) for w in WINDOWS for var in _windowed(w)}
-        at = positions(daily.symbol, view.symbol[here[:, 1]])
-        for (row, col), of_daily in zip(here, at, strict=True):
-            today = row + scope.first
-            where = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
-            for w in WINDOWS:
-                window = slice(max(today - w + 1 - back, 0), today + 1 - back)
-                for k, level in enumerate(LEVELS):
-                    found = _of_window(r[window, of_daily], hedged[window, col, k], m[window], w)
-                    for var, wanted in zip(_windowed(w), found, strict=True):
-                        have = float(kept[var][today - first, col, k])
-                        error = abs(have - wanted) / (1 + abs(wanted))
-                        if np.isnan(have) != np.isnan(wanted):
-                            error = np.inf
-                        worst.add(np.array([[error]]), RECOMPUTED, *where, variable=var, level=level)
+        of_daily = positions(daily.symbol, view.symbol[here[:, 1]])
+        r = columns(daily, "return", scope.rows(daily, back, last), of_daily).astype(np.float64)
+        for k in tiles(len(view.symbol)):
+            inside = np.flatnonzero((here[:, 1] >= k.start) & (here[:, 1] < k.stop))
+            if not len(inside):
+                continue
+            hedged = view.read("hedged_return", scope.rows(view, back, last), k).astype(np.float64)
+            kept = {var: view.read(var, scope.rows(view, first, last), k) for w in WINDOWS for var in windowed(w)}
+            for one in inside:
+                row, col = here[one]
+                of_cell = {var: values[row + scope.first - first, col - k.start] for var, values in kept.items()}
+                window = slice(0, row + scope.first + 1 - back)
+                errors = _errors(of_cell, r[window, one], hedged[window, col - k.start], m[window])
+                where = view.teo[rows][row : row + 1], view.symbol[col : col + 1]
+                for (var, level), error in errors.items():
+                    worst.add(np.array([[error]]), RECOMPUTED, *where, variable=var, level=level)
     return worst.check()
 
 
-def _windowed(window: int) -> tuple[str, str]:
+def _errors(kept: Mapping[str, Singles], r: Floats, hedged: Floats, market: Floats) -> dict[tuple[str, str], float]:
+    """How far each figure of a cell, by variable and level, is from that of the window that ends the given rows.
+
+    kept: by variable, (levels,). r, market: (rows,). hedged: (rows, levels).
+    """
+    errors = {}
+    for w in WINDOWS:
+        for k, level in enumerate(LEVELS):
+            found = _of_window(r[-w:], hedged[-w:, k], market[-w:], w)
+            for var, wanted in zip(windowed(w), found, strict=True):
+                have = float(kept[var][k])
+                unlike = np.isnan(have) != np.isnan(wanted)
+                errors[var, level] = np.inf if unlike else abs(have - wanted) / (1 + abs(wanted))
+    return errors
+
+
+def windowed(window: int) -> tuple[str, str]:
     return f"variance_share_{window}", f"market_beta_left_{window}"
 
 
@@ -127,16 +153,19 @@ def promises_are_as_published(store: str, scope: Scope) -> Check:
     """Every promised share is the published residual share of so many sessions ago, bit for bit."""
     view, hedge = scope.family.view(store), scope.family.view(scope.name("ds_erm3_hedge_weights"))
     worst = Worst("promises_are_as_published", store, 0.0, "promised share - that published")
-    columns = slice(0, len(view.symbol))
     for first, last in scope.blocks():
         rows = scope.rows(view, first, last)
-        today = np.isfinite(view.read("hedged_return", rows, columns))
-        for w in WINDOWS:
-            stored = view.read(f"promised_share_{w}", rows, columns).astype(np.float64)
-            for k, level in enumerate(LEVELS):
-                wanted = np.where(today[..., k], _before(scope, hedge, f"L{k + 1}_residual_ER", w, first, last), np.nan)
-                error = np.abs(stored[..., k] - wanted)
-                error[np.isfinite(stored[..., k]) != np.isfinite(wanted)] = np.inf
-                where = view.teo[rows], view.symbol
-                worst.add(error, 0.0, *where, variable=f"promised_share_{w}", level=level)
+        for k in tiles(len(view.symbol)):
+            today = np.isfinite(view.read("hedged_return", rows, k))
+            stored = {w: view.read(f"promised_share_{w}", rows, k) for w in WINDOWS}
+            for level in range(len(LEVELS)):
+                var, earliest = f"L{level + 1}_residual_ER", first - max(WINDOWS) + min(WINDOWS)
+                published = _before(scope, hedge, var, min(WINDOWS), earliest, last, k)
+                for w in WINDOWS:
+                    then = published[max(WINDOWS) - w :][: len(today)]
+                    wanted, have = np.where(today[..., level], then, np.nan), stored[w][..., level]
+                    error = np.abs(have.astype(np.float64) - wanted)
+                    error[np.isfinite(have) != np.isfinite(wanted)] = np.inf
+                    where = view.teo[rows], view.symbol[k]
+                    worst.add(error, 0.0, *where, variable=f"promised_share_{w}", level=LEVELS[level])
     return worst.check()

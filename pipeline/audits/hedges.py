@@ -48,8 +48,9 @@ def shares_add_to_one(store: str, scope: Scope) -> list[Check]:
     return checks
 
 
-def etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last: int) -> list[Floats]:
-    """Raw ETF returns of each stock's three facts, (rows, cols) each, NaN for none. From the stored codes alone."""
+def returns_by_code(scope: Scope, view: StoreView, first: int, last: int) -> Floats:
+    """(codes, rows) raw returns of the ETF that a code of `fact` stands for, NaN for none. From the stored codes
+    alone."""
     etf = scope.family.view("ds_etf")
     values = etf.read("return", scope.rows(etf, first, last), slice(0, len(etf.symbol))).astype(np.float64)
     by_code = np.full((max(view.flags("fact")) + 1, values.shape[0]), np.nan)
@@ -58,8 +59,18 @@ def etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last: 
         if at >= 0:
             by_code[code] = values[:, at]
     by_code[0] = np.nan
-    rows = np.arange(values.shape[0])[:, None]
+    return by_code
+
+
+def legs_of(fact: NDArray, by_code: Floats) -> list[Floats]:
+    """Raw ETF returns of each stock's three facts, (rows, cols) each, NaN for none."""
+    rows = np.arange(by_code.shape[1])[:, None]
     return [by_code[fact[..., level], rows] for level in range(3)]
+
+
+def etf_returns(scope: Scope, view: StoreView, fact: NDArray, first: int, last: int) -> list[Floats]:
+    """`legs_of` these sessions."""
+    return legs_of(fact, returns_by_code(scope, view, first, last))
 
 
 def _link_values(scope: Scope, view: StoreView, fact: NDArray, first: int, last: int) -> tuple[Floats, Floats, Floats]:

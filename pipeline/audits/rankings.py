@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,34 +18,42 @@ TIES = 1e-12
 
 
 class _Session:
-    """What is ranked at one session, in plain numpy."""
+    """What is ranked at one session, in plain numpy. windows: those that are asked for, by name."""
 
-    def __init__(self, scope: Scope, symbols: NDArray, session: int) -> None:
+    def __init__(self, scope: Scope, symbols: NDArray, session: int, windows: Iterable[str] = WINDOWS) -> None:
         self.scope, self.symbols, self.session = scope, symbols, session
+        self.longest = max(WINDOWS[window] for window in windows)
         self.member = members_of(scope, symbols, session, session)[0]
         adjusted = self._read("ds_erm3_betas_adjusted", "fact", 1)[0]
         self.codes = {"universe": np.ones(len(symbols)), "sector": adjusted[:, 1], "subsector": adjusted[:, 2]}
+        self._kept: dict[tuple[str, str], NDArray] = {}
 
     def values(self, metric: str, window: str) -> Floats:
         """(n,) NaN for who is no valid member."""
         if metric in COMPOUNDED:
-            store, var, level = COMPOUNDED[metric]
-            r = self._read(store, var, WINDOWS[window])
-            r = r if level is None else r[..., {"sector": 1, "subsector": 2}[level]]
+            r = self._returns(metric)[-WINDOWS[window] :]
             have = np.isfinite(r)
             grown = np.where(have, 1 + r, 1.0).prod(axis=0) - 1
-            found = np.where(have.sum(axis=0) >= least(window), grown, np.nan)
-        else:
-            stored = self._read(*AT_SESSION[metric], 1)[0]
-            found = stored if metric == "mkt_cap" else 1 - stored
-        return np.where(self.member, found, np.nan)
+            found = np.full(len(self.symbols), np.nan)
+            found[self.member] = np.where(have.sum(axis=0) >= least(window), grown, np.nan)
+            return found
+        stored = self._read(*AT_SESSION[metric], 1)[0].astype(np.float64)
+        return np.where(self.member, stored if metric == "mkt_cap" else 1 - stored, np.nan)
 
-    def _read(self, kind: str, var: str, sessions: int) -> Floats:
-        """(sessions, n[, levels]) up to this session, as far as they are published."""
+    def _returns(self, metric: str) -> Floats:
+        """(sessions, members) of the longest window, as far as published. What two metrics share is read once."""
+        store, var, level = COMPOUNDED[metric]
+        if (store, var) not in self._kept:
+            self._kept[store, var] = self._read(store, var, self.longest)[:, self.member]
+        r = self._kept[store, var]
+        return (r if level is None else r[..., {"sector": 1, "subsector": 2}[level]]).astype(np.float64)
+
+    def _read(self, kind: str, var: str, sessions: int) -> NDArray:
+        """(sessions, n[, levels]) up to this session, as far as they are published, in stored precision."""
         view = self.scope.family.view(kind if kind == "ds_daily" else self.scope.name(kind))
         first = max(self.session - sessions + 1, self.scope.calendar.ordinal(view.teo[0]))
         values = view.read(var, self.scope.rows(view, first, self.session), slice(0, len(view.symbol)))
-        return values[:, positions(view.symbol, self.symbols)].astype(np.float64)
+        return values[:, positions(view.symbol, self.symbols)]
 
 
 def empty_so_far(store: str, scope: Scope) -> set[str]:
@@ -70,8 +80,8 @@ def ranks_recounted(store: str, scope: Scope) -> Check:
     worst = Worst("ranks_recounted", store, 0.0, "ranks that a rank, or stocks that a size, is off")
     columns = slice(0, len(view.symbol))
     for turn, ordinal in enumerate(some_sessions(scope, LOOKED_AT)):
-        session, row = _Session(scope, view.symbol, ordinal), scope.rows(view, ordinal, ordinal)
         now = set(WINDOWS) if ordinal == scope.last else {list(WINDOWS)[turn % len(WINDOWS)]}
+        session, row = _Session(scope, view.symbol, ordinal, now), scope.rows(view, ordinal, ordinal)
         of_window: dict[tuple[str, str], Floats] = {}
         for ranking in rankings():
             if ranking.window not in now:

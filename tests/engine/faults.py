@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,12 @@ def tampered(dataset_id: str, var: str, change: Change, level: int | None = None
                 values[at] = change(values[at])
             write(store, name, rows, cols, values, *rest)
 
+        def wrong_alike(store: StagedStore, names: Sequence[str], *block: Any) -> None:
+            for name in names:
+                wrong(store, name, *block)
+
         monkeypatch.setattr(StagedStore, "write", wrong)
+        monkeypatch.setattr(StagedStore, "write_alike", wrong_alike)
 
     return plant
 
@@ -140,13 +145,13 @@ def ratios_of_another_session(later: int) -> Plant:
     """Hedged with the ratios that are published `later` sessions after those of the session before."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = model_inputs.at_sessions
+        right = model_inputs.at_positions
 
         def wrong(run: Run, store: StagedStore, var: str, first: int, last: int, *rest: Any) -> np.ndarray:
             shift = later if var.endswith("_HR") else 0
             return right(run, store, var, first + shift, last + shift, *rest)
 
-        monkeypatch.setattr(effectiveness, "at_sessions", wrong)
+        monkeypatch.setattr(effectiveness, "at_positions", wrong)
 
     return plant
 
