@@ -211,10 +211,12 @@ def of_type(
     listings: SecurityMaster.listings. sec_ids: (n,), each once.
     """
     day, known = np.datetime64(str(date), "s"), np.datetime64(str(instant), "us")
-    begun = (listings["valid_from"].to_numpy() <= day) & (listings["known_from"].to_numpy() <= known)
-    rows = listings[begun & (known < listings["known_to"].to_numpy())]
-    rows = rows.iloc[np.argsort(rows["valid_from"].to_numpy(), kind="stable")]
-    at = pd.Index(sec_ids, dtype=object).get_indexer(pd.Index(rows["sec_id"], dtype=object))
+    valid_from = listings["valid_from"].to_numpy()
+    begun = (valid_from <= day) & (listings["known_from"].to_numpy() <= known)
+    rows = np.flatnonzero(begun & (known < listings["known_to"].to_numpy()))
+    rows = rows[np.argsort(valid_from[rows], kind="stable")]
+    at = pd.Index(sec_ids, dtype=object).get_indexer(pd.Index(listings["sec_id"].to_numpy(object)[rows], dtype=object))
+    is_one = listings["sec_type"].isin(types).to_numpy()[rows]
     found = np.zeros(len(sec_ids), dtype=bool)
-    found[at[at >= 0]] = rows["sec_type"].isin(types).to_numpy()[at >= 0]  # the last stretch of a security stays
+    found[at[at >= 0]] = is_one[at >= 0]  # the last stretch of a security stays
     return found

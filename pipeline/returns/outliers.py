@@ -67,6 +67,9 @@ def _from_vendor(window: Window, state: State, u: int, rules: OutlierRules) -> O
 def _from_closes(state: State, step: Step, max_gap: int) -> Outcome:
     """A return from two closes and the events between: the rules in their order, the first that speaks decides."""
     u, accrued = step.u, step.accrued
+    if _is_quiet(step):
+        after = state._replace(base=u, set_aside=(), moves=(*state.moves, (u, step.move)))
+        return Outcome(Judgement(step.factor - 1.0, _plain_flag(step)), after)
     if accrued.problem:
         return state.accept(u, nan, ReturnFlag(accrued.problem))
     if step.window.verdict.get(u) == "release":
@@ -85,6 +88,15 @@ def _from_closes(state: State, step: Step, max_gap: int) -> Outcome:
     if not material:
         after = after._replace(moves=(*after.moves, (u, step.move)))
     return Outcome(judgement, after)
+
+
+def _is_quiet(step: Step) -> bool:
+    """Whether no event, no person and no bound of a rule has to do with a step: nearly all are, and all rules would let
+    them pass."""
+    rules, window, size = step.rules, step.window, abs(step.move)
+    if step.accrued.events or window.verdict or window.doubtful[step.u]:
+        return False
+    return size < min(rules.followed * rules.material, rules.jump, rules.event_jump, rules.split_jump)
 
 
 def _plain_flag(step: Step) -> ReturnFlag:

@@ -17,10 +17,11 @@ from pipeline.calendar import xnys
 from pipeline.datasets.return_flags import ReturnFlag
 from pipeline.market_data.cleaning import CleanTables, clean_events
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.returns import single_cells
+from pipeline.returns import outliers, single_cells
 from pipeline.returns.ordinary import Ordinary
 from pipeline.returns.panel import DailyPanel, daily_panel, lookback
 from pipeline.returns.total_return import Event, total_return
+from pipeline.returns.window import Step
 from pipeline.sources.tables import SourceTables
 from tests.returns.hand_made import ORIGIN, RULES, FakeMaster, Market, day, equal, until
 
@@ -140,6 +141,22 @@ def test_cells_that_are_not_judged_would_be_judged_the_same(seed, monkeypatch):
     opening = (usual.flag == ReturnFlag.FIRST_SESSION) | (usual.flag == ReturnFlag.GAP_TOO_LONG)
     assert not (differ & ~opening).any()
     np.testing.assert_array_equal(usual.ret, thorough.ret)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_quiet_steps_are_those_that_every_rule_lets_pass(seed, monkeypatch):
+    facts, is_quiet, quiet = random_market(seed).facts(), outliers._is_quiet, []
+
+    def asked(step: Step) -> bool:
+        quiet.append(is_quiet(step))
+        return False
+
+    usual = panel_of(facts)
+    monkeypatch.setattr(outliers, "_is_quiet", asked)
+    assert equal(usual, panel_of(facts))
+    assert sum(quiet) > len(quiet) / 4
+    monkeypatch.setattr(outliers, "_is_quiet", lambda step: True)  # it matters who is
+    assert not equal(usual, panel_of(facts))
 
 
 @settings(quick, max_examples=5)
