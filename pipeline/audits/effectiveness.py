@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.audits.emptiness import levels_with_betas, market_is_withheld
 from pipeline.audits.hedges import legs_of, returns_by_code
-from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample, tiles
+from pipeline.audits.scope import RATIOS, Check, Floats, Scope, StoreView, Worst, means, sample
 from pipeline.datasets import LEVELS
+from pipeline.datasets.spec import tiles
 from pipeline.store.windows import columns, positions
 
 WINDOWS = (63, 252)

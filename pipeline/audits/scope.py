@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.audits import reference
 from pipeline.calendar import Calendar
-from pipeline.datasets.spec import COLUMN_CHUNK, ROW_CHUNK
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.settings import AuditBounds, FactorSet, ModelParameters
 from pipeline.store.windows import History, positions
 from security_master import FactorEtfs, SecurityMaster
@@ -248,11 +248,6 @@ def cell_parameters(model: ModelParameters) -> reference.CellParameters:
     return reference.CellParameters(
         model.estimator, model.min_obs, model.half_life, model.huber_epsilon, model.huber_scale_floor, model.ridge_alpha
     )
-
-
-def tiles(n: int) -> list[slice]:
-    """Columns 0 to n - 1, as many at a time as a chunk has: a check of all cells that fits into the caches."""
-    return [slice(a, min(a + COLUMN_CHUNK, n)) for a in range(0, n, COLUMN_CHUNK)]
 
 
 def sample(finite: NDArray[np.bool_], count: int) -> list[tuple[int, int]]:

@@ -28,6 +28,11 @@ COORDINATE_CHUNK = 32768
 TEO_UNITS = "days since 1970-01-01 00:00:00"
 
 
+def tiles(n: int, size: int = COLUMN_CHUNK) -> list[slice]:
+    """Consecutive slices that cover range(n), as many columns each as a chunk has: little enough for the caches."""
+    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
+
+
 def flag_word(meaning: str) -> str:
     """One word for `flag_meanings`, which CF separates by blanks: 'Oil & gas' becomes 'Oil_gas'."""
     return re.sub(r"\W+", "_", meaning.strip()).strip("_")

@@ -8,18 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from pipeline.datasets.spec import COLUMN_CHUNK
+from pipeline.datasets.spec import tiles
 from pipeline.engine import cluster
 from pipeline.engine.run import Run
 from pipeline.settings import Settings
 from pipeline.store.staged_store import StagedStore
 
 T = TypeVar("T")
-
-
-def tiles(n: int, size: int = COLUMN_CHUNK) -> list[slice]:
-    """Consecutive slices of at most `size` covering range(n)."""
-    return [slice(a, min(a + size, n)) for a in range(0, n, size)]
 
 
 class _Worker(threading.local):

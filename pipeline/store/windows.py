@@ -71,9 +71,8 @@ class WarmUp:
 def positions(axis: Sequence[object] | NDArray, wanted: Sequence[object] | NDArray) -> NDArray[np.int64]:
     """Position on `axis`, on which no label stands twice, of each wanted label, -1 where the axis does not have it."""
     axis, wanted = np.asarray(axis, object), np.asarray(wanted, object)
-    both = min(len(axis), len(wanted))
-    if (axis[:both] == wanted[:both]).all():  # axes only grow at their ends
-        return np.where(np.arange(len(wanted)) < both, np.arange(len(wanted)), -1)
+    if len(wanted) <= len(axis) and (axis[: len(wanted)] == wanted).all():  # axes only grow at their ends
+        return np.arange(len(wanted))
     where = {label: k for k, label in enumerate(axis.tolist())}
     return np.fromiter((where.get(label, -1) for label in wanted.tolist()), dtype=np.int64, count=len(wanted))
 

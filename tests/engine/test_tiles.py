@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline import model
-from pipeline.engine.tiles import map_tiles, reused, tiles
+from pipeline.datasets.spec import tiles
+from pipeline.engine.tiles import map_tiles, reused
 from pipeline.model import KernelParams
 from pipeline.settings import Settings
 

@@ -14,6 +14,7 @@ from pipeline.store.windows import positions
         ("ABC", "ABC", [0, 1, 2]),
         ("ABC", "AB", [0, 1]),  # an axis that has grown since
         ("AB", "ABC", [0, 1, -1]),
+        ("AB", "ABAB", [0, 1, 0, 1]),  # cells of few stocks, several of each
         ("ABC", "CAX", [2, 0, -1]),
         ("ABC", "BC", [1, 2]),
         ("ABC", "AC", [0, 2]),

@@ -11,12 +11,12 @@ from pipeline import model
 from pipeline.audits import emptiness, estimates
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import FACT, LEVEL, OUTSIDE, STOCKS
-from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.datasets.spec import StoreShape, VariableSpec, tiles
 from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, coverage
 from pipeline.engine.product import Histograms, Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import reused, tiles, written
+from pipeline.engine.tiles import reused, written
 from pipeline.settings import FactorSet
 from pipeline.store.staged_store import StagedStore
 

@@ -12,12 +12,12 @@ from pipeline.audits import effectiveness as checks
 from pipeline.audits.scope import RATIOS
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, STOCKS
-from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.datasets.spec import StoreShape, VariableSpec, tiles
 from pipeline.engine.figures import Series, mean
 from pipeline.engine.model_inputs import at_positions, at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles, tiles
+from pipeline.engine.tiles import map_tiles
 from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import positions
 

@@ -11,12 +11,12 @@ from pipeline import model
 from pipeline.audits import emptiness, hedges
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import OUTSIDE, STOCKS
-from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.datasets.spec import StoreShape, VariableSpec, tiles
 from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, count, coverage, mean
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import reused, tiles, written
+from pipeline.engine.tiles import reused, written
 from pipeline.store.staged_store import StagedStore
 
 

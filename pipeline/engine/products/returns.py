@@ -11,12 +11,12 @@ from pipeline import model
 from pipeline.audits import emptiness, hedges
 from pipeline.datasets import LEVELS
 from pipeline.datasets.shared import LEVEL, OUTSIDE, STOCKS
-from pipeline.datasets.spec import StoreShape, VariableSpec
+from pipeline.datasets.spec import StoreShape, VariableSpec, tiles
 from pipeline.engine import model_inputs
 from pipeline.engine.figures import Series, coverage, mean
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import tiles, written
+from pipeline.engine.tiles import written
 from pipeline.store.staged_store import StagedStore
 
 
