@@ -48,6 +48,13 @@ def test_the_readme_is_one_page() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 60
 
 
+def test_the_readme_quotes_the_measured_seconds() -> None:
+    quoted = re.findall(r"([\d,]+)\s+processor\s+seconds", (ROOT / "README.md").read_text())
+    measured = re.search(r"\| \*\*processor seconds\*\* \| \*\*([\d,]+)", (ROOT / "docs/benchmarks.md").read_text())
+    assert measured is not None
+    assert quoted == [measured[1]]
+
+
 def test_files_and_folders_exist(document: Path) -> None:
     spans = code(document.read_text())
     paths = [match.rstrip(".") for span in spans for match in PATH.findall(span)]
