@@ -18,7 +18,7 @@ from pipeline.quality.decisions import read_decisions, withheld_prices
 from pipeline.read import open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store.staged_store import StagedStore
-from pipeline.store.unpacked import Unpacked
+from pipeline.store.unpacked import ChunkCache
 from pipeline.store.windows import History
 from security_master import SecurityMaster
 
@@ -30,7 +30,7 @@ class StagedFamily:
         self.run = run
         self._stores: dict[str, StagedStore] = {}
         self._histories: dict[str, History] = {}
-        self._unpacked = Unpacked()
+        self._unpacked = ChunkCache()  # by their bytes: none is returned that storage does not hold now
 
     def view(self, name: str) -> StagedStore:
         if name not in self._stores:

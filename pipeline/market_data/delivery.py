@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations
@@ -62,9 +63,12 @@ def first_bars(tables: SourceTables) -> pd.Series:
     return tables.first_dates()
 
 
-def master_of(path: Path, tables: CleanTables, batch_id: str, **options: Any) -> BuildReport:
-    """A master at `path` that holds a delivery. options: `previous` and the others of `build_master`."""
-    return build_master(path, master_tables(tables), batch_id=batch_id, **from_bars(tables), **options)
+def master_of(
+    path: Path, tables: CleanTables, batch_id: str, bars: Mapping[str, Any] | None = None, **options: Any
+) -> BuildReport:
+    """A master at `path` that holds a delivery. bars: what `from_bars` says of it; options: `previous` and the others
+    of `build_master`."""
+    return build_master(path, master_tables(tables), batch_id=batch_id, **(bars or from_bars(tables)), **options)
 
 
 def from_bars(tables: SourceTables) -> dict[str, Any]:
@@ -145,14 +149,8 @@ class Delivery:
             shutil.copyfile(previous, path)
             self._report = report
             return replace(report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
-        self._report = build_master(
-            path,
-            master_tables(self.tables),
-            batch_id=batch_id,
-            previous=previous,
-            max_lost_share=1.0,
-            keep_ids=True,
-            **self._from_bars,
+        self._report = master_of(
+            path, self.tables, batch_id, self._from_bars, previous=previous, max_lost_share=1.0, keep_ids=True
         )
         return self._report
 

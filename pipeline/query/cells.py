@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from functools import cached_property
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,40 +10,7 @@ from numpy.typing import NDArray
 from pipeline.datasets.metadata import flags_of
 from pipeline.read import PublishedStore
 from pipeline.store.chunks import ChunkedArray
-
-CACHE_BYTES = 256 << 20
-
-
-class ChunkCache:
-    """Unpacked chunks, the one used longest ago leaves first. A chunk that is not stored takes no room.
-
-    reads: how often something was read for it.
-    """
-
-    def __init__(self, size: int = CACHE_BYTES) -> None:
-        self.size, self.used, self.reads = size, 0, 0
-        self._kept: OrderedDict[Hashable, NDArray | None] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, read: Callable[[], NDArray | None]) -> NDArray | None:
-        """The chunk kept under a key, or what read() gives; what was not asked for longest goes when room is short."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        chunk = read()  # outside the lock: two threads may read the same one
-        with self._lock:
-            self.reads += 1
-            if key not in self._kept:
-                self._kept[key] = chunk
-                self.used += _bytes(chunk)
-            while self.used > self.size and len(self._kept) > 1:
-                self.used -= _bytes(self._kept.popitem(last=False)[1])
-        return chunk
-
-
-def _bytes(chunk: NDArray | None) -> int:
-    return 256 if chunk is None else chunk.nbytes
+from pipeline.store.unpacked import ChunkCache
 
 
 class Cells:

@@ -21,13 +21,14 @@ from pipeline import read
 from pipeline.query import history as past
 from pipeline.query import industry, portfolio, screening, snapshot, universe
 from pipeline.query import stores as whole
-from pipeline.query.cells import Cells, ChunkCache
+from pipeline.query.cells import Cells
 from pipeline.query.dates import On, iso_day
 from pipeline.query.errors import BadQuestion, NothingThere
 from pipeline.query.fields import BETAS, DAILY, ETF, FIELDS, HEDGE, LEVELS, Field
 from pipeline.query.names import Found, Names, Who
 from pipeline.query.table import Table
 from pipeline.query.values import at_session
+from pipeline.store.unpacked import ChunkCache
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,12 +11,12 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from pipeline.query import NothingThere, QueryFamily, open_family
-from pipeline.query.cells import ChunkCache
 from pipeline.query.errors import BadQuestion
 from pipeline.read import PublicationRetired
 from pipeline.store.cloud_objects import CloudObjects
 from pipeline.store.filesystem import open_publications
 from pipeline.store.objects import StoreError
+from pipeline.store.unpacked import ChunkCache
 from security_master.errors import ExplainedError
 
 A = TypeVar("A")

@@ -24,7 +24,7 @@ from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
 from pipeline.store.structure import check_structure, lasting, merged_flags, render_flags
-from pipeline.store.unpacked import Unpacked
+from pipeline.store.unpacked import ChunkCache
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +62,7 @@ class StagedStore:
         self.sizes = self._known_sizes()
         self._coordinates: dict[str, NDArray] = {}
         self._attributes = {**self._known.get(".zattrs", {}), **dict(spec.attributes), **plain(attributes or {})}
-        self.unpacked: Unpacked | None = None
+        self.unpacked: ChunkCache | None = None
         self._flags = {
             array.name: merged_flags(spec, self._known, array.name, (flags or {}).get(array.name, ()))
             for array in spec.arrays
@@ -325,7 +325,7 @@ class StagedStore:
         data = self.overlay.get(array.key(index))
         if self.unpacked is None or data is None:
             return self._unpack(array, index, data)
-        return self.unpacked.get(self.name, array.key(index), data, lambda: self._unpack(array, index, data))
+        return self.unpacked.get((self.name, array.key(index), data), lambda: self._unpack(array, index, data))
 
     def _unpack(self, array: ChunkedArray, index: tuple[int, ...], data: bytes | None) -> NDArray:
         """A chunk from its bytes, None where there are none: cells without a value. Raises StoreError for damage."""

@@ -1,42 +1,48 @@
-"""Chunks that are kept unpacked while one look after the other reads the same ones."""
+"""Chunks that are kept unpacked, within a bound, while several look at the same ones."""
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import TypeVar, cast
 
 from numpy.typing import NDArray
 
-MOST = 256 * 2**20
-"""Bytes of memory for the chunks of all stores of one audit."""
+CACHE_BYTES = 256 << 20
+Chunk = TypeVar("Chunk", bound=NDArray | None)
 
 
-class Unpacked:
-    """The last chunks that were read, in so many bytes; the one that nobody asked for the longest goes first.
+class ChunkCache:
+    """Unpacked chunks, the one used longest ago leaves first. A chunk that is not stored takes no room.
 
-    A chunk is known by the bytes that it was unpacked from, so that none is returned that storage does not hold now.
+    reads: how often something was read for it.
     """
 
-    def __init__(self, most: int = MOST) -> None:
-        self.most = most
-        self._kept: OrderedDict[tuple[str, str], tuple[bytes, NDArray]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+    def __init__(self, size: int = CACHE_BYTES) -> None:
+        self.size, self.used, self.reads = size, 0, 0
+        self._kept: OrderedDict[Hashable, NDArray | None] = OrderedDict()
+        self._lock = Lock()
 
-    def get(self, store: str, key: str, data: bytes, unpack: Callable[[], NDArray]) -> NDArray:
-        """The chunk that `unpack()` makes of `data`, not to be written to."""
+    def get(self, key: Hashable, read: Callable[[], Chunk]) -> Chunk:
+        """The chunk kept under a key, or what read() gives, not to be written to; what was not asked for longest goes
+        when room is short."""
         with self._lock:
-            known = self._kept.get((store, key))
-            if known is not None and known[0] == data:
-                self._kept.move_to_end((store, key))
-                return known[1]
-        chunk = unpack()
-        chunk.flags.writeable = False
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return cast(Chunk, self._kept[key])
+        chunk = read()  # outside the lock: two threads may read the same one
+        if chunk is not None:
+            chunk.flags.writeable = False
         with self._lock:
-            before = self._kept.pop((store, key), None)
-            self._kept[store, key] = data, chunk
-            self._bytes += chunk.nbytes - (0 if before is None else before[1].nbytes)
-            while self._bytes > self.most:
-                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
+            self.reads += 1
+            if key not in self._kept:
+                self._kept[key] = chunk
+                self.used += _bytes(chunk)
+            while self.used > self.size and len(self._kept) > 1:
+                self.used -= _bytes(self._kept.popitem(last=False)[1])
         return chunk
+
+
+def _bytes(chunk: NDArray | None) -> int:
+    return 256 if chunk is None else chunk.nbytes

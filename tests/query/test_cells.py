@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.query import open_family
-from pipeline.query.cells import Cells, ChunkCache
+from pipeline.query.cells import Cells
 from pipeline.read import PublishedStore
 from pipeline.store.chunks import ChunkedArray
+from pipeline.store.unpacked import ChunkCache
 
 
 def test_the_cache_keeps_to_its_size_and_forgets_what_was_used_longest_ago():

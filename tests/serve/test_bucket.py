@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.query import NothingThere, QueryFamily, open_family
-from pipeline.query.cells import ChunkCache
 from pipeline.serve.live import Live
 from pipeline.store.filesystem import open_objects, open_publications
 from pipeline.store.objects import Objects
 from pipeline.store.publish_cloud import CloudPublications
+from pipeline.store.unpacked import ChunkCache
 from tests.engine.conftest import whole  # noqa: F401 (fixture)
 from tests.query.conftest import stocks  # noqa: F401 (fixture)
 from tests.store.conftest import emulator, new_root, started_emulator  # noqa: F401 (fixtures)

@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.engine import execution
 from pipeline.query import NothingThere, QueryFamily
-from pipeline.query.cells import ChunkCache
 from pipeline.read import PublicationRetired
 from pipeline.serve.live import Live
 from pipeline.store.objects import StoreError
+from pipeline.store.unpacked import ChunkCache
 from tests.engine.conftest import STAGED_RUN, published_eve, staged, staged_run, tables  # noqa: F401 (fixtures)
 from tests.engine.published_market import settings_for
 

@@ -15,7 +15,7 @@ from pipeline.store.checked import WrongShape
 from pipeline.store.chunks import ChunkedArray
 from pipeline.store.objects import StoreError
 from pipeline.store.stage import Stage
-from pipeline.store.unpacked import Unpacked
+from pipeline.store.unpacked import ChunkCache
 from tests.store.family import (
     BETAS,
     PRICES,
@@ -164,7 +164,7 @@ def test_stretches_are_cut_where_chunks_begin(stage: Stage) -> None:
 
 def test_a_chunk_is_unpacked_once_while_its_bytes_stay(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     store = prices(stage, 3, 2)
-    store.unpacked = Unpacked(most=504 * 256 * 4)
+    store.unpacked = ChunkCache(size=504 * 256 * 4)
     unpacked, decode = [], ChunkedArray.decode
     monkeypatch.setattr(ChunkedArray, "decode", lambda array, data: unpacked.append(array.name) or decode(array, data))
     store.write("return", slice(0, 3), slice(0, 2), np.ones((3, 2)))
