@@ -68,7 +68,7 @@ class _Cursor(sqlite3.Cursor):
 
 
 class _Reader(sqlite3.Connection):
-    """A connection whose every reading says which file is damaged."""
+    """A connection whose every reading says which file is damaged. Threads may share it."""
 
     path: Path
 
@@ -80,7 +80,7 @@ def _reader(path: Path, database: str | None = None) -> _Reader:
     """A connection to read `path`, or to what was copied from it into `database`."""
     address = database or f"{path.resolve().as_uri()}?mode=ro"
     with _reading(path):
-        connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=_Reader)
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=_Reader, check_same_thread=False)
     connection.path = path
     return connection
 

@@ -2,8 +2,7 @@
 
     with begin(settings, start, end) as run:             # takes the lease, checks the range against what is published
         stage_inputs(run)                                # source -> security master -> facts
-        for name in stores(settings):
-            stage_store(run, name)                       # compute, write into the overlay, audit what was written
+        stage_stores(run, stores(settings))              # compute, write into the overlay, audit what was written
         publish(run)                                     # guards, then one switch for all stores and the manifest
 
 `execute` does all of it; the Dagster assets call the same functions, one for each step.
@@ -16,8 +15,9 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -72,8 +72,8 @@ def step(run: Run, name: str) -> None:
 class Outcome:
     """What `execute` did.
 
-    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store with its
-    audit, and the publication. findings: what the rules found in the run.
+    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store, the
+    audits that went on after the last store, and the publication. findings: what the rules found in the run.
     """
 
     publication: Publication | None
@@ -105,14 +105,11 @@ def execute(
         yield
         seconds[phase] = time.perf_counter() - began
 
-    checks = {}
     with begin(settings, start, end, names, restated_as_of=known_as_of, progress=progress) as run:
         with timed("inputs"):
             delivery = Delivery.of(settings, source, run.needs_bars_of)
             stage_inputs(run, delivery)
-        for name in names:
-            with timed(name):
-                checks[name] = stage_store(run, name)
+        checks = stage_stores(run, names, timed)
         notes = {name: run.stage.notes(name) for name in names}
         found = step_findings.told(run)
         with timed("publish"):
@@ -295,12 +292,38 @@ def _check_sessions(run: Run, tables: SourceTables) -> None:
         )
 
 
+def stage_stores(
+    run: Run, names: Iterable[str], timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+) -> dict[str, list[Check]]:
+    """Compute stores one after the other, write them into the overlay, audit what was written; their checks.
+
+    A store is audited while the next ones are computed: nobody writes to it again. timed: told of each phase.
+    Raises AuditFailed for the first store that fails; none is begun after that.
+    """
+    audits: dict[str, Future[list[Check]]] = {}
+    with ThreadPoolExecutor(run.settings.threads, "audit") as beside:
+        try:
+            for name in names:
+                if any(each.done() and each.exception() for each in audits.values()):
+                    break
+                with timed(name):
+                    step(run, name)
+                audits[name] = beside.submit(_audited, run, name)
+        finally:
+            with timed("audits"):
+                checks = {name: each.result() for name, each in audits.items()}
+    return checks
+
+
 def stage_store(run: Run, name: str) -> list[Check]:
     """Compute one store, write it into the overlay, audit what was written. Raises AuditFailed."""
-    step(run, name)
+    return stage_stores(run, [name])[name]
+
+
+def _audited(run: Run, name: str) -> list[Check]:
+    """The checks of a staged store that passed. Raises AuditFailed."""
     checks = audit_store(run, name)
-    broken = failures(checks)
-    if broken:
+    if broken := failures(checks):
         raise AuditFailed(name, broken, run.stage.directory)
     return checks
 

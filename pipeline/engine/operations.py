@@ -182,8 +182,7 @@ def restate(
     instant = own if known_as_of is None else known_as_of
     with execution.begin(settings, first, until, restated_as_of=instant, reason=reason, progress=progress) as run:
         execution.stage_inputs(run, source)
-        for name in INPUT_STORES:
-            execution.stage_store(run, name)
+        execution.stage_stores(run, INPUT_STORES)
         found = [changes_of(run, name) for changes_of in (changed_cells, changed_warm_up) for name in INPUT_STORES]
         changes, findings = pd.concat(found, ignore_index=True), told(run)
         if changes.empty:

@@ -69,7 +69,7 @@ PLANTED = [
         faults.etf_return_changed("ds_erm3_hedge"),
         "made from another ds_etf",
     ),
-    ("an ETF's return changes after the last step", faults.etf_return_changed("ds_erm3_returns"), "ds_etf was changed"),
+    ("an ETF's return changes after the last step", faults.etf_return_changed(), "ds_etf was changed"),
     ("the cross term of the L3 market hedge is lost", faults.no_cross_term, "net_market_beta"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -337,23 +338,35 @@ def decomposed(level: int, *parts: str) -> Plant:
     return plant
 
 
-def etf_return_changed(after: str) -> Plant:
-    """One session's return of an ETF changes in the staged store, after the audit of the store `after`."""
+def etf_return_changed(after: str | None = None) -> Plant:
+    """One session's return of an ETF changes in the staged store, after the audit of the store `after`, and before the
+    next step has begun; None for after the last one."""
+
+    def change(run: Run) -> None:
+        store = run.open("ds_etf")
+        rows = run.rows(store, run.last, run.last)
+        values = store.read("return", rows)
+        values[0, 0] += 0.01
+        store.write("return", rows, slice(0, len(store.symbol)), values)
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        stage_store = execution.stage_store
+        step, publish, computed = execution.step, execution.publish, [""]
 
-        def wrong(run: Run, name: str) -> Any:
-            checks = stage_store(run, name)
-            if name.startswith(after):
-                store = run.open("ds_etf")
-                rows = run.rows(store, run.last, run.last)
-                values = store.read("return", rows)
-                values[0, 0] += 0.01
-                store.write("return", rows, slice(0, len(store.symbol)), values)
-            return checks
+        def wrong_step(run: Run, name: str) -> None:
+            if after and computed[-1].startswith(after):
+                while run.stage.audit(computed[-1]) is None:  # it is audited beside the steps
+                    time.sleep(0.01)
+                change(run)
+            computed.append(name)
+            step(run, name)
 
-        monkeypatch.setattr(execution, "stage_store", wrong)
+        def wrong_publish(run: Run) -> Any:
+            if after is None:
+                change(run)
+            return publish(run)
+
+        monkeypatch.setattr(execution, "step", wrong_step)
+        monkeypatch.setattr(execution, "publish", wrong_publish)
 
     return plant
 

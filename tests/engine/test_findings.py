@@ -134,7 +134,7 @@ def computes_nothing(run: Run, name: str) -> None:
 
 def test_a_wrong_delivery_stops_a_run_before_anything_is_computed(root, tables, monkeypatch):
     stale = repeated(tables, NEXT)
-    monkeypatch.setattr(execution, "stage_store", computes_nothing)
+    monkeypatch.setattr(execution, "step", computes_nothing)
     with pytest.raises(BatchFault, match="stale_session"):
         run(root, stale, NEXT, NEXT)
     monkeypatch.undo()
@@ -149,7 +149,7 @@ def test_a_wrong_delivery_stops_a_run_before_anything_is_computed(root, tables, 
 
 
 def test_a_wrong_delivery_of_the_warm_up_stops_the_first_run(tmp_path, tables, monkeypatch):
-    monkeypatch.setattr(execution, "stage_store", computes_nothing)
+    monkeypatch.setattr(execution, "step", computes_nothing)
     with pytest.raises(BatchFault, match="stale_session"):
         run(tmp_path / "root", repeated(tables, "2018-05-15"), FIRST, FIRST)
 
