@@ -35,6 +35,7 @@ from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import staged_scope
 from pipeline.market_data.delivery import Delivery, keep_word, save_facts
+from pipeline.outside.machine import share_freed_memory
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store.manifest import Publication
@@ -158,6 +159,7 @@ def attach(settings: Settings, run_id: str, progress: Progress = silent) -> Run:
 
 
 def _run(settings: Settings, stage: Stage, names: Sequence[str] | None, progress: Progress) -> Run:
+    share_freed_memory()
     first, last = int(stage.info["first"]), int(stage.info["last"])
     restated = stage.info["restated_as_of"]
     return Run(

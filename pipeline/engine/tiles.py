@@ -44,7 +44,12 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 def map_tiles(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], settings: Settings) -> list[T]:
     """`function(*args)` for each tuple, in order. The kernels are serial, so the schedule cannot change a bit."""
-    return list(_workers(settings.threads).map(lambda args: function(*args), arguments))
+    return map_each(settings, lambda args: function(*args), arguments)
+
+
+def map_each(settings: Settings, function: Callable[[Any], T], values: Sequence[Any]) -> list[T]:
+    """`function(value)` for each value, in order."""
+    return list(_workers(settings.threads).map(function, values))
 
 
 def written(

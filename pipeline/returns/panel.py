@@ -12,7 +12,7 @@ not bars.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,9 @@ from pipeline.settings import DataRules
 
 BLOCK = 256
 """Securities at a time, which bounds the memory."""
+
+Each = Callable[[Callable[[int], pd.DataFrame], Sequence[int]], Iterable[pd.DataFrame]]
+"""Like `map`: what a function gives for each number, in their order. It may call it from several threads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def daily_panel(
     rules: DataRules,
     decisions: pd.DataFrame | None = None,
     known_from: NDArray[np.integer] | None = None,
+    each: Each = map,
 ) -> DailyPanel:
     """First-print returns of `sec_ids` on the sessions [first, last].
 
@@ -81,6 +85,7 @@ def daily_panel(
     ordinals; `pipeline.quality.decisions` reads them). A session that was confirmed to be wrong has no prices.
     known_from: (n,) first session (ordinal) that knew each security, None for always. Before it cells are empty (NaN,
     flag 0) and nothing is found: a night could not have had the security.
+    each: goes through the blocks of securities, which are independent of each other.
 
     Raises ValueError for a range that is none.
     """
@@ -95,13 +100,17 @@ def daily_panel(
     arrays = {name: np.full(shape, np.nan) for name in ("close", "volume", "ret")}
     arrays["flag"] = np.zeros(shape, np.int16)
     findings = [bar_findings(bars, roster.sec_ids, first)]
-    for k, lo in enumerate(range(0, n, BLOCK)):
-        hi = min(lo + BLOCK, n)
+
+    def fill(k: int) -> pd.DataFrame:
+        """Fill in the block k; what was found about it."""
+        lo, hi = k * BLOCK, min((k + 1) * BLOCK, n)
         mine = bars.iloc[edges[k] : edges[k + 1]]
         block, found = _block(mine.assign(row=mine["row"] - lo), roster.part(lo, hi), span, rules)
         for name, values in block.items():
             arrays[name][lo:hi] = values[:, first - span.start :]
-        findings.append(found)
+        return found
+
+    findings += each(fill, range(len(edges) - 1))
     begins = np.zeros(n, np.int32) if known_from is None else known_from
     unknown = np.arange(first, last + 1) < begins[:, None]
     for name, values in arrays.items():

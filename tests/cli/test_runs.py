@@ -139,7 +139,7 @@ def test_nights_and_restatements_say_what_their_rules_found(eve, tables, erm3, m
     last = paid["ex_date"] == paid.loc[paid["ex_date"] <= EVE, "ex_date"].max()
     paid = paid.assign(amount=paid["amount"].where(~last, paid["amount"] * 2))
     late = Delivered(replace(told, dividends=paid))
-    monkeypatch.setattr(night, "open_source", lambda settings: late)
+    monkeypatch.setattr(night, "open_source", lambda *_: late)
     done = erm3("nightly", "--root", eve, "--now", "2019-01-15T12:00:00", "--quiet")
     assert done.exit_code == 0, done.output
     assert re.search(r"^Findings: .*rewritten_event \d", done.output, re.MULTILINE), done.output

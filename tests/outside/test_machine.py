@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import importlib
 import os
@@ -125,3 +126,36 @@ def test_memory_that_is_full_is_explained_and_a_broken_pipe_is_not() -> None:
     assert "Unable to allocate 3 GiB" in said[1]
     assert machine.explained(BrokenPipeError(errno.EPIPE, "Broken pipe")) is None
     assert machine.explained(KeyError("column")) is None
+
+
+THREADS_THAT_FREE = """
+import sys, threading
+from pipeline.outside import machine
+if sys.argv[1] == "shared":
+    machine.share_freed_memory()
+large = bytearray(30 << 20)
+del large  # from here on glibc does not ask the system for each large block
+kept, done = [], threading.Event()
+
+def work():
+    large = bytearray(24 << 20)
+    kept.append(bytearray(100_000))
+    del large
+    turn.set()
+    done.wait()
+
+for _ in range(8):
+    turn = threading.Event()
+    threading.Thread(target=work, daemon=True).start()
+    turn.wait()
+print(int(open("/proc/self/status").read().partition("VmRSS:")[2].split()[0]) // 1024)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library")
+def test_what_a_thread_has_freed_another_one_takes():
+    held = {
+        how: int(subprocess.run([sys.executable, "-c", THREADS_THAT_FREE, how], capture_output=True, check=True).stdout)
+        for how in ("shared", "as it was")
+    }
+    assert held["as it was"] - held["shared"] > 100, f"MB: {held}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from pipeline.engine.prices import Block, known_from, listed, sessions_before, w
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
 from pipeline.engine.step_findings import keep_findings
+from pipeline.engine.tiles import map_each
 from pipeline.quality.findings import concat_findings
 from pipeline.returns import market_caps
 from pipeline.returns.cells import Span, findings_of
@@ -124,10 +126,11 @@ def stage(run: Run, name: str) -> None:
     everywhere = run.facts.findings
     everywhere = everywhere[(everywhere["sec_id"] == "") & everywhere["detected_at"].between(run.first, run.last)]
     findings = [everywhere]
+    each = partial(map_each, run.settings)
 
     def values(first: int, last: int) -> Block:
         rules, since = run.settings.rules, max(0, first - market_caps.lookback(run.settings.rules))
-        panel = daily_panel(run.facts, symbols, since, last, rules, run.decisions, known)
+        panel = daily_panel(run.facts, symbols, since, last, rules, run.decisions, known, each)
         span = Span(since, first, last)
         days, instants = run.days(since, last), run.instants(since, last)
         shares = run.master.shares_panel(list(symbols), days, instants, rules.shares_max_age_days)
