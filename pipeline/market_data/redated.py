@@ -57,7 +57,9 @@ def redated(
     found, records = [], [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
     for k in np.flatnonzero(near.to_numpy()):
         pair = records[k - 1], records[k]
-        own = of_code.get(str(pair[0]["vendor_code"]), bars.iloc[:0])
+        own = of_code.get(str(pair[0]["vendor_code"]))
+        if own is None:  # nobody priced it
+            continue
         told = [_followed(row, own, effect, rules.redated_effect) for row in pair]
         if None in told or told[0] == told[1]:
             continue

@@ -49,6 +49,12 @@ def test_a_large_payout_under_two_dates_counts_once(followed):
     assert other[0] == pytest.approx(0.0, abs=0.01) or other[1] == ReturnFlag.EVENT_CONFLICT
 
 
+def test_an_event_under_two_dates_of_who_has_no_bar_is_left_as_it_is():
+    market = Market().stock("X", closes(60.0, 1.0, [])).list("Y").dividend("Y", OLD, 9.0).dividend("Y", 16, 9.0)
+    dividends = clean_events(market.tables(), RULES.cleaning).dividends
+    assert dividends["amount"].tolist() == [9.0, 9.0]
+
+
 def test_two_splits_that_the_close_followed_both_are_two():
     market = Market().stock("X", closes(60.0, 0.5, [OLD, 30])).split("X", OLD, 2, 1).split("X", 30, 2, 1)
     panel = market.panel(40)
