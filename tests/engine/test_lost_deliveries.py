@@ -71,7 +71,7 @@ def test_a_table_that_is_gone_stops_the_night_and_a_table_that_never_was_does_no
 def test_a_tenth_of_the_dividends_missing_stops_the_night_and_a_few_rows_do_not(tables, eve):
     with pytest.raises(BatchFault, match="lost_table: dividends"):
         execution.execute(settings_for(eve), NIGHT, NIGHT, source=without(tables, "dividends", 0.1))
-    execution.execute(settings_for(eve), NIGHT, NIGHT, source=without(tables, "dividends", 0.01))
+    execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=without(tables, "dividends", 0.01))
 
 
 def test_an_accepted_loss_is_published_as_a_finding_and_is_what_the_next_night_is_held_to(tables, eve):
@@ -84,7 +84,8 @@ def test_an_accepted_loss_is_published_as_a_finding_and_is_what_the_next_night_i
     (outcome,) = operations.backfill(settings_for(eve), FIRST, NIGHT, source=without(tables, "dividends"))
     assert outcome.findings.counts["lost_table"] == 1
     assert "lost_table" in set(pd.read_parquet(eve / "quality_findings.parquet")["rule"])
-    execution.execute(settings_for(eve), AFTER, AFTER, source=without(tables, "dividends", night=AFTER))
+    again = without(tables, "dividends", night=AFTER)
+    execution.execute(settings_for(eve), AFTER, AFTER, until="ds_etf", source=again)
 
 
 def with_swapped_identifiers(tables: SourceTables, night: str = NIGHT) -> Delivered:
@@ -142,10 +143,12 @@ def test_a_delivery_that_is_silent_about_many_securities_names_them_and_goes_on_
     with pytest.raises(BatchFault, match=r"2 faults of the delivery(?s:.*) drift: "):  # what is not named still stops
         execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
     accept(eve, "drift")
-    execution.execute(settings_for(eve), NIGHT, NIGHT, source=silent_about(tables, 4))
-    execution.execute(settings_for(eve), AFTER, AFTER, source=silent_about(tables, 4, AFTER))  # the same four
+    execution.execute(settings_for(eve), NIGHT, NIGHT, until="ds_etf", source=silent_about(tables, 4))
+    same = silent_about(tables, 4, AFTER)
+    execution.execute(settings_for(eve), AFTER, AFTER, until="ds_etf", source=same)
+    more, night = silent_about(tables, 7, "2019-01-16"), "2019-01-16"
     with pytest.raises(BatchFault, match="lost_securities: securities: 3 of"):
-        execution.execute(settings_for(eve), "2019-01-16", "2019-01-16", source=silent_about(tables, 7, "2019-01-16"))
+        execution.execute(settings_for(eve), night, night, until="ds_etf", source=more)
 
 
 def merged(tables: SourceTables, code: str, last: str) -> SourceTables:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import statsmodels.api as sm
 from scipy.optimize import brentq
@@ -26,10 +28,21 @@ WINDOW = ModelParameters().window
 EPSILON = ModelParameters().huber_epsilon
 
 
+BEGINS = datetime.date(2022, 1, 3)
+"""Bars before this session are in no window of a published one: two decades of them are not read here."""
+
+
 @pytest.fixture(scope="session")
 def root(once: Callable, real_data: Path) -> Path:
     def make(place: Path) -> None:
-        settings = Settings(root=str(place / "root"), source="files", source_path=str(real_data))
+        delivery = place / "delivery"
+        delivery.mkdir()
+        for path in real_data.iterdir():
+            (delivery / path.name).symlink_to(path)
+        (delivery / "prices.parquet").unlink()
+        prices = pq.read_table(real_data / "prices.parquet", filters=[("date", ">=", BEGINS)])
+        pq.write_table(prices, delivery / "prices.parquet")
+        settings = Settings(root=str(place / "root"), source="files", source_path=str(delivery))
         execution.execute(settings, FIRST, LAST)
 
     return once("real", make) / "root"

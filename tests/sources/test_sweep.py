@@ -79,7 +79,9 @@ def test_a_file_without_a_byte_is_named(directory: Path, table: str) -> None:
 @pytest.mark.parametrize(
     ("table", "name", "how"),
     [
-        pytest.param(table, name, how, marks=[] if (k + j) % 4 == 0 else [pytest.mark.slow])  # half of them, one way
+        pytest.param(
+            table, name, how, marks=[] if (k + 3 * j) % 6 == 0 else [pytest.mark.slow]
+        )  # a third of them, one way
         for k, (table, name) in enumerate(COLUMNS)
         for j, how in enumerate(("absent", "one filled"))
     ],
@@ -106,15 +108,30 @@ def test_a_column_may_be_absent_or_empty_unless_it_is_required(
         assert not said or f"{table}.csv" in said or table in said or name in said, said
 
 
-@pytest.mark.parametrize(("table", "name"), [place for place in COLUMNS if place[1] != "known_from"], ids=str)
+OPTIONAL = [
+    (table, name)
+    for table, name in COLUMNS
+    if name not in (KNOWN_FROM.name, "fs_industry_code", "currency")  # euro without a currency are dollars
+    and not TABLES[table][name].required
+]
+
+
+@pytest.mark.parametrize("table", sorted({table for table, _ in OPTIONAL}))
+def test_optional_columns_of_empty_cells_are_absent_ones(directory: Path, table: str) -> None:
+    assert_empty_is_absent(directory, table, {name for other, name in OPTIONAL if other == table})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "name"), OPTIONAL, ids=str)
 def test_an_optional_column_of_empty_cells_is_an_absent_one(directory: Path, table: str, name: str) -> None:
-    spec, rows = TABLES[table], [row | {name: ""} for row in rows_of(table)]
-    if spec[name].required or name in ("fs_industry_code", "currency"):  # euro without a currency are dollars
-        return
-    names = [column.name for column in spec.columns]
-    write(directory, table, rows, names)
+    assert_empty_is_absent(directory, table, {name})
+
+
+def assert_empty_is_absent(directory: Path, table: str, emptied: set[str]) -> None:
+    names, rows = [column.name for column in TABLES[table].columns], rows_of(table)
+    write(directory, table, [row | dict.fromkeys(emptied, "") for row in rows], names)
     empty = FilesSource(directory).load()
-    write(directory, table, rows, [other for other in names if other != name])
+    write(directory, table, rows, [name for name in names if name not in emptied])
     absent = FilesSource(directory).load()
     for other, frame in empty.frames.items():
         pd.testing.assert_frame_equal(frame, absent.frames[other])
