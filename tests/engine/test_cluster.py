@@ -88,8 +88,8 @@ def test_nor_does_it_in_a_bucket(
 def test_workers_stage_the_chunks_that_threads_had_staged(staged: Path) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as both:
         run = execution.attach(settings_for(staged, dask_address=both.scheduler_address), STAGED_RUN)
-        audit = run.stage.audit(f"ds_erm3_returns_{FACTOR_SET}") or {}
-        for name in (f"ds_erm3_{kind}_{FACTOR_SET}" for kind in ("betas", "hedge_weights", "returns")):
+        audit = run.stage.audit(f"ds_erm3_effectiveness_{FACTOR_SET}") or {}
+        for name in (f"ds_erm3_{kind}_{FACTOR_SET}" for kind in ("betas", "hedge_weights", "returns", "effectiveness")):
             by_threads = chunks_of(run, name)
             run.stage.objects.delete_tree(run.stage.overlay(name).staged)
             run.stage.overlay(name).staged_keys()

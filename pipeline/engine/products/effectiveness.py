@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pipeline.engine.figures import Series, mean
 from pipeline.engine.model_inputs import at_positions, at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles
+from pipeline.engine.tiles import written
 from pipeline.store.staged_store import StagedStore
 from pipeline.store.windows import positions
 
@@ -120,22 +121,29 @@ class Block:
 def stage(run: Run, name: str) -> None:
     """`ds_erm3_effectiveness_{FS}`: a function of what was published through the session before, and of today's
     returns. Windows are those of this store in stored precision, as readers see them."""
-    store, read = run.create(name), {kind: run.input_of(name, kind) for kind in SHAPE.lineage}
-    symbols = run.extend(store, read["ds_erm3_betas_adjusted"].symbol)
-    stocks = {kind: one for kind, one in read.items() if kind != "ds_etf"} | {SHAPE.dataset_id: store}
-    made_from = {kind: Source(one, positions(one.symbol, symbols)) for kind, one in stocks.items()}
-    for first, last in run.blocks(store):
-        back, daily = first - LONGEST + 1, made_from["ds_daily"]
-        r = at_positions(run, daily.store, "return", back, last, daily.cols)
-        etf = at_sessions(run, read["ds_etf"], "return", back, last, run.etf_ids)
-        block = Block(run, made_from, first, last, r, etf)
-        map_tiles(_write_tile, [(block, store, k) for k in tiles(len(symbols))], run.settings)
-        run.done(store, last)
+    store = run.create(name)
+    run.extend(store, run.input_of(name, "ds_erm3_betas_adjusted").symbol)
     run.label(store)
+    store.close()  # each tile opens it, to read the sessions before its own
+    for first, last in run.blocks(store):
+        written(run, store, _tasks, _tile, first, last)
+        run.done(store, last)
     store.close()
 
 
-def _write_tile(block: Block, store: StagedStore, k: slice) -> None:
+def _tasks(run: Run, name: str, symbols: NDArray, first: int, last: int) -> list[tuple[Any, ...]]:
+    """Arguments of `_tile` for each tile of these symbols."""
+    stocks = {kind: run.input_of(name, kind) for kind in SHAPE.lineage if kind != "ds_etf"}
+    stocks[SHAPE.dataset_id] = run.open(name)
+    made_from = {kind: Source(one, positions(one.symbol, symbols)) for kind, one in stocks.items()}
+    back, daily = first - LONGEST + 1, made_from["ds_daily"]
+    r = at_positions(run, daily.store, "return", back, last, daily.cols)
+    etf = at_sessions(run, run.input_of(name, "ds_etf"), "return", back, last, run.etf_ids)
+    block = Block(run, made_from, first, last, r, etf)
+    return [(block, k) for k in tiles(len(symbols))]
+
+
+def _tile(block: Block, k: slice) -> tuple[dict[str, NDArray], None]:
     """All variables of the columns k: what was realised, what that is over windows, and what had been promised."""
     hedged = _hedged(block, k)
     before = block.read(SHAPE.dataset_id, "hedged_return", k, LONGEST - 1, block.last - block.first + 1)
@@ -146,8 +154,7 @@ def _write_tile(block: Block, store: StagedStore, k: slice) -> None:
     for w in WINDOWS:
         promised = earlier[LONGEST - w :][: len(hedged)]
         values[f"promised_share_{w}"] = np.where(np.isfinite(hedged), promised, np.nan)
-    for var, found in values.items():
-        store.write(var, block.run.rows(store, block.first, block.last), k, found)
+    return values, None
 
 
 def _hedged(block: Block, k: slice) -> NDArray[np.float32]:
