@@ -5,6 +5,7 @@ Nothing heavy is imported here or in the other modules of this folder: each comm
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -64,10 +65,15 @@ out = _Plain(width=None if sys.stdout.isatty() else 160)
 err = _Plain(stderr=True)
 
 
+RARELY = (100_000, 20, 20)
+"""When Python looks for circles of objects: tables and arrays are in none, and looking was a twentieth of a night."""
+
+
 class _Explaining(TyperGroup):
     """Commands whose explained errors are a message and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
+        gc.set_threshold(*RARELY)
         with explained():
             return super().invoke(ctx)
 

@@ -168,7 +168,7 @@ def _compare_tables(run: Run, delivery: Delivery, report: BuildReport) -> pd.Dat
         "unmentioned": sorted(report.lost),
     }
     with at_file(path):
-        path.write_text(json.dumps(now, indent=1, sort_keys=True))
+        path.write_text(json.dumps(now, sort_keys=True))
     run.stage.add_file(TABLES_FILE, path)
     return concat_findings(found)
 

@@ -35,7 +35,7 @@ class StagedFamily:
     def view(self, name: str) -> StagedStore:
         if name not in self._stores:
             self._stores[name] = self.run.open(name)
-            self._stores[name].unpacked = self._unpacked
+            self._stores[name].chunks.unpacked = self._unpacked
         return self._stores[name]
 
     def before(self, name: str) -> StagedStore | None:

@@ -75,7 +75,9 @@ def clean_events(tables: SourceTables, rules: CleaningRules) -> CleanTables:
         *paid_once.findings,
     ]
     found += jumps
-    delistings, contradicted = withdraw_contradicted(tables.delistings, tables.securities, tables.bars_of, rules)
+    delistings, contradicted = withdraw_contradicted(
+        tables.delistings, tables.securities, tables.last_dates(), tables.bars_of, rules
+    )
     found += [_still_trading(one) for one in contradicted]
     delivered = {entry.name: getattr(tables, entry.name) for entry in fields(SourceTables)}
     cleaned = {"splits": read.table, "dividends": paid_once.table, "shares": shares, "delistings": delistings}
@@ -146,7 +148,8 @@ def _drop_repeated(events: pd.DataFrame, kind: _Kind, days: int) -> Cleaned:
     follows[1:] = (np.diff(ex) <= np.timedelta64(days, "D")) & rows.duplicated(kind.what).to_numpy()[1:]
     near = follows | np.r_[follows[1:], False]
     run = np.cumsum(~follows)[near]
-    known = events.groupby(["vendor_code", "ex_date"])["known_from"].min().to_dict()
+    beside = events[events["vendor_code"].isin(rows.loc[near, "vendor_code"])]
+    known = beside.groupby(["vendor_code", "ex_date"], observed=True)["known_from"].min().to_dict()
     dropped: list[int] = []
     findings: list[Row] = []
     for _, group in rows[near].groupby(run, sort=False):

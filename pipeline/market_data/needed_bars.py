@@ -46,7 +46,7 @@ def _asked(tables: SourceTables, listings: pd.DataFrame, clock: Clock, first: in
     new = set(listings["vendor_code"][(learnt >= first) & (learnt <= last)])
     yield new
     yield _silent_before(tables.prices, clock, first)
-    yield _ended_before_its_bars(tables, summary)
+    yield _ended_before_its_bars(tables)
     for events, other in ((tables.splits, None), (tables.dividends, None), (tables.spin_offs, "child_code")):
         ex = clock.calendar.on_or_after(events["ex_date"].to_numpy("datetime64[D]"))
         told = np.maximum(ex, clock.visible(events["known_from"]))
@@ -81,10 +81,8 @@ def _silent_before(prices: pd.DataFrame, clock: Clock, first: int) -> set[str]:
     return set(prices["vendor_code"][session >= first]) - set(prices["vendor_code"][on_time & (session < first)])
 
 
-def _ended_before_its_bars(tables: SourceTables, summary: pd.DataFrame) -> set[str]:
+def _ended_before_its_bars(tables: SourceTables) -> set[str]:
     """Codes with a delisting after which there is a bar."""
-    last = tables.prices.groupby("vendor_code", observed=True)["date"].max()
-    last.index = last.index.astype("str")
-    last = last.combine_first(summary["last"])
     ends = tables.delistings
-    return set(ends["vendor_code"][(ends["last_session"] < last.reindex(ends["vendor_code"]).to_numpy()).to_numpy()])
+    last = tables.last_dates().reindex(ends["vendor_code"]).to_numpy()
+    return set(ends["vendor_code"][(ends["last_session"] < last).to_numpy()])

@@ -54,9 +54,10 @@ def redated(
     bars = bars[bars["close"] > 0]
     bars = bars.sort_values(["date", "known_from"]).drop_duplicates(["vendor_code", "date"])
     of_code = {str(code): own.set_index("date") for code, own in bars.groupby("vendor_code", observed=True)}
-    found, records = [], [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
-    for k in np.flatnonzero(near.to_numpy()):
-        pair = records[k - 1], records[k]
+    found, at = [], np.flatnonzero(near.to_numpy())
+    pairs = (rows.iloc[of].to_dict("records") for of in (at - 1, at))
+    for records in zip(*pairs, strict=True):
+        pair = [{str(k): v for k, v in row.items()} for row in records]
         own = of_code.get(str(pair[0]["vendor_code"]))
         if own is None:  # nobody priced it
             continue

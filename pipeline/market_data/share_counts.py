@@ -8,6 +8,7 @@ count, and was not wrong. Rows of one filing never confirm each other.
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import log
 from typing import Any, NamedTuple
 
@@ -43,20 +44,22 @@ def leave_out_jumps(
     dropped: list[int] = []
     restated: dict[int, float] = {}
     doubts: list[Doubted] = []
-    of_code = {str(name): _Splits.of(own) for name, own in splits.groupby("vendor_code", observed=True)}
-    none = _Splits.of(splits.iloc[:0])
-    for name, group in rows[rows["vendor_code"].isin(suspicious)].groupby("vendor_code", sort=True):
-        own = of_code.get(str(name), none)
+    of_code = _splits_of(splits[splits["vendor_code"].isin(suspicious)])
+    asked = rows[np.fromiter((one in suspicious for one in code.tolist()), bool, len(code))]
+    records = zip(asked.index.tolist(), zip(*(asked[name].tolist() for name in asked), strict=True), strict=True)
+    at = list(asked.columns).index("vendor_code")
+    for name, group in groupby(records, key=lambda record: str(record[1][at])):
+        own = of_code.get(name, _NO_SPLITS)
         believed: Row | None = None
         doubted: Row | None = None
-        for index, row in zip(group.index, group.to_dict("records"), strict=True):
-            filing: Row = {str(key): value for key, value in row.items()}
+        for index, values in group:
+            filing: Row = dict(zip(asked.columns, values, strict=True))
             split = _split_after(believed, filing, own, rules.share_split)
             if believed is not None and split != 1.0:
-                restated[int(index)] = filing["shares"] / split
+                restated[index] = filing["shares"] / split
                 evidence = f"{filing['shares']:.0f} shares are in the units after the split {split:g} that followed"
-                doubts.append(Doubted(filing, filing["shares"], restated[int(index)], evidence, "share_count_restated"))
-                filing["shares"] = restated[int(index)]
+                doubts.append(Doubted(filing, filing["shares"], restated[index], evidence, "share_count_restated"))
+                filing["shares"] = restated[index]
             fits = believed is None or _factor(believed, filing, own) <= rules.share_jump
             if fits or (
                 doubted is not None
@@ -65,7 +68,7 @@ def leave_out_jumps(
             ):
                 believed, doubted = filing, None
             elif believed is not None:
-                dropped.append(int(index))
+                dropped.append(index)
                 doubted = filing
                 evidence = f"{filing['shares']:.0f} shares after {believed['shares']:.0f}; left out until confirmed"
                 doubts.append(Doubted(filing, filing["shares"], believed["shares"], evidence))
@@ -95,11 +98,6 @@ class _Splits(NamedTuple):
     known_from: list[pd.Timestamp]
     ratio: list[float]
 
-    @classmethod
-    def of(cls, splits: pd.DataFrame) -> _Splits:
-        ratio = (splits["ratio_new"] / splits["ratio_old"]).astype(float)
-        return cls(splits["ex_date"].tolist(), splits["known_from"].tolist(), ratio.tolist())
-
     def between(self, first: pd.Timestamp, last: pd.Timestamp, known_at: pd.Timestamp) -> float:
         """How many shares one became, by the splits after `first` and up to `last` that were known."""
         ratio = 1.0
@@ -107,6 +105,22 @@ class _Splits(NamedTuple):
             if first < ex_date <= last and known_from <= known_at:
                 ratio *= one
         return ratio
+
+
+_NO_SPLITS = _Splits([], [], [])
+
+
+def _splits_of(splits: pd.DataFrame) -> dict[str, _Splits]:
+    """The splits by code, in their order."""
+    found: dict[str, _Splits] = {}
+    ratio = (splits["ratio_new"] / splits["ratio_old"]).astype(float).tolist()
+    ex_date, known_from = (splits[name].tolist() for name in ("ex_date", "known_from"))
+    for code, day, known, new_for_old in zip(splits["vendor_code"].tolist(), ex_date, known_from, ratio, strict=True):
+        own = found.setdefault(str(code), _Splits([], [], []))
+        own.ex_date.append(day)
+        own.known_from.append(known)
+        own.ratio.append(new_for_old)
+    return found
 
 
 def _factor(before: Row, now: Row, splits: _Splits) -> float:

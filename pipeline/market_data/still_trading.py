@@ -33,10 +33,14 @@ class Contradiction(NamedTuple):
 
 
 def withdraw_contradicted(
-    delistings: pd.DataFrame, securities: pd.DataFrame, bars_of: BarsOf, rules: CleaningRules
+    delistings: pd.DataFrame, securities: pd.DataFrame, last_bars: pd.Series, bars_of: BarsOf, rules: CleaningRules
 ) -> tuple[pd.DataFrame, list[Contradiction]]:
-    """`delistings` with a withdrawing version of each row that a bar contradicts, and these bars."""
+    """`delistings` with a withdrawing version of each row that a bar contradicts, and these bars.
+
+    last_bars: by vendor code the date of its last bar; the others are asked for only where it came after the end.
+    """
     open_ = delistings["cash"].isna() & delistings["successor_ratio"].isna() & (delistings["successor_code"] == "")
+    open_ &= delistings["last_session"].to_numpy() < last_bars.reindex(delistings["vendor_code"]).to_numpy()
     if not open_.any():
         return delistings, []
     bars = bars_of(set(delistings.loc[open_, "vendor_code"]))

@@ -32,7 +32,8 @@ def check_currencies(tables: dict[str, TypedTable]) -> None:
     rated = {"USD"} | (set(tables["fx_rates"].frame["currency"]) if "fx_rates" in tables else set())
     dividends, place = tables["dividends"].frame, tables["dividends"].place
     own = dividends["vendor_code"].map(listed)
-    for at in np.flatnonzero(dividends["currency"] != own).tolist():
+    rateless = ~(dividends["currency"].isin(rated) & own.isin(rated))
+    for at in np.flatnonzero((dividends["currency"] != own) & rateless).tolist():
         for currency in (dividends["currency"].iloc[at], own.iloc[at]):
             if currency not in rated:
                 problem = f"a dividend in {dividends['currency'].iloc[at]} on a security in {own.iloc[at]}"

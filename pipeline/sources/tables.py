@@ -121,6 +121,12 @@ class SourceTables:
         first.index = first.index.astype("str")
         return first if self.earlier is None else self.earlier.summary["first"].combine_first(first)
 
+    def last_dates(self) -> pd.Series:
+        """By vendor code the date of its last bar."""
+        last = self.prices.groupby("vendor_code", observed=True)["date"].max()
+        last.index = last.index.astype("str")
+        return last if self.earlier is None else last.combine_first(self.earlier.summary["last"])
+
     @property
     def _listed(self) -> NDArray[np.object_]:
         return self.prices["vendor_code"].cat.categories.to_numpy(object)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise, product
+from math import prod
 from typing import Any
 
 import numcodecs
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.metadata import COMPRESSOR, ZARR_DTYPES
 from pipeline.datasets.spec import CoordinateSpec, VariableSpec
+from pipeline.store.frames import Frame
 
 blosc.use_threads = False
 _BLOSC = numcodecs.get_codec(COMPRESSOR)
@@ -106,11 +108,9 @@ class ChunkedArray:
         """The bytes of a whole chunk; None for one that is not stored, which is a float32 chunk of nothing but NaN."""
         if self.dtype == "float32":
             missing = np.isnan(chunk)
-            absent = np.count_nonzero(missing)
-            if absent == chunk.size:
+            if missing.all():
                 return None
-            if absent and np.count_nonzero(chunk.view(np.uint32) == _NAN) != absent:
-                chunk = np.where(missing, np.float32(np.nan), chunk)
+            chunk = _with_one_nan(chunk, missing)
         elif self.dtype == "str":
             return bytes(_BLOSC.encode(_TEXT.encode(chunk)))
         return bytes(_BLOSC.encode(np.ascontiguousarray(chunk)))
@@ -120,6 +120,58 @@ class ChunkedArray:
         if self.dtype == "str":
             return bytes(_BLOSC.encode(_TEXT.encode(self.empty())))
         return bytes(_BLOSC.encode(self.empty()))
+
+    def decode_rows(self, data: bytes, rows: slice) -> NDArray:
+        """Some rows of a chunk, as `decode` gives them: no more of it is unpacked than has to be."""
+        found = self._blocks(data, rows)
+        if found is None:
+            return self.decode(data)[rows]
+        return self._rows(found[0].unpack(found[1], _BLOSC), found, rows)
+
+    def replace_rows(self, data: bytes, inside: Region, values: NDArray) -> bytes | None:
+        """The bytes of a stored chunk with other values in a region; None where it has to be packed as a whole."""
+        rows = inside[0]
+        found = self._blocks(data, rows)
+        if found is None:
+            return None
+        frame, blocks = found
+        unpacked = frame.unpack(blocks, _BLOSC)
+        self._rows(unpacked, found, rows)[(slice(None), *inside[1:])] = (
+            _with_one_nan(values, np.isnan(values)) if self.dtype == "float32" else values
+        )
+        return frame.replaced(blocks, unpacked.view(self.dtype), _BLOSC)
+
+    def unlike_rows(self, one: bytes, other: bytes) -> slice:
+        """Rows outside of which two stored chunks hold the same bits: what is packed alike is not unpacked for that."""
+        a, b = (Frame.of(data) if self.dtype != "str" else None for data in (one, other))
+        blocks = None if a is None or b is None else a.unlike(b)
+        if a is None or blocks is None or a.size != self._row_bytes * self.chunks[0]:
+            return slice(0, self.chunks[0])
+        if not blocks:
+            return slice(0, 0)
+        return slice(
+            blocks.start * a.block // self._row_bytes,
+            min(-(-blocks.stop * a.block // self._row_bytes), self.chunks[0]),
+        )
+
+    @property
+    def _row_bytes(self) -> int:
+        return prod(self.chunks[1:]) * np.dtype(self.dtype).itemsize
+
+    def _blocks(self, data: bytes, rows: slice) -> tuple[Frame, range] | None:
+        """The frame of a chunk and the blocks of these rows; None where all of it would be unpacked anyway."""
+        frame = Frame.of(data) if self.dtype != "str" else None
+        if frame is None or frame.size != self._row_bytes * self.chunks[0]:
+            return None
+        blocks = frame.holding(rows.start * self._row_bytes, rows.stop * self._row_bytes)
+        return (frame, blocks) if 0 < len(blocks) < len(frame.begins) - 1 else None
+
+    def _rows(self, unpacked: NDArray[np.uint8], found: tuple[Frame, range], rows: slice) -> NDArray:
+        """The rows in the bytes of their blocks, not copied."""
+        frame, blocks = found
+        at = rows.start * self._row_bytes - blocks.start * frame.block
+        own = unpacked[at : at + (rows.stop - rows.start) * self._row_bytes]
+        return own.view(self.dtype).reshape(rows.stop - rows.start, *self.chunks[1:])
 
     def decode(self, data: bytes) -> NDArray:
         """A whole chunk. The result may be written to. Raises ValueError or RuntimeError for damaged bytes."""
@@ -135,6 +187,14 @@ class ChunkedArray:
             return _text(data).reshape(self.chunks).copy()
         _BLOSC.decode(data, out)
         return out
+
+
+def _with_one_nan(values: NDArray, missing: NDArray[np.bool_]) -> NDArray:
+    """float32 values with every NaN the same one; copied only where it is not."""
+    absent = np.count_nonzero(missing)
+    if absent and np.count_nonzero(np.ascontiguousarray(values).view(np.uint32) == _NAN) != absent:
+        return np.where(missing, np.float32(np.nan), values)
+    return values
 
 
 @lru_cache(maxsize=64)

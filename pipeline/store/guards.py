@@ -227,9 +227,14 @@ class _StoreGuards:
         if not fixed.any():
             return None
         old_bytes = self.overlay.get_live(f"{array.name}/{tail}")
-        old = array.empty() if old_bytes is None else array.decode(old_bytes)
-        new = array.decode(self.overlay.get_staged(f"{array.name}/{tail}") or b"")
-        changed = ~same(old[: len(fixed)], new[: len(fixed)])
+        new_bytes = self.overlay.get_staged(f"{array.name}/{tail}") or b""
+        rows = slice(0, array.chunks[0]) if old_bytes is None else array.unlike_rows(old_bytes, new_bytes)
+        rows, start = slice(rows.start, min(rows.stop, len(fixed))), start + rows.start
+        if rows.start >= rows.stop:
+            return None
+        fixed, new = fixed[rows], array.decode_rows(new_bytes, rows)
+        old = array.empty()[rows] if old_bytes is None else array.decode_rows(old_bytes, rows)
+        changed = ~same(old, new)
         changed[~fixed] = False
         if not changed.any():
             return None

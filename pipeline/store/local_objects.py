@@ -39,7 +39,8 @@ class LocalObjects(Objects):
     def read(self, key: str) -> bytes | None:
         with self._asking("read", key):
             try:
-                return (self.path / key).read_bytes()
+                with open(f"{self.path}/{key}", "rb", buffering=0) as file:
+                    return file.readall()
             except _ABSENT:
                 return None
 
@@ -65,7 +66,7 @@ class LocalObjects(Objects):
     def exists(self, key: str) -> bool:
         with self._asking("look for", key):
             try:
-                os.stat(self.path / key)
+                os.stat(f"{self.path}/{key}")
             except _ABSENT:
                 return False
         return True
@@ -92,7 +93,7 @@ class LocalObjects(Objects):
         """SHA-256, computed once for each file: a write replaces the file, so it has another number or time."""
         with self._asking("read", key):
             try:
-                status = os.stat(self.path / key)
+                status = os.stat(f"{self.path}/{key}")
             except _ABSENT:
                 return None
         version = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -106,7 +107,7 @@ class LocalObjects(Objects):
         return self.fingerprint(key)
 
     def delete(self, key: str) -> None:
-        if os.path.lexists(self.path / key):
+        if os.path.lexists(f"{self.path}/{key}"):
             self.on_change("delete", key)
             with self._asking("delete", key):
                 os.unlink(self.path / key)

@@ -65,7 +65,10 @@ class Overlay:
             self._staged_keys.discard(key)
 
     def exists(self, key: str) -> bool:
-        return key in self._staged_keys or self.exists_live(key)
+        return self.is_staged(key) or self.exists_live(key)
+
+    def is_staged(self, key: str) -> bool:
+        return key in self._staged_keys
 
     def exists_live(self, key: str) -> bool:
         return key in self.digests

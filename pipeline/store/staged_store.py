@@ -23,8 +23,8 @@ from pipeline.store.chunks import ChunkedArray, Region
 from pipeline.store.layout import METADATA
 from pipeline.store.objects import StoreError
 from pipeline.store.overlay import Overlay
+from pipeline.store.stored_chunks import StoredChunks
 from pipeline.store.structure import check_structure, lasting, merged_flags, render_flags
-from pipeline.store.unpacked import ChunkCache
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +62,7 @@ class StagedStore:
         self.sizes = self._known_sizes()
         self._coordinates: dict[str, NDArray] = {}
         self._attributes = {**self._known.get(".zattrs", {}), **dict(spec.attributes), **plain(attributes or {})}
-        self.unpacked: ChunkCache | None = None
+        self.chunks = StoredChunks(spec.name, overlay, self._live)
         self._flags = {
             array.name: merged_flags(spec, self._known, array.name, (flags or {}).get(array.name, ()))
             for array in spec.arrays
@@ -193,8 +193,8 @@ class StagedStore:
         out = np.empty(shape, object if array.dtype == "str" else array.dtype)
 
         def read_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
-            index, inside, outside = place
-            out[outside] = self._chunk(array, index)[inside]
+            index, (rows, *others), outside = place
+            out[outside] = self.chunks.rows(array, index, rows)[(slice(None), *others)]
 
         self._each(read_chunk, list(array.blocks(region)))
         return out[..., 0] if level is not None else out
@@ -234,7 +234,7 @@ class StagedStore:
             for index, inside, outside in array.blocks(array.whole()):
                 chunk = array.empty()
                 chunk[inside] = values[outside]
-                self._put(array, array.key(index), array.encode(chunk))
+                self.chunks.put(array, array.key(index), array.encode(chunk))
         self._fill_new_chunks()
         self._write_metadata()
 
@@ -308,54 +308,17 @@ class StagedStore:
         def write_chunk(place: tuple[tuple[int, ...], Region, Region]) -> None:
             index, inside, outside = place
             whole = one.covers(index, inside)
-            packed: dict[bytes | None, bytes | None] = {}  # by what was there
+            packed: list[tuple[bytes | None, bytes | None]] = []  # what was there, and what it became
             for array in arrays:
                 key = array.key(index)
                 with nullcontext() if whole else _LOCKS[hash((self.name, key)) % len(_LOCKS)]:
                     before = None if whole else self.overlay.get(key)
-                    if before not in packed:
-                        chunk = array.empty() if whole else self._unpack(array, index, before)
-                        chunk[inside] = block[outside]
-                        packed[before] = array.encode(chunk)
-                    self._put(array, key, packed[before])
+                    found = [data for was, data in packed if was == before]
+                    data = found[0] if found else self.chunks.packed(array, index, before, inside, block[outside])
+                    packed.append((before, data))
+                    self.chunks.put(array, key, data, before)
 
         self._each(write_chunk, list(one.blocks(region)))
-
-    def _chunk(self, array: ChunkedArray, index: tuple[int, ...]) -> NDArray:
-        data = self.overlay.get(array.key(index))
-        if self.unpacked is None or data is None:
-            return self._unpack(array, index, data)
-        return self.unpacked.get((self.name, array.key(index), data), lambda: self._unpack(array, index, data))
-
-    def _unpack(self, array: ChunkedArray, index: tuple[int, ...], data: bytes | None) -> NDArray:
-        """A chunk from its bytes, None where there are none: cells without a value. Raises StoreError for damage."""
-        key = array.key(index)
-        if data is None:
-            if array.dtype != "float32" and self._in_live_grid(array, index):
-                raise StoreError(
-                    f"{self.name}: the published chunk {key} is missing; pipeline.read.damage(root) says what else is"
-                )
-            return array.empty()
-        try:
-            return array.decode(data)
-        except (ValueError, RuntimeError) as error:
-            raise StoreError(
-                f"{self.name}: the chunk {key} cannot be unpacked ({error}); pipeline.read.damage(root) "
-                "says what else is wrong"
-            ) from error
-
-    def _in_live_grid(self, array: ChunkedArray, index: tuple[int, ...]) -> bool:
-        if f"{array.name}/.zarray" not in self._live:
-            return False
-        return all(k < n for k, n in zip(index, ChunkedArray.stored(array.name, self._live).grid, strict=True))
-
-    def _put(self, array: ChunkedArray, key: str, data: bytes | None) -> None:
-        if data is None and self.overlay.exists_live(key):
-            data = array.encode_empty()
-        if data is None:
-            self.overlay.drop_staged(key)
-        else:
-            self.overlay.put(key, data)
 
     def _fill_new_chunks(self) -> None:
         """Stores the chunks of codes and masks that are new and that nobody wrote."""
@@ -364,7 +327,7 @@ class StagedStore:
                 continue
             array = self._variable(spec.name)
             data = array.encode_empty()
-            new = [index for index in array.indices() if not self._in_live_grid(array, index)]
+            new = [index for index in array.indices() if not self.chunks.in_live_grid(array, index)]
             keys = [key for key in map(array.key, new) if not self.overlay.exists(key)]
             self._each(partial(self.overlay.put, data=data), keys)
 

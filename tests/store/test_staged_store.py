@@ -163,21 +163,38 @@ def test_stretches_are_cut_where_chunks_begin(stage: Stage) -> None:
 
 
 def test_a_chunk_is_unpacked_once_while_its_bytes_stay(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = prices(stage, 3, 2)
-    store.unpacked = ChunkCache(size=504 * 256 * 4)
+    store, everything = prices(stage, 504, 2), (slice(0, 504), slice(0, 2))
+    store.chunks.unpacked = ChunkCache(size=504 * 256 * 4)
     unpacked, decode = [], ChunkedArray.decode
     monkeypatch.setattr(ChunkedArray, "decode", lambda array, data: unpacked.append(array.name) or decode(array, data))
-    store.write("return", slice(0, 3), slice(0, 2), np.ones((3, 2)))
-    for row in range(3):
-        assert (store.read("return", slice(row, row + 1)) == 1).all()
+    store.write("return", *everything, np.ones((504, 2)))
+    for end in (300, 400, 504):
+        assert (store.read("return", slice(0, end)) == 1).all()
     assert unpacked == ["return"]
-    store.write("return", slice(0, 3), slice(0, 2), np.full((3, 2), 2.0))
+    store.write("return", *everything, np.full((504, 2), 2.0))
     assert (store.read("return") == 2).all(), "what is kept may not stand in for what was written since"
-    store.write("flag", slice(0, 3), slice(0, 2), np.ones((3, 2), np.int16))
+    store.write("flag", *everything, np.ones((504, 2), np.int16))
     unpacked.clear()
     for name in ("return", "flag", "return"):
         store.read(name)
     assert unpacked == ["flag", "return"], "one chunk of prices and one of flags are more than it may keep"
+
+
+def test_a_few_rows_are_read_and_added_without_unpacking_the_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, "first", 500, symbols(256))
+    row, everything = slice(500, 501), slice(0, 256)
+    with Stage.begin(tmp_path, "second", clock=clock) as stage:
+        store = stage.create_or_open(PRICES)
+        store.extend(teo=sessions(501)[500:])
+        with monkeypatch.context() as watched:
+            watched.setattr(ChunkedArray, "decode", lambda array, data: pytest.fail(f"unpacked all of {array.name}"))
+            watched.setattr(ChunkedArray, "encode", lambda array, chunk: pytest.fail(f"packed all of {array.name}"))
+            store.write("return", row, everything, np.ones((1, 256)))
+            assert (store.read("return", row) == 1).all()
+        before = expected("return", "float32", slice(0, 500), everything)
+        assert np.array_equal(store.read("return", slice(0, 500)), before, equal_nan=True)
 
 
 def test_rows_and_columns_are_looked_up_by_name_and_unknown_ones_refused(stage: Stage) -> None:

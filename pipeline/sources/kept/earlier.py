@@ -120,9 +120,12 @@ class EarlierBars:
 
 
 def _among(names: NDArray[np.str_], codes: Collection[str]) -> NDArray[np.bool_]:
-    """(n,) whether each name is one of some codes."""
-    wanted = set(codes)
-    return np.fromiter((name in wanted for name in names.tolist()), bool, len(names))
+    """(n,) whether each name, sorted, is one of some codes."""
+    among = np.zeros(len(names), bool)
+    wanted = np.array([*codes], np.str_) if len(codes) else names[:0]
+    at = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
+    among[at[names[at] == wanted]] = True
+    return among
 
 
 _NOTHING = {"rows": 0, "first": 0, "last": 0, "known": 0, "delay": 0, "odd": False}
@@ -135,10 +138,9 @@ def _columns(runs: Rows) -> dict[str, NDArray]:
 def frame_of(parts: list[tuple[NDArray[np.str_], Rows]], listed: NDArray[np.object_]) -> pd.DataFrame:
     """Bars of several groups as a typed table has them, by code, date and known_from."""
     place = {code: k for k, code in enumerate(listed.tolist())}
+    parts = [(codes, own) for codes, own in parts if len(own)]
     rows: Rows = np.concatenate([np.empty(0, ROW), *(own for _, own in parts)])
-    code = np.concatenate(
-        [np.array([place.get(name, -1) for name in codes.tolist()], np.int32)[own["code"]] for codes, own in parts]
-    )
+    code = np.concatenate([np.empty(0, np.int32), *(_places(place, codes, own["code"]) for codes, own in parts)])
     order = np.lexsort((rows["known_from"], rows["date"], code))
     rows, code = rows[order], code[order]
     return pd.DataFrame(
@@ -151,3 +153,11 @@ def frame_of(parts: list[tuple[NDArray[np.str_], Rows]], listed: NDArray[np.obje
         },
         copy=False,
     )
+
+
+def _places(place: dict[str, int], codes: NDArray[np.str_], of: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Places of the codes of some rows, -1 for one that is not listed."""
+    used = np.unique(of)
+    found = np.full(len(codes), -1, np.int32)
+    found[used] = [place.get(name, -1) for name in codes[used].tolist()]
+    return found[of]
