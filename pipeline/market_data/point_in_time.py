@@ -287,6 +287,8 @@ def resumptions(delistings: pd.DataFrame, prices: pd.DataFrame, max_gap: int) ->
     resumes, bars = np.full(len(delistings), FOR_EVER), Bars(prices)
     for k, row in enumerate(delistings.to_dict("records")):
         mine = bars.of(row["sec_id"])
+        if not len(mine.session) or mine.session[-1] <= row["last"]:
+            continue
         later = (mine.session > row["last"]) & (mine.visible <= mine.session)
         session, volume = mine.session[later], mine.volume[later]
         silence = np.diff(session, prepend=row["last"])

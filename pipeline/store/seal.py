@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pipeline.datasets.metadata import to_json
@@ -49,8 +50,17 @@ class Seal:
 
     def below(self, folder: str) -> dict[str, str]:
         """Digests of what lies in a folder, by key relative to it."""
-        start = f"{folder}/"
-        return {key[len(start) :]: digest for key, digest in self.digests.items() if key.startswith(start)}
+        return dict(self._by_folder.get(folder, {}))
+
+    @cached_property
+    def _by_folder(self) -> dict[str, dict[str, str]]:
+        """Digests by the first folder and by the key in it: every store of a run is looked up, several times."""
+        found: dict[str, dict[str, str]] = {}
+        for key, digest in self.digests.items():
+            folder, inside, rest = key.partition("/")
+            if inside:
+                found.setdefault(folder, {})[rest] = digest
+        return found
 
 
 def sha256(data: bytes) -> str:

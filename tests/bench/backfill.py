@@ -4,11 +4,12 @@
                                    [--write]
 
 The simulated market is delivered as Parquet, with its deaths, splits, dividends, renames, shares and classes. An
-undisturbed `erm3 backfill` is the measure. A second root is filled by the same command, which gets a `kill -9` in the
-middle and is started again, up to the session before the last one; `erm3 run` adds that. A third one is filled by
-the Dagster job on the instance of dagster.yaml: two range runs, the second one killed and repeated, and a night. Every
-array of every store must then be the same, bit for bit. Prints the section of docs/benchmarks.md, with processor
-seconds by phase; --write puts it there.
+undisturbed `erm3 backfill` is the measure. A second root is filled by the same command from what was delivered before
+the last session; it gets a `kill -9` in the middle and is started again. `erm3 run` then adds the two last sessions: a
+first night, which keeps what it parses, and, once the rows of the last session are delivered, one as all that follow. A
+third root is filled by the Dagster job on the instance of dagster.yaml: two range runs, the second one killed and
+repeated, and a night. Every array of every store must then be the same, bit for bit. Prints the section of
+docs/benchmarks.md, with processor seconds by phase; --write puts it there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.calendar import xnys
 from pipeline.datasets.spec import ROW_CHUNK
@@ -49,6 +52,15 @@ def deliver(tables: Path, stocks: int, first: int, last: int) -> dict[str, int]:
     frames = {name: frame for name, frame in SimulatedSource(market).load().frames.items() if len(frame)}
     lay(tables, frames)
     return {name: len(frame) for name, frame in frames.items()}
+
+
+def hold_back(tables: Path, early: Path, eve: str) -> Path:
+    """`tables` at `early` as they were delivered on the eve of their last session. The part that lacks its rows."""
+    shutil.copytree(tables, early)
+    part = max((early / "prices.parquet").iterdir())
+    rows = pd.read_parquet(part)
+    rows[rows["date"] <= pd.Timestamp(eve)].to_parquet(part, index=False)
+    return part
 
 
 def environment(root: Path, tables: Path, home: Path | None = None) -> dict[str, str]:
@@ -132,20 +144,30 @@ def measured(base: Path, env: dict[str, str], *arguments: str) -> dict[str, Any]
 
 
 def command_line(base: Path, tables: Path, first: int, last: int) -> Figures:
-    """Figures of the backfill and of the night, and a sentence about the one that was killed."""
+    """Figures of the backfill and of a night, and sentences about the backfill that was killed and the first night."""
     start, night, eve = _span(first, last)
+    before = str(xnys().between(start, eve)[-2])
     whole, broken = base / "undisturbed", base / "interrupted"
     backfill = measured(base, environment(whole, tables), "backfill", "--start", start, "--end", night)
 
-    env, days = environment(broken, tables), xnys().between(start, night)
+    early = base / "early"
+    part = hold_back(tables, early, eve)
+    env, days = environment(broken, early), xnys().between(start, night)
     middle = str(days[ROW_CHUNK * max(len(days) // ROW_CHUNK // 2, 1) - 1])
     watch = Watch()
-    at = kill_in_the_middle(erm3(env, "backfill", "--start", start, "--end", eve), broken, middle, 3.0)
-    finished(erm3(env, "backfill", "--start", start, "--end", eve))
+    at = kill_in_the_middle(erm3(env, "backfill", "--start", start, "--end", before), broken, middle, 3.0)
+    finished(erm3(env, "backfill", "--start", start, "--end", before))
     said = f"Killed (`kill -9`) after {at} was published and resumed: {watch}. "
+    first_night = measured(base, env, "run", "--start", eve, "--end", eve)
+    said += (
+        f"The first night after it, which keeps what it parses: {first_night['processor']:.1f} s of the processors. "
+    )
+    shutil.copyfile(tables / "prices.parquet" / part.name, part)
     of_night = measured(base, env, "run", "--start", night, "--end", night)
     _require(differences(whole, broken), "interrupted, resumed and a night on top")
-    said += f"With the night of {night} on top, every array of every store is that of the undisturbed backfill, "
+    said += (
+        f"With the night of {night} on top as well, every array of every store is that of the undisturbed backfill, "
+    )
     return backfill, of_night, f"{said}bit for bit."
 
 
@@ -169,7 +191,8 @@ def section(stocks: int, first: int, last: int, rows: dict[str, int], figures: F
         f"session, {first} to {last}, delivered as Parquet with their deaths, splits, dividends, renames, shares and "
         f"classes ({rows['securities']:,} securities, {rows['prices']:,} bars, a year of warm-up included). One "
         "`erm3 backfill` reads these tables and publishes audited stores; one `erm3 run` adds the last session to a "
-        "root that has all those before it, in a process of its own. Processor seconds by phase, start of the program "
+        "root that has all those before it, in a process of its own, as every night but the first: the newest "
+        "half-year of the prices has changed since the one before it. Processor seconds by phase, start of the program "
         "included; the kernels are part of the phases. Seconds on the wall are of a machine that others used as well."
     )
     ratio = f"A backfill costs {backfill['processor'] / kernels:.1f} times what its kernels cost."

@@ -54,7 +54,7 @@ RUN = np.dtype(
 session; odd: whether one is of no session, or was known before its close. closes: how many have a close; digest: the
 sum of their `close_digests`."""
 
-BLOCK = 2048
+BLOCK = 512
 """Rows that are read and looked at together."""
 
 Rows = NDArray[np.void]
