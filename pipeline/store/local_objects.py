@@ -81,8 +81,8 @@ class LocalObjects(Objects):
 
         with self._asking("list", prefix):
             for folder, _, names in os.walk(top, onerror=refuse):
-                inner = os.path.relpath(folder, top)
-                found += [name if inner == "." else f"{inner}/{name}" for name in names if not name.endswith(".tmp")]
+                inner = folder.removeprefix(top).lstrip("/")
+                found += [f"{inner}/{name}" if inner else name for name in names if not name.endswith(".tmp")]
         return sorted(found)
 
     def fingerprints(self, prefix: str) -> dict[str, str]:

@@ -352,7 +352,7 @@ class StagedStore:
         # Staged even when they are the live ones byte for byte: they say that the store was closed, and end a mark.
         self.overlay.stage(".zattrs", to_json(documents[".zattrs"]))
         self.overlay.stage(METADATA, to_json(consolidated(documents)))
-        self._known = json.loads(to_json(documents))
+        self._known = json.loads(json.dumps(documents))
 
     def _each(self, task: Callable[[Any], None], items: Sequence[Any]) -> None:
         if len(items) <= self.overlay.objects.few:

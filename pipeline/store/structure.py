@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.datasets import DatasetSpec, VariableSpec
-from pipeline.datasets.metadata import to_json
 from pipeline.datasets.spec import Flags, flag_word
 from pipeline.store.checked import WrongShape
 from pipeline.store.chunks import ChunkedArray
@@ -65,6 +64,6 @@ def merged_flags(spec: DatasetSpec, known: Mapping[str, Any], name: str, given: 
 
 def lasting(documents: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata without the attributes that say who wrote last, as plain JSON values."""
-    plain = json.loads(to_json(dict(documents)))
+    plain = json.loads(json.dumps(dict(documents)))
     root = {key: value for key, value in plain.get(".zattrs", {}).items() if key not in VOLATILE_ATTRIBUTES}
     return {**plain, ".zattrs": root}
