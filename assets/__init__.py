@@ -5,3 +5,7 @@
 restatements) and `outside` shows what other faces published; `schedules`, `freshness` and `alerts` run it every night,
 `automation` knows whether they are on; `deployment` is what a deployment sets; `definitions` puts it together.
 """
+
+from pipeline.outside.machine import one_thread_for_linear_algebra
+
+one_thread_for_linear_algebra()

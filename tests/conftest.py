@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.outside.machine import one_thread_for_linear_algebra
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "us_equities"
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 """A file system in memory that Linux has, and the bytes that must be free for the tests to lie there."""
@@ -21,11 +23,10 @@ def pytest_configure() -> None:
     """Tests state their settings; those of the person who runs them have no say. Nothing is garbage before they run.
 
     A store is hundreds of small files, which cost several times less where they never wait for a disk: files of tests
-    lie in memory where there is room, unless TMPDIR or --basetemp say otherwise. There is a worker for each core, so
-    that threads of the linear algebra, which wait for each other in loops, would only take time from another worker.
+    lie in memory where there is room, unless TMPDIR or --basetemp say otherwise.
     """
     gc.disable()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    one_thread_for_linear_algebra()
     if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
     for name in [name for name in os.environ if name.startswith("ERM3_")]:

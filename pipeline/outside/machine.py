@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import os
 import resource
 import signal
 import sys
@@ -54,6 +55,13 @@ def ending_in_order() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def one_thread_for_linear_algebra() -> None:
+    """To be called before numpy is imported; what the environment says has precedence. Systems have two or three
+    unknowns here, and tiles keep the processors busy: OpenBLAS's own threads would only wait for each other, in loops.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def share_freed_memory() -> None:

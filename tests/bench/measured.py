@@ -24,6 +24,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from pipeline.outside.machine import one_thread_for_linear_algebra
+
 PHASE: ContextVar[str] = ContextVar("phase")
 """The step or audit that the work of a thread belongs to."""
 START = "start of the program"
@@ -35,6 +37,7 @@ def main() -> None:
     file, arguments = Path(sys.argv[1]), sys.argv[2:]
     phases: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
+    one_thread_for_linear_algebra()
     from pipeline import model
     from pipeline.cli.runs import app
     from pipeline.engine import execution

@@ -159,3 +159,21 @@ def test_what_a_thread_has_freed_another_one_takes():
         for how in ("shared", "as it was")
     }
     assert held["as it was"] - held["shared"] > 100, f"MB: {held}"
+
+
+BEGINNINGS = {
+    "the command line": "import pipeline.__main__ as erm3, sys; sys.argv = ['erm3', '--version']; erm3.main()",
+    "the page": "import assets",
+}
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS.keys())
+@pytest.mark.parametrize(("set_before", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_linear_algebra_has_one_thread_unless_somebody_says_otherwise(begin, set_before, threads):
+    own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    told = f"import sys\ntry:\n    {begin}\nexcept SystemExit:\n    pass\n"
+    told += "import os; print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=own | set_before, capture_output=True, check=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == f"False {threads}", "numpy is not there before it is said"
