@@ -6,6 +6,6 @@ restatements) and `outside` shows what other faces published; `schedules`, `fres
 `automation` knows whether they are on; `deployment` is what a deployment sets; `definitions` puts it together.
 """
 
-from pipeline.outside.machine import one_thread_for_linear_algebra
+from pipeline.outside.machine import tune_libraries
 
-one_thread_for_linear_algebra()
+tune_libraries()

@@ -22,7 +22,7 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if problem := machine.too_little_address_space():
         sys.exit(f"erm3: {problem}")
-    machine.one_thread_for_linear_algebra()
+    machine.tune_libraries()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Visible("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

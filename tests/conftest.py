@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.outside.machine import one_thread_for_linear_algebra
+from pipeline.outside.machine import tune_libraries
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "us_equities"
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
@@ -26,7 +26,7 @@ def pytest_configure() -> None:
     lie in memory where there is room, unless TMPDIR or --basetemp say otherwise.
     """
     gc.disable()
-    one_thread_for_linear_algebra()
+    tune_libraries()
     if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
     for name in [name for name in os.environ if name.startswith("ERM3_")]:

@@ -299,11 +299,12 @@ def stage_stores(
 ) -> dict[str, list[Check]]:
     """Compute stores one after the other, write them into the overlay, audit what was written; their checks.
 
-    A store is audited while the next ones are computed: nobody writes to it again. timed: told of each phase.
+    A store is audited while the next ones are computed, since nobody writes to it again; one at a time, for the sake of
+    memory. timed: told of each phase.
     Raises AuditFailed for the first store that fails; none is begun after that.
     """
     audits: dict[str, Future[list[Check]]] = {}
-    with ThreadPoolExecutor(run.settings.threads, "audit") as beside:
+    with ThreadPoolExecutor(1, "audit") as beside:
         try:
             for name in names:
                 if any(each.done() and each.exception() for each in audits.values()):

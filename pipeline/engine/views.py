@@ -22,6 +22,9 @@ from pipeline.store.unpacked import ChunkCache
 from pipeline.store.windows import History
 from security_master import SecurityMaster
 
+KEPT_BYTES = 96 << 20
+"""Unpacked chunks that the audits of a store keep, beside all else that a run has in memory."""
+
 
 class StagedFamily:
     """The stores of a run as it is about to publish them; `before` is what readers see now."""
@@ -30,7 +33,7 @@ class StagedFamily:
         self.run = run
         self._stores: dict[str, StagedStore] = {}
         self._histories: dict[str, History] = {}
-        self._unpacked = ChunkCache()  # by their bytes: none is returned that storage does not hold now
+        self._unpacked = ChunkCache(KEPT_BYTES)  # by their bytes: none is returned that storage does not hold now
 
     def view(self, name: str) -> StagedStore:
         if name not in self._stores:

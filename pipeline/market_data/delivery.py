@@ -23,6 +23,7 @@ from pipeline.calendar import Calendar
 from pipeline.market_data import heard
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.outside.machine import give_memory_back
 from pipeline.quality.older_closes import year_digests
 from pipeline.settings import DataRules, Settings
 from pipeline.sources import Source, SourceTables
@@ -134,7 +135,9 @@ class Delivery:
         source = source or open_source(settings, since)
         if isinstance(source, cls):
             return source
-        return cls(source.name, clean_events(source.load(), settings.rules.cleaning), _place(settings))
+        tables = clean_events(source.load(), settings.rules.cleaning)
+        give_memory_back()  # the cells as they were delivered
+        return cls(source.name, tables, _place(settings))
 
     def load(self) -> CleanTables:
         return self.tables

@@ -57,19 +57,33 @@ def ending_in_order() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def one_thread_for_linear_algebra() -> None:
-    """To be called before numpy is imported; what the environment says has precedence. Systems have two or three
-    unknowns here, and tiles keep the processors busy: OpenBLAS's own threads would only wait for each other, in loops.
+def tune_libraries() -> None:
+    """To be called before numpy and pyarrow are imported; what the environment says has precedence.
+
+    Systems have two or three unknowns here, and tiles keep the processors busy: OpenBLAS's own threads would only wait
+    for each other, in loops. Arrow's own pool keeps what threads have freed that may not come again: a gigabyte of a
+    delivery.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def share_freed_memory() -> None:
     """What one thread has freed, the others may use again. glibc keeps it for each thread by itself, unless told not
     to: with arrays of tens of megabytes that is a gigabyte in a backfill. Elsewhere nothing happens.
     """
+    _glibc("mallopt", ARENAS, 1)
+
+
+def give_memory_back() -> None:
+    """What is freed goes back to the system, which takes as long as getting it again: for what is not needed soon."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *arguments: int) -> None:
+    """A call of a function that other C libraries lack."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(ARENAS, 1)
+        getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def too_little_address_space() -> str | None:

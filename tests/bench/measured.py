@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from pipeline.outside.machine import one_thread_for_linear_algebra
+from pipeline.outside.machine import tune_libraries
 
 PHASE: ContextVar[str] = ContextVar("phase")
 """The step or audit that the work of a thread belongs to."""
@@ -37,7 +37,7 @@ def main() -> None:
     file, arguments = Path(sys.argv[1]), sys.argv[2:]
     phases: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
-    one_thread_for_linear_algebra()
+    tune_libraries()
     from pipeline import model
     from pipeline.cli.runs import app
     from pipeline.engine import execution

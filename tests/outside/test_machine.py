@@ -162,18 +162,21 @@ def test_what_a_thread_has_freed_another_one_takes():
 
 
 BEGINNINGS = {
-    "the command line": "import pipeline.__main__ as erm3, sys; sys.argv = ['erm3', '--version']; erm3.main()",
+    "the command line": "import pipeline.__main__ as erm3; given = sys.argv; sys.argv = ['erm3', '--version']\n"
+    "    try:\n        erm3.main()\n    finally:\n        sys.argv = given",
     "the page": "import assets",
 }
 
 
+TUNED = {"OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
 @pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS.keys())
-@pytest.mark.parametrize(("set_before", "threads"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
-def test_linear_algebra_has_one_thread_unless_somebody_says_otherwise(begin, set_before, threads):
-    own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+@pytest.mark.parametrize("said", [{}, {"OPENBLAS_NUM_THREADS": "3", "ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}])
+def test_libraries_are_tuned_before_they_are_there_unless_somebody_says_otherwise(begin, said):
+    own = {name: value for name, value in os.environ.items() if name not in TUNED}
     told = f"import sys\ntry:\n    {begin}\nexcept SystemExit:\n    pass\n"
-    told += "import os; print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
-    done = subprocess.run(
-        [sys.executable, "-c", told], env=own | set_before, capture_output=True, check=True, text=True
-    )
-    assert done.stdout.splitlines()[-1] == f"False {threads}", "numpy is not there before it is said"
+    told += "import os; print({'numpy', 'pyarrow'} & {*sys.modules}, *(os.environ[name] for name in sys.argv[1:]))"
+    command = [sys.executable, "-c", told, *TUNED]
+    done = subprocess.run(command, env=own | said, capture_output=True, check=True, text=True)
+    assert done.stdout.splitlines()[-1] == " ".join(["set()", *(TUNED | said).values()])
