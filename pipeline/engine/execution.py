@@ -35,7 +35,7 @@ from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import staged_scope
 from pipeline.market_data.delivery import Delivery, keep_word, save_facts
-from pipeline.outside.machine import share_freed_memory
+from pipeline.outside.machine import give_memory_back, share_freed_memory
 from pipeline.settings import Settings, parameter_attributes
 from pipeline.sources import Source, SourceTables
 from pipeline.store.manifest import Publication
@@ -116,6 +116,7 @@ def execute(
         with timed("publish"):
             delivery.remember(run.scratch / MASTER_FILE)
             publication = publish(run)
+    give_memory_back()  # the next run begins with its inputs
     return Outcome(publication, checks, notes, seconds, found)
 
 
