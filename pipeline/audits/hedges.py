@@ -37,7 +37,7 @@ def shares_add_to_one(store: str, scope: Scope) -> list[Check]:
         worst = Worst(
             f"shares_add_to_one_L{level}", store, scope.bounds.additivity, f"|sum of {' + '.join(names)} - 1|"
         )
-        for first, last in scope.blocks():
+        for first, last in scope.stretches():
             rows = scope.rows(view, first, last)
             parts = [view.read(name, rows, columns).astype(np.float64) for name in names]
             have = np.sum([np.isfinite(p) for p in parts], axis=0)
@@ -109,7 +109,7 @@ def net_market_beta(store: str, scope: Scope) -> Check:
     view, adjusted = scope.family.view(store), scope.family.view(scope.name("ds_erm3_betas_adjusted"))
     worst = Worst("net_market_beta", store, scope.bounds.net_market_beta, "market beta left by the L3 hedge")
     columns = slice(0, len(view.symbol))
-    for first, last in scope.blocks():
+    for first, last in scope.stretches():
         rows, adjusted_rows = scope.rows(view, first, last), scope.rows(adjusted, first, last)
         beta = adjusted.read("factor_beta", adjusted_rows, columns).astype(np.float64)
         fact = adjusted.read("fact", adjusted_rows, columns)
@@ -136,7 +136,6 @@ def shares_recomputed(store: str, scope: Scope) -> Check:
     finite[: first_recomputable(scope)] = False
     cells = sample(finite, scope.bounds.recomputed_cells)
     names = [*SHARES[1], *SHARES[2], *SHARES[3], "_stock_var"]
-    stored = {name: view.read(name, rows, columns) for name in names} if cells else {}
     worst = Worst("shares_recomputed", store, 1e-5, "stored share against a slow second implementation")
     for row, col in cells:
         r, (m, s, u) = windows(scope, adjusted, fact, row, col)
@@ -147,7 +146,8 @@ def shares_recomputed(store: str, scope: Scope) -> Check:
         links = reference.cell(r, m, s, u, replace(p, estimator="ols"))
         found = reference.shares(r, m, s, u, (b[0], b[1], b[2]), links, p)
         for name in names:
-            have, want = float(stored[name][row, col]), found.get(name, float("nan"))
+            stored = view.read(name, slice(rows.start + row, rows.start + row + 1), slice(col, col + 1))
+            have, want = float(stored[0, 0]), found.get(name, float("nan"))
             error = np.inf if np.isnan(have) != np.isnan(want) else abs(have - want) / (1 + abs(want))
             worst.add(
                 np.array([[error]]), 1e-5, view.teo[rows][row : row + 1], view.symbol[col : col + 1], variable=name
@@ -173,7 +173,7 @@ def replication(store: str, scope: Scope) -> list[Check]:
         Worst(f"two_paths_L{k}", store, bound, f"|cleaned cascade - (-sum of HR x raw ETF return)| at L{k}")
         for k in (1, 2, 3)
     ]
-    for first, last in scope.blocks():
+    for first, last in scope.stretches():
         rows = scope.rows(view, first, last)
         fact = adjusted.read("fact", scope.rows(adjusted, first, last), columns)
         legs = etf_returns(scope, adjusted, fact, first, last)
@@ -200,7 +200,7 @@ def levels_add_up(store: str, scope: Scope) -> Check:
     view = scope.family.view(store)
     columns = slice(0, len(view.symbol))
     worst = Worst("levels_add_up", store, 1e-5, "|combined - sum of the factor returns|, relative to 1 + |return|")
-    for first, last in scope.blocks():
+    for first, last in scope.stretches():
         rows = scope.rows(view, first, last)
         single = view.read("factor_return", rows, columns).astype(np.float64)[..., :3]
         combined = view.read("combined_factor_return", rows, columns).astype(np.float64)[..., :3]
@@ -219,7 +219,7 @@ def lstar_is_as_defined(store: str, scope: Scope) -> Check:
     columns = slice(0, len(view.symbol))
     worst = Worst("lstar_is_as_defined", store, 0.0, "1 where L* or the values at its depth are not as defined")
     threshold = scope.model.lstar_threshold
-    for first, last in scope.blocks():
+    for first, last in scope.stretches():
         rows, hedge_rows = scope.rows(view, first, last), scope.rows(hedge, first, last)
         sector = hedge.read("L2_sector_ER", hedge_rows, columns).astype(np.float64)
         subsector = hedge.read("L3_subsector_ER", hedge_rows, columns).astype(np.float64)

@@ -164,7 +164,12 @@ class Scope:
 
     def blocks(self) -> list[tuple[int, int]]:
         """Ordinals [a, b] of stretches that fit into memory."""
-        return [(a, min(a + ROW_CHUNK - 1, self.last)) for a in range(self.first, self.last + 1, ROW_CHUNK)]
+        return self.stretches(ROW_CHUNK)
+
+    def stretches(self, sessions: int = 128) -> list[tuple[int, int]]:
+        """Ordinals [a, b] of shorter ones, for a check that holds many variables of all columns together. By default
+        the sessions that a part of a chunk has which is unpacked by itself."""
+        return [(a, min(a + sessions - 1, self.last)) for a in range(self.first, self.last + 1, sessions)]
 
 
 class Worst:

@@ -31,7 +31,7 @@ from tests.engine.published_market import (
     tables_of,
 )
 
-NIGHTS = {"two": sessions("2019-01-14", "2019-01-15"), "ten": sessions("2019-01-14", "2019-01-28")}
+NIGHTS = {"three": sessions("2019-01-14", "2019-01-16"), "ten": sessions("2019-01-14", "2019-01-28")}
 """Two companies list on the second one (an heir of a dead ticker, a spin-off), and windows reach into the warm-up."""
 
 
@@ -51,7 +51,7 @@ def cut_to_the_symbols_of(arrays: dict, smaller: dict) -> dict:
     return cut
 
 
-@pytest.mark.parametrize("count", ["two", pytest.param("ten", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", ["three", pytest.param("ten", marks=pytest.mark.slow)])
 def test_nights_and_a_catch_up_give_the_bytes_of_one_run(tables, whole, eve, count):
     """Each night sees what was known that night; the one run sees everything that is known months later."""
     before = {store: values["symbol"] for store, values in published(eve).items() if "symbol" in values}

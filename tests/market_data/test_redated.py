@@ -17,15 +17,9 @@ def closes(level: float, after: float, moves: list[int], last: int = 45) -> list
     return [level * after ** sum(t >= at for at in moves) * (1 + 0.002 * (-1) ** t) for t in range(last)]
 
 
-@pytest.mark.parametrize(
-    ("new", "followed", "num", "den"),
-    [
-        pytest.param(new, followed, num, den, marks=[] if (k + j + i) % 3 == 0 else [pytest.mark.slow])
-        for k, new in enumerate([9, 14, 24, 38])
-        for j, followed in enumerate(["the old date", "the new date"])
-        for i, (num, den) in enumerate([(2, 1), (1, 10), (3, 2)])
-    ],
-)
+@pytest.mark.parametrize("new", [9, 14, 24, 38])
+@pytest.mark.parametrize("followed", ["the old date", "the new date"])
+@pytest.mark.parametrize(("num", "den"), [(2, 1), (1, 10), (3, 2)])
 def test_a_split_under_two_dates_is_once_in_the_return_and_once_in_the_count(new, followed, num, den):
     at = OLD if followed == "the old date" else new
     market = Market().stock("X", closes(60.0, den / num, [at])).split("X", OLD, num, den).split("X", new, num, den)
