@@ -49,12 +49,12 @@ class Seal:
     digests: Mapping[str, str]
 
     def below(self, folder: str) -> dict[str, str]:
-        """Digests of what lies in a folder, by key relative to it."""
+        """Digests of what lies in a folder of the root (no path of several), by key relative to it."""
         return dict(self._by_folder.get(folder, {}))
 
     @cached_property
     def _by_folder(self) -> dict[str, dict[str, str]]:
-        """Digests by the first folder and by the key in it: every store of a run is looked up, several times."""
+        """Digests by folder of the root and by key in it: every store of a run is looked up, several times."""
         found: dict[str, dict[str, str]] = {}
         for key, digest in self.digests.items():
             folder, inside, rest = key.partition("/")
