@@ -8,84 +8,43 @@ undisturbed `erm3 backfill` is the measure. A second root is filled by the same 
 the last session; it gets a `kill -9` in the middle and is started again. `erm3 run` then adds the two last sessions: a
 first night, which keeps what it parses, and, once the rows of the last session are delivered, one as all that follow. A
 third root is filled by the Dagster job on the instance of dagster.yaml: two range runs, the second one killed and
-repeated, and a night. Every array of every store must then be the same, bit for bit. Prints the section of
-docs/benchmarks.md, with processor seconds by phase; --write puts it there.
+repeated, and a night. Every array of every store must then be the same, bit for bit. `tests.bench.targets` measures
+what else was asked. Prints the section of docs/benchmarks.md, with processor seconds by phase; --write puts it there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from pipeline.calendar import xnys
 from pipeline.datasets.spec import ROW_CHUNK
-from pipeline.read import open_dataset, read_manifest
-from pipeline.settings import SimulatedMarket
-from pipeline.sources import SimulatedSource
-from tests.bench import document
-from tests.laid import lay
+from pipeline.read import read_manifest
+from tests.bench import document, targets
+from tests.bench.roots import (
+    PATIENCE,
+    REPOSITORY,
+    Watch,
+    deliver,
+    differences,
+    environment,
+    erm3,
+    finished,
+    hold_back,
+    measured,
+    span,
+)
+from tests.bench.targets import Market, dagster_run, lay_instance
 
-REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 3600.0
-
-Figures = tuple[dict[str, Any], dict[str, Any], str]
-
-
-def deliver(tables: Path, stocks: int, first: int, last: int) -> dict[str, int]:
-    """The simulated market as Parquet files, the prices in parts, with a year of warm-up; rows by table."""
-    days = xnys().between(f"{first - 1}-01-01", f"{last}-12-31")
-    market = SimulatedMarket(stocks=stocks, first_session=str(days[0]), last_session=str(days[-1]))
-    frames = {name: frame for name, frame in SimulatedSource(market).load().frames.items() if len(frame)}
-    lay(tables, frames)
-    return {name: len(frame) for name, frame in frames.items()}
-
-
-def hold_back(tables: Path, early: Path, eve: str) -> Path:
-    """`tables` at `early` as they were delivered on the eve of their last session. The part that lacks its rows."""
-    shutil.copytree(tables, early)
-    part = max((early / "prices.parquet").iterdir())
-    rows = pd.read_parquet(part)
-    rows[rows["date"] <= pd.Timestamp(eve)].to_parquet(part, index=False)
-    return part
-
-
-def environment(root: Path, tables: Path, home: Path | None = None) -> dict[str, str]:
-    """The settings of a root, as environment variables."""
-    return {
-        **os.environ,
-        "ERM3_ROOT": str(root),
-        "ERM3_SOURCE": "files",
-        "ERM3_SOURCE_PATH": str(tables),
-        **({} if home is None else {"DAGSTER_HOME": str(home)}),
-    }
-
-
-def erm3(env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments], cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True
-    )
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    """Waits for a process. Raises CalledProcessError unless it ended well."""
-    said, _ = process.communicate(timeout=PATIENCE)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, process.args, said)
-    return said
+Figures = tuple[dict[str, Any], dict[str, Any], targets.Beside, str]
 
 
 def reached(root: Path) -> str:
@@ -109,48 +68,13 @@ def kill_in_the_middle(process: subprocess.Popen[str], root: Path, middle: str, 
     return reached(root)
 
 
-def differences(a: Path, b: Path) -> list[str]:
-    """Arrays that are not the same in two roots, bit for bit, by store and name."""
-    found = []
-    names = set(read_manifest(a)["stores"])
-    if names != set(read_manifest(b)["stores"]):
-        return ["the stores"]
-    for name in sorted(names):
-        with open_dataset(name, a) as one, open_dataset(name, b) as other:
-            if set(one.variables) != set(other.variables):
-                found.append(f"{name}: its variables")
-                continue
-            found += [f"{name}/{key}" for key in one.variables if not _same(one[key], other[key])]
-    return found
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two arrays of stores are the same bit for bit. A block at a time: all of a family is more than memory."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    for at in range(0, one.shape[0], ROW_CHUNK):
-        x, y = (np.ascontiguousarray(array[at : at + ROW_CHUNK].values) for array in (one, other))
-        if not (np.array_equal(x, y) if x.dtype.kind in "OUT" else x.tobytes() == y.tobytes()):
-            return False
-    return True
-
-
-def measured(base: Path, env: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """What `tests.bench.measured` says of an `erm3` command."""
-    file = base / "measured.json"
-    command = [sys.executable, "-m", "tests.bench.measured", str(file), *arguments]
-    finished(subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True))
-    return dict(json.loads(file.read_text()))
-
-
-def command_line(base: Path, tables: Path, first: int, last: int) -> Figures:
-    """Figures of the backfill and of a night, and sentences about the backfill that was killed and the first night."""
-    start, night, eve = _span(first, last)
+def command_line(base: Path, tables: Path, market: Market) -> Figures:
+    """Figures of the backfill, of a night and beside them, and sentences about the backfill that was killed."""
+    start, night, eve = span(market.first, market.last)
     before = str(xnys().between(start, eve)[-2])
-    whole, broken = base / "undisturbed", base / "interrupted"
+    whole, broken, early, by_dagster = (base / name for name in ("undisturbed", "interrupted", "early", "by_dagster"))
     backfill = measured(base, environment(whole, tables), "backfill", "--start", start, "--end", night)
 
-    early = base / "early"
     part = hold_back(tables, early, eve)
     env, days = environment(broken, early), xnys().between(start, night)
     middle = str(days[ROW_CHUNK * max(len(days) // ROW_CHUNK // 2, 1) - 1])
@@ -158,22 +82,23 @@ def command_line(base: Path, tables: Path, first: int, last: int) -> Figures:
     at = kill_in_the_middle(erm3(env, "backfill", "--start", start, "--end", before), broken, middle, 3.0)
     finished(erm3(env, "backfill", "--start", start, "--end", before))
     said = f"Killed (`kill -9`) after {at} was published and resumed: {watch}. "
-    first_night = measured(base, env, "run", "--start", eve, "--end", eve)
-    said += (
-        f"The first night after it, which keeps what it parses: {first_night['processor']:.1f} s of the processors. "
-    )
-    shutil.copyfile(tables / "prices.parquet" / part.name, part)
+    first_night = targets.first_night(base, env, tables, part, eve)
+    said += f"The first night after it, which keeps what it parses: {first_night:.1f} s of the processors. "
+    shutil.copytree(broken, by_dagster, symlinks=True)
     of_night = measured(base, env, "run", "--start", night, "--end", night)
     _require(differences(whole, broken), "interrupted, resumed and a night on top")
+    beside = targets.beside(base, market, whole, by_dagster, early, night)
+    _require(differences(whole, by_dagster), "a night through Dagster on top")
     said += (
-        f"With the night of {night} on top as well, every array of every store is that of the undisturbed backfill, "
+        f"With the night of {night} on top as well, by the command line or through Dagster, every array of every "
+        "store is that of the undisturbed backfill, bit for bit."
     )
-    return backfill, of_night, f"{said}bit for bit."
+    return backfill, of_night, beside, said
 
 
-def section(stocks: int, first: int, last: int, rows: dict[str, int], figures: Figures) -> str:
+def section(market: Market, rows: dict[str, int], figures: Figures) -> str:
     """The section of docs/benchmarks.md."""
-    backfill, night, killed = figures
+    backfill, night, beside, killed = figures
     kernels = sum(backfill["kernels"].values())
     named = sorted({*backfill["phases"], *night["phases"]}, key=lambda phase: -backfill["phases"].get(phase, 0.0))
     table = [
@@ -187,46 +112,43 @@ def section(stocks: int, first: int, last: int, rows: dict[str, int], figures: F
         f"| peak memory, GB | {backfill['peak'] / 1e9:.1f} | {night['peak'] / 1e9:.1f} |",
     ]
     told = (
-        f"Made by `make bench-backfill STOCKS={stocks} FIRST={first}`: {stocks:,} simulated stocks alive on the first "
-        f"session, {first} to {last}, delivered as Parquet with their deaths, splits, dividends, renames, shares and "
-        f"classes ({rows['securities']:,} securities, {rows['prices']:,} bars, a year of warm-up included). One "
-        "`erm3 backfill` reads these tables and publishes audited stores; one `erm3 run` adds the last session to a "
-        "root that has all those before it, in a process of its own, as every night but the first: the newest "
-        "half-year of the prices has changed since the one before it. Processor seconds by phase, start of the program "
-        "included; the kernels are part of the phases. Seconds on the wall are of a machine that others used as well."
+        f"Made by `make bench-backfill STOCKS={market.stocks} FIRST={market.first}`: {market.stocks:,} simulated "
+        f"stocks alive on the first session, {market.first} to {market.last}, delivered as Parquet with their deaths, "
+        f"splits, dividends, renames, shares and classes ({rows['securities']:,} securities, {rows['prices']:,} bars, "
+        "a year of warm-up included). One `erm3 backfill` reads these tables and publishes audited stores; one `erm3 "
+        "run` adds the last session to a root that has all those before it, in a process of its own, as every night "
+        "but the first: the newest half-year of the prices has changed since the one before it. Processor seconds by "
+        "phase, start of the program included; the kernels are part of the phases. Seconds on the wall are of a "
+        "machine that others used as well."
     )
-    ratio = f"A backfill costs {backfill['processor'] / kernels:.1f} times what its kernels cost."
-    lines = ["| phase | backfill | night |", "|---|---|---|", *table, *totals]
-    paragraphs = [textwrap.fill(text, 100) for text in (told, f"{ratio} {killed}")]
-    return "\n\n".join([paragraphs[0], "\n".join(lines), paragraphs[1]]) + "\n"
+    asked = (
+        "What is asked is of 3,000 stocks and twenty years, on two idle cores. The night is the same one on the "
+        "command line and through Dagster, each in a process that starts for it. Slopes are log-log, from the size "
+        "named to the whole."
+    )
+    lines = "\n".join(["| phase | backfill | night |", "|---|---|---|", *table, *totals])
+    told, killed, asked = (textwrap.fill(text, 100) for text in (told, killed, asked))
+    return "\n\n".join([told, lines, killed, asked, targets.table(market, backfill, night, beside)]) + "\n"
 
 
-def dagster(base: Path, tables: Path, first: int, last: int) -> None:
-    start, night, eve = _span(first, last)
+def dagster(base: Path, tables: Path, market: Market) -> None:
+    start, night, eve = span(market.first, market.last)
     whole, root, home = base / "undisturbed", base / "dagster", base / "dagster_home"
-    home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text())
-    env = environment(root, tables, home)
-    days = xnys().sessions
-    middle = xnys().ordinal(xnys().between(start, f"{(first + last) // 2}-12-31")[-1])
-
-    def one_run(a: str, b: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.backfill", "--run", a, b],
-            cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+    lay_instance(home)
+    env, days = environment(root, tables, home), xnys().sessions
+    middle = xnys().ordinal(xnys().between(start, f"{(market.first + market.last) // 2}-12-31")[-1])
 
     watch = Watch()
-    figures = [json.loads(finished(one_run(start, str(days[middle]))).splitlines()[-1])]
-    process = one_run(str(days[middle + 1]), eve)
+    figures = [json.loads(finished(dagster_run(env, start, str(days[middle]))).splitlines()[-1])]
+    process = dagster_run(env, str(days[middle + 1]), eve)
     kill_in_the_middle(process, root, str(days[middle]), 5.0)
     assert reached(root) == str(days[middle]), "a run that was killed has published nothing"
-    figures.append(json.loads(finished(one_run(str(days[middle + 1]), eve)).splitlines()[-1]))
+    figures.append(json.loads(finished(dagster_run(env, str(days[middle + 1]), eve)).splitlines()[-1]))
     print(f"Dagster, two range runs, the second one killed and repeated: {watch}")
     for one in figures:
         print(json.dumps(one))
     watch = Watch()
-    finished(one_run(night, night))
+    finished(dagster_run(env, night, night))
     print(f"the night of {night} on top, in a process of its own: {watch}", flush=True)
     if whole.exists():
         _require(differences(whole, root), "Dagster")
@@ -279,28 +201,6 @@ def one_dagster_run(first: str, last: str) -> None:
     print(json.dumps(figures))
 
 
-def _span(first: int, last: int) -> tuple[str, str, str]:
-    """First session, last session, and the one before the last."""
-    days = xnys().between(f"{first}-01-01", f"{last}-12-31")
-    return str(days[0]), str(days[-1]), str(days[-2])
-
-
-class Watch:
-    """Seconds on the wall, and of the processors in the processes that have ended."""
-
-    def __init__(self) -> None:
-        self.began, self.used = time.perf_counter(), _processor_seconds()
-
-    def __str__(self) -> str:
-        used = _processor_seconds() - self.used
-        return f"{time.perf_counter() - self.began:.0f} s ({used:.0f} s of the processors)"
-
-
-def _processor_seconds() -> float:
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
-
-
 def _require(found: list[str], what: str) -> None:
     if found:
         raise SystemExit(f"{what}: {len(found)} arrays differ from the undisturbed backfill: {', '.join(found[:8])}")
@@ -322,18 +222,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         base = given.keep or Path(temporary)
         base.mkdir(parents=True, exist_ok=True)
-        tables = base / "tables"
+        tables, market = base / "tables", Market(given.stocks, given.first, given.last)
         rows = deliver(tables, given.stocks, given.first, given.last)
         if given.face in ("cli", "both"):
-            text = section(
-                given.stocks, given.first, given.last, rows, command_line(base, tables, given.first, given.last)
-            )
+            text = section(market, rows, command_line(base, tables, market))
             print(text)
             if given.write:
                 report = REPOSITORY / document.REPORT
                 report.write_text(document.from_tables(report.read_text(), text))
         if given.face in ("dagster", "both"):
-            dagster(base, tables, given.first, given.last)
+            dagster(base, tables, market)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """The whole model, from returns to published stores, on a synthetic panel of any size.
 
+    python -m tests.bench.whole STOCKS SESSIONS
+
 All stores are staged, audited and published by the engine. Only the first two steps are replaced: `ds_daily` and
-`ds_etf` get synthetic values instead of those of a source.
+`ds_etf` get synthetic values instead of those of a source. Prints seconds by step (JSON).
 """
 
 from __future__ import annotations
 
+import json
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +34,7 @@ FIRST_SESSION = "2006-01-03"
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds by step; the publication's under `publish`."""
+    """Seconds by step; `audits` is what they took longer than the steps, `publish` the publication."""
 
     seconds: dict[str, float]
 
@@ -95,10 +100,14 @@ def staged_model(
             checks = execution.audit_store(run, name)
             assert all(check.passed for check in checks), [c for c in checks if not c.passed]
             seconds[name] = time.perf_counter() - began
-        for name in family.stores(settings)[2:]:
+
+        @contextmanager
+        def timed(phase: str) -> Iterator[None]:
             began = time.perf_counter()
-            execution.stage_store(run, name)
-            seconds[name] = time.perf_counter() - began
+            yield
+            seconds[phase] = time.perf_counter() - began
+
+        execution.stage_stores(run, family.stores(settings)[2:], timed)
         yield run, seconds
 
 
@@ -184,3 +193,9 @@ def _etf(run: Run, stocks: int) -> None:
 def _keep_warm_up(run: Run, store: StagedStore, values: dict[str, NDArray]) -> None:
     kept = WarmUp(run.warm_up_first, store.symbol, {var: block.astype(np.float32) for var, block in values.items()})
     kept.save(run.scratch / warm_up_file(store.name))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as directory:
+        stocks, sessions = map(int, sys.argv[1:3])
+        print(json.dumps(run_whole_model(Path(directory), stocks, sessions).seconds))
