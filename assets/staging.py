@@ -30,6 +30,7 @@ from pipeline.quality.session_rules import BatchFault
 from pipeline.settings import Settings
 from pipeline.store.objects import StoreError
 from pipeline.vendors.layers import late_deliveries
+from security_master import SecurityMaster
 
 SECONDS_BETWEEN_REPORTS = 15.0
 OURS = "dagster-"
@@ -96,6 +97,7 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
                 "steps after source_tables work on what it staged in the same run",
                 allow_retries=False,
             ) from None
+        _read_master_once(run)
         try:
             yield run
         except BaseException as error:
@@ -105,6 +107,16 @@ def joined(context: dg.AssetExecutionContext, settings: Settings, deployment: De
                 run.stage.abandon(f"{type(error).__name__}: {error}")
             raise
         run.stage.detach()
+
+
+_last_read: SecurityMaster | None = None
+"""The security master that the last step of this process read."""
+
+
+def _read_master_once(run: Run) -> None:
+    """What an earlier step has read of the same master is not read again."""
+    global _last_read
+    _last_read = run.reopen_master(_last_read)
 
 
 @contextmanager

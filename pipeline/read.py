@@ -252,7 +252,7 @@ class PublishedStore:
         out = array.empty(tuple(part.stop - part.start for part in region))
         for index, inside, outside in array.blocks(region):
             if (data := self.read(array.key(index))) is not None:
-                out[outside] = array.decode(data)[inside]
+                out[outside] = array.decode_rows(data, inside[0])[:, *inside[1:]]
         return out[tuple(0 if dim in at else slice(None) for dim in array.dims)]
 
 

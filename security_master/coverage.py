@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from security_master.lookup import SecurityMaster
+from security_master.store import NEWEST, Store
 from security_master.universe import STOCK_TYPES
 
 USUAL_EXIT_RATE = 0.07
@@ -72,7 +73,7 @@ class _Record:
             stocks=stocks,
             last_stretches=stocks.sort_values("valid_to").drop_duplicates("sec_id", keep="last"),
             classes=classes[(classes["scheme"] == "fs") & (classes["code"] != "0")],
-            filings=store.believed("shares_hist", None),
+            filings=_filings(store),
             survivors=_alive(stocks, f"{last_year}-12-31", f"{last_year + 1}-01-01"),
             last_year=last_year,
             exit_rate=exit_rate,
@@ -84,8 +85,8 @@ class _Record:
     def row(self, year: int, known: set[str], priced: set[str]) -> dict[str, Any]:
         """The counts of a year."""
         first_day, after = f"{year}-01-01", f"{year + 1}-01-01"
-        since = str(np.datetime64(after) - np.timedelta64(400, "D"))
-        filed = self.filings[(self.filings["filed_at"] >= since) & (self.filings["filed_at"] < after)]
+        end, at = np.datetime64(after), self.filings["filed_at"].to_numpy()
+        filed = self.filings[(at >= end - np.timedelta64(400, "D")) & (at < end)]
         ends = self.last_stretches["valid_to"]
         living = self.survivors & known
         expected = max(len(known), len(living) / (1 - self.exit_rate) ** (self.last_year - year))
@@ -100,6 +101,14 @@ class _Record:
             "expected": round(expected),
             "missing_share": 1 - len(known) / expected if expected else 0.0,
         }
+
+
+def _filings(store: Store) -> pd.DataFrame:
+    """Securities (sec_id) and days (filed_at) of the share counts that are believed."""
+    facts = store.columns("shares_hist", "sec_id", "filed_at", "known_to")
+    facts = facts[(facts["known_to"] > NEWEST).to_numpy()]
+    days = np.array([at[:10] for at in facts["filed_at"]], "datetime64[s]")
+    return pd.DataFrame({"sec_id": facts["sec_id"].to_numpy(), "filed_at": days})
 
 
 def _alive(spans: pd.DataFrame, start: str, end: str) -> set[str]:

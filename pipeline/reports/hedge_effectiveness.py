@@ -241,7 +241,8 @@ def level_names(published: Published) -> pd.DataFrame:
     data = published.family.dataset(published.of_set("betas"), as_of_manifest=True)
     teo = data["teo"].values.astype("datetime64[Y]")
     ends = np.flatnonzero(np.append(teo[1:] != teo[:-1], True))
-    beta, fact = (data[var].isel(teo=ends).values for var in ("factor_beta", "fact"))
+    betas = published.family.store(published.of_set("betas"))
+    beta, fact = (np.stack([betas.values(var, teo=int(at)) for at in ends]) for var in ("factor_beta", "fact"))
     symbol = data["symbol"].values
     classes = published.family.dataset("ds_daily", as_of_manifest=True)["fs_industry_code"]
     industry = classes.isel(teo=ends).sel(symbol=symbol).values

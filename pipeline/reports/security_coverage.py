@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pipeline.datasets.spec import ROW_CHUNK
 from pipeline.read import open_family
 from security_master import coverage_by_year
 
@@ -15,14 +16,26 @@ def coverage_report(root: str) -> pd.DataFrame:
     daily = family.dataset("ds_daily", as_of_manifest=True)
     years = daily["teo"].values.astype("datetime64[Y]").astype(int) + 1970
     symbol = daily["symbol"].values.astype(object)
-    rows = []
-    for year in np.unique(years).tolist():
-        of_year = daily.isel(teo=np.flatnonzero(years == year))
-        priced = np.isfinite(of_year["close"].values).any(axis=0)
-        returns = of_year["return"].values.astype(float)
-        total = np.prod(1 + np.nan_to_num(returns), axis=0) - 1
-        total[~np.isfinite(returns).any(axis=0)] = np.nan
-        rows.append(pd.DataFrame({"year": year, "sec_id": symbol[priced].astype("U9"), "total_return": total[priced]}))
+    priced = {year: np.zeros(len(symbol), bool) for year in np.unique(years).tolist()}
+    returned, grown = {year: have.copy() for year, have in priced.items()}, dict.fromkeys(priced, np.ones(len(symbol)))
+    for begin in range(0, len(years), ROW_CHUNK):  # of the store, so that each chunk is unpacked once
+        block = daily.isel(teo=slice(begin, begin + ROW_CHUNK))
+        close, returns = np.isfinite(block["close"].values), block["return"].values.astype(float)
+        for year in np.unique(of := years[begin : begin + ROW_CHUNK]).tolist():
+            at, have = of == year, np.isfinite(returns[of == year])
+            priced[year] |= close[at].any(axis=0)
+            returned[year] |= have.any(axis=0)
+            grown[year] = grown[year] * np.prod(np.where(have, 1 + returns[at], 1.0), axis=0)
+    rows = [
+        pd.DataFrame(
+            {
+                "year": year,
+                "sec_id": symbol[have].astype("U9"),
+                "total_return": np.where(returned[year], grown[year] - 1, np.nan)[have],
+            }
+        )
+        for year, have in priced.items()
+    ]
     by_year = pd.concat(rows, ignore_index=True)
     with family.master() as master:
         return coverage_by_year(master, by_year[["year", "sec_id"]], returns=by_year)

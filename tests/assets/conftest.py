@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from assets.partitions import range_tags
 from pipeline.engine.family import specs
 from pipeline.settings import Settings
 from pipeline.sources import Source, SourceTables
+from security_master.store import Store
 from tests.assets.browser import Browser, browser
 from tests.assets.deliveries_of_a_night import with_a_map
 from tests.assets.served import Server, served
@@ -135,24 +137,36 @@ def launch(instance: dg.DagsterInstance) -> Iterator[Launch]:
 
 @dataclass(frozen=True)
 class Nights:
-    """A root on which one Dagster run has published two sessions after EVE."""
+    """A root on which one Dagster run has published two sessions after EVE.
+
+    read: of each table of the security master, how often its rows were read.
+    """
 
     root: Path
     done: Done
     settings: Settings
+    read: Counter[str]
 
 
 @pytest.fixture(scope="session")
 def nights(published_eve: Path, tables: SourceTables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:  # noqa: F811
     """Two sessions published by one run. Only look at it."""
     root = Path(shutil.copytree(published_eve, tmp_path_factory.mktemp("nights") / "root", symlinks=True))
-    settings = settings_for(root)
+    settings, read = settings_for(root), Counter[str]()
+    inner = Store._frame
+
+    def counted(store: Store, name: str, *given: Any, **named: Any) -> Any:
+        read[name] += 1
+        return inner(store, name, *given, **named)
+
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = build_definitions(settings, IMPATIENT, known_at(tables, NEXT_NIGHT))
-        result = definitions.resolve_job_def("nightly").execute_in_process(
-            instance=instance, tags=range_tags(NIGHT, NEXT_NIGHT)
-        )
-        yield Nights(root, Done(result, instance), settings)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Store, "_frame", counted)
+            result = definitions.resolve_job_def("nightly").execute_in_process(
+                instance=instance, tags=range_tags(NIGHT, NEXT_NIGHT)
+            )
+        yield Nights(root, Done(result, instance), settings, read)
 
 
 @pytest.fixture(scope="session")

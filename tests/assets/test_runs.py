@@ -46,6 +46,12 @@ def test_a_range_is_one_run_and_one_publication_with_a_materialisation_for_each_
     assert list(publications["run_id"])[1:] == [f"dagster-{nights.done.result.run_id}"]
 
 
+def test_the_steps_of_a_run_share_what_one_of_them_read_of_the_security_master(nights):
+    """Each of eleven stores would read the listings for itself; the reports open what is published."""
+    assert nights.read["listing"] > 0
+    assert max(nights.read.values()) <= 6
+
+
 def test_nothing_is_left_in_the_staging_area_of_a_published_run(nights):
     assert not list((nights.root / ".staging").glob("*"))
     assert not (nights.root / ".lease").exists()
