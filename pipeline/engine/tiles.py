@@ -55,7 +55,8 @@ def map_each(settings: Settings, function: Callable[[Any], T], values: Sequence[
 def written(
     run: Run, store: StagedStore, tasks: cluster.Tasks, compute: cluster.Compute, first: int, last: int
 ) -> list[Any]:
-    """Computes the tiles of the sessions [first, last] and writes them; what `compute` found in each beside.
+    """Computes the tiles of the sessions [first, last] and writes them; what `compute` found in each beside. Who has
+    computed a tile writes it: packing it costs as much, and no tile waits in memory for the others.
 
     tasks:   `tasks(run, name, symbols, first, last)`: the arguments of `compute` for each tile of these symbols, from
              the stores that are there. This process asks once for all tiles, a worker of a cluster for its own one.
@@ -65,10 +66,13 @@ def written(
     cuts = tiles(len(store.symbol))
     if run.settings.dask_address is not None:
         return cluster.written(run, store, tasks, compute, first, last, cuts)
-    rows, found = run.rows(store, first, last), []
-    done = map_tiles(compute, tasks(run, store.name, store.symbol, first, last), run.settings)
-    for k, (stored, told) in zip(cuts, done, strict=True):
+    rows = run.rows(store, first, last)
+
+    def one(k: slice, arguments: tuple[Any, ...]) -> Any:
+        stored, found = compute(*arguments)
         for var, values in stored.items():
             store.write(var, rows, k, values)
-        found.append(told)
-    return found
+        return found
+
+    given = tasks(run, store.name, store.symbol, first, last)
+    return map_tiles(one, list(zip(cuts, given, strict=True)), run.settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline import model
 from pipeline.datasets.spec import tiles
-from pipeline.engine.tiles import map_tiles, reused
+from pipeline.engine.tiles import map_tiles, reused, written
 from pipeline.model import KernelParams
 from pipeline.settings import Settings
 
@@ -59,3 +60,21 @@ def test_a_thread_uses_its_arrays_again_and_shares_them_with_no_other() -> None:
         assert other.submit(reused, blank, 2, 3).result() is not mine
     assert reused(blank, 4, 3).shape == (4, 3)
     assert reused(blank, 2, 3) is not mine, "only the last one is kept"
+
+
+def test_a_tile_is_written_before_the_next_one_is_computed() -> None:
+    """Else all tiles of a block would lie in memory, and one thread would pack what several have computed."""
+    done: list[tuple[str, int]] = []
+
+    def compute(k: int) -> tuple[dict[str, np.ndarray], int]:
+        done.append(("computed", k))
+        return {"x": np.full((2, 256), k)}, k
+
+    def write(var: str, rows: slice, cols: slice, values: np.ndarray) -> None:
+        assert (values == cols.start // 256).all()
+        done.append((f"wrote {var}", cols.start // 256))
+
+    run: Any = SimpleNamespace(settings=Settings(threads=1), rows=lambda store, first, last: slice(first, last + 1))
+    store: Any = SimpleNamespace(name="ds", symbol=np.arange(600), write=write)
+    assert written(run, store, lambda *_: [(k,) for k in range(3)], compute, 0, 1) == [0, 1, 2]
+    assert done == [(what, k) for k in range(3) for what in ("computed", "wrote x")]
