@@ -22,7 +22,7 @@ with one_build():
     from pipeline.model.industries import IndustryAggregates, industry_aggregates
     from pipeline.model.link_betas import LinkBetas
     from pipeline.model.params import KernelParams
-    from pipeline.model.rankings import compounded, ranks
+    from pipeline.model.rankings import compounded, ranks, spread
     from pipeline.model.reasons import DegenerateReason
     from pipeline.model.shrinkage import Shrunk, shrink, shrink_session
     from pipeline.model.tile import Cascade, cascade, explained_risk, link_betas, reason_counts
@@ -52,4 +52,5 @@ __all__ = [
     "reason_counts",
     "shrink",
     "shrink_session",
+    "spread",
 ]

@@ -18,12 +18,15 @@ from pipeline.model.compiled import (
     Floats,
     Floats1D,
     Floats2D,
+    Ints,
     Ints1D,
     Ints2D,
     Singles,
     Singles1D,
+    Singles2D,
     Singles3D,
     as_input,
+    check_out,
     inlined,
     kernel,
 )
@@ -223,3 +226,26 @@ def ranks(values: Floats, cohorts: Codes) -> tuple[Singles, Singles]:
     rank, size = np.empty(cohorts.shape, np.float32), np.empty(cohorts.shape, np.float32)
     _rank(values, values.view(np.int64), cohorts, sorting, Counting(so_far, first, key), rank, size)
     return rank, size
+
+
+@kernel
+def _spread(values: Singles2D, columns: Ints1D, out: Singles2D) -> None:
+    for t in range(values.shape[0]):
+        row, mine = out[t], values[t]
+        row[:] = np.nan
+        for k in range(columns.size):
+            row[columns[k]] = mine[k]
+
+
+def spread(values: Singles, columns: Ints, out: Singles) -> Singles:
+    """`out`, (T, N) float32, with `values`, (T, n), at these of its columns and NaN elsewhere.
+
+    >>> spread(np.array([[1.0, 2.0]], np.float32), np.array([2, 0]), np.empty((1, 3), np.float32))
+    array([[ 2., nan,  1.]], dtype=float32)
+    """
+    values, columns = as_input(values, np.float32), as_input(columns, np.int64)
+    check_out(out, (len(values), out.shape[-1]), np.float32)
+    if columns.shape != values.shape[1:] or ((columns < 0) | (columns >= out.shape[1])).any():
+        raise ValueError(f"columns are (n,) positions on out, {out.shape}, for values {values.shape}; found {columns}")
+    _spread(values, columns, out)
+    return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.model.rankings import ranks
+from pipeline.model.rankings import ranks, spread
 
 SPREADS = {
     "returns": lambda rng, shape: rng.normal(0, 0.02, shape),
@@ -31,11 +31,11 @@ def counted(values: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return rank, size
 
 
-@pytest.mark.parametrize("spread", SPREADS)
+@pytest.mark.parametrize("kind_of_values", SPREADS)
 @pytest.mark.parametrize("n", [0, 1, 2, 150])
-def test_a_rank_is_one_more_than_the_larger_values_of_the_cohort(spread: str, n: int):
+def test_a_rank_is_one_more_than_the_larger_values_of_the_cohort(kind_of_values: str, n: int):
     rng = np.random.default_rng(n)
-    values = np.asarray(SPREADS[spread](rng, (6, n)), np.float64)
+    values = np.asarray(SPREADS[kind_of_values](rng, (6, n)), np.float64)
     values[rng.random(values.shape) < 0.2] = np.nan
     values[3] = np.nan
     cohorts = np.stack([np.ones((6, n)), rng.integers(0, 4, (6, n)), rng.integers(0, 40, (6, n))]).astype(np.int16)
@@ -50,3 +50,16 @@ def test_a_rank_is_one_more_than_the_larger_values_of_the_cohort(spread: str, n:
 def test_cohorts_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"the \(T, n\) of values, \(2, 3\); found \(1, 2, 4\)"):
         ranks(np.zeros((2, 3)), np.zeros((1, 2, 4), np.int16))
+
+
+def test_ranks_go_to_their_columns_and_nothing_else_has_one():
+    values, out = np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((2, 5), np.float32)
+    assert spread(values, np.array([4, 0, 1]), out) is out
+    np.testing.assert_array_equal(out, [[1, 2, np.nan, np.nan, 0], [4, 5, np.nan, np.nan, 3]])
+    np.testing.assert_array_equal(spread(values[:, :0], np.array([], int), out), np.full((2, 5), np.nan))
+
+
+@pytest.mark.parametrize("columns", [[0, 5, 1], [0, -1, 1], [0, 1]])
+def test_columns_that_are_not_there_are_refused(columns: list[int]):
+    with pytest.raises(ValueError, match=r"positions on out, \(2, 5\), for values \(2, 3\)"):
+        spread(np.zeros((2, 3), np.float32), np.array(columns), np.zeros((2, 5), np.float32))

@@ -17,7 +17,7 @@ from pipeline.engine.figures import Series, count
 from pipeline.engine.model_inputs import at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles
+from pipeline.engine.tiles import map_tiles, reused
 from pipeline.store.chunks import same
 from pipeline.store.staged_store import StagedStore
 
@@ -143,9 +143,7 @@ def _write(
     everything = slice(0, len(store.symbol))
 
     def spread(found: NDArray[np.float32]) -> NDArray[np.float32]:
-        out = np.full((len(found), everything.stop), np.nan, np.float32)
-        out[:, listed] = found
-        return out
+        return model.spread(found, listed, reused(_rows, len(found), everything.stop))
 
     def write_ranks(metric: str, window: str, here: slice, at: slice) -> list[tuple[str, NDArray[np.float32]]]:
         ranks, sizes = model.ranks(values[metric, window][here], cohorts[:, here])
@@ -162,6 +160,10 @@ def _write(
         done = map_tiles(write_ranks, [(*key, here, at) for key in values], run.settings)
         alike = [(names, sizes, at) for names, sizes in _alike([pair for pairs in done for pair in pairs])]
         map_tiles(write_sizes, alike, run.settings)
+
+
+def _rows(sessions: int, columns: int) -> NDArray[np.float32]:
+    return np.empty((sessions, columns), np.float32)
 
 
 def _alike(
