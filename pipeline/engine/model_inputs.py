@@ -52,16 +52,27 @@ def at_sessions(
 
 
 def at_positions(
-    run: Run, store: StagedStore, var: str, first: int, last: int, cols: NDArray[np.int64], level: str | None = None
-) -> NDArray[np.float64]:
-    """`at_sessions` of the symbols at these positions on the store's axis, -1 for who is not in it."""
+    run: Run,
+    store: StagedStore,
+    var: str,
+    first: int,
+    last: int,
+    cols: NDArray[np.int64],
+    level: str | None = None,
+    dtype: type[np.generic] = np.float64,
+) -> NDArray:
+    """`at_sessions` of the symbols at these positions on the store's axis, -1 for who is not in it.
+
+    dtype: of what is returned; 0 stands for NaN in one of integers.
+    """
     begins = max(run.calendar.ordinal(store.teo[0]), first)
+    have = cols >= 0
+    if begins == first and have.all():
+        return columns(store, var, run.rows(store, first, last), cols, level).astype(dtype, copy=False)
     levels = (len(store.spec.levels),) if level is None and "level" in store.spec.array(var).dims else ()
-    out = np.full((last - first + 1, len(cols), *levels), np.nan)
+    out = np.full((last - first + 1, len(cols), *levels), np.nan if np.issubdtype(dtype, np.floating) else 0, dtype)
     if begins <= last:
-        have = cols >= 0
-        here = slice(None) if have.all() else have
-        out[begins - first :, here] = columns(store, var, run.rows(store, begins, last), cols[have], level)
+        out[begins - first :, have] = columns(store, var, run.rows(store, begins, last), cols[have], level)
     return out
 
 

@@ -55,8 +55,8 @@ def hedged_return(r: Floats, legs: tuple[Floats, ...], ratios: tuple[Floats, ...
 def _returns(hedged: Floats3D, first: int, i: int, level: int) -> bool:
     """Whether a stock has a hedged return at the row `first` or later."""
     found = 0
-    for t in range(first, hedged.shape[0]):
-        found += 1 if abs(hedged[t, i, level]) < ABSURD else 0
+    for t in range(first, hedged.shape[1]):
+        found += 1 if abs(hedged[level, t, i]) < ABSURD else 0
     return found > 0
 
 
@@ -71,7 +71,7 @@ def _over_windows(
     share: Floats3D,
     beta: Floats3D,
 ) -> None:
-    """Shares and betas of all stocks and levels, (T, n, levels); the other arguments as for `effectiveness`.
+    """Shares and betas of all stocks and levels, (levels, T, n); the other arguments as for `effectiveness`.
 
     Sums that know nothing of the hedge are those of the level before wherever the same sessions are there. Who has no
     hedged return in any of the sessions costs a look.
@@ -81,15 +81,15 @@ def _over_windows(
     spare = work.spare
     for i in range(r.shape[1]):
         known = False
-        for level in range(hedged.shape[2]):
+        for level in range(hedged.shape[0]):
             if not _returns(hedged, window - 1, i, level):
                 for j in range(windows.n):
-                    share[j, i, level] = beta[j, i, level] = np.nan
+                    share[level, j, i] = beta[level, j, i] = np.nan
                 continue
             others = not known
             known = True
             for t in range(r.shape[0]):
-                x, h, f = r[t, i], hedged[t, i, level], market[t]
+                x, h, f = r[t, i], hedged[level, t, i], market[t]
                 ok = abs(x) < ABSURD and abs(h) < ABSURD and abs(f) < ABSURD
                 there = 1.0 if ok else 0.0
                 others = others or have[t] != there
@@ -101,35 +101,35 @@ def _over_windows(
             window_sums(left, (have, left, m, m), windows, weights, (work.h1, work.h2, work.hm, spare, spare))
             for j in range(windows.n):
                 n, r2, mm = work.n[j], work.r2[j], work.mm[j]
-                enough = 2.0 * n >= window and abs(hedged[window - 1 + j, i, level]) < ABSURD
+                enough = 2.0 * n >= window and abs(hedged[level, window - 1 + j, i]) < ABSURD
                 own_variance, variance = r2 / n - (work.r1[j] / n) ** 2, work.h2[j] / n - (work.h1[j] / n) ** 2
                 moved = own_variance > CONSTANT * r2 / n
-                share[j, i, level] = max(variance, 0.0) / own_variance if enough and moved else np.nan
-                beta[j, i, level] = work.hm[j] / mm if enough and mm > 0.0 else np.nan
+                share[level, j, i] = max(variance, 0.0) / own_variance if enough and moved else np.nan
+                beta[level, j, i] = work.hm[j] / mm if enough and mm > 0.0 else np.nan
 
 
 def effectiveness(r: Floats, hedged: Floats, market: Floats, window: int, first: int) -> tuple[Floats, Floats]:
     """Variance of the hedged return over that of the stock's own, and the beta of the hedged return on the market.
 
-    r: (window - 1 + T, n), hedged: (window - 1 + T, n, levels), market: (window - 1 + T,); the row window - 1 is the
-    session with ordinal `first`. Returns two (T, n, levels). Equal weights, over the sessions of the window that have
+    r: (window - 1 + T, n), hedged: (levels, window - 1 + T, n), market: (window - 1 + T,); the row window - 1 is the
+    session with ordinal `first`. Returns two (levels, T, n). Equal weights, over the sessions of the window that have
     all three returns; NaN where these are fewer than half of the window, or the session itself has no hedged return.
     Variances have their means removed, the beta has no intercept.
 
     >>> r, market = np.array([[0.03], [-0.01], [0.01]]), np.array([0.02, -0.01, 0.0])
-    >>> share, beta = effectiveness(r, (r - market[:, None])[..., None], market, window=3, first=100)
+    >>> share, beta = effectiveness(r, (r - market[:, None])[None], market, window=3, first=100)
     >>> share.round(3), beta.round(3)
     (array([[[0.083]]]), array([[[0.4]]]))
     """
     r, hedged, market = (as_input(x, np.float64) for x in (r, hedged, market))
     rows = len(r)
-    if hedged.ndim != 3 or hedged.shape[:2] != r.shape or market.shape != (rows,) or rows < window:
+    if hedged.ndim != 3 or hedged.shape[1:] != r.shape or market.shape != (rows,) or rows < window:
         raise ValueError(
-            f"r is (T, n), hedged (T, n, levels) and market (T,) with T >= window = {window}; "
+            f"r is (T, n), hedged (levels, T, n) and market (T,) with T >= window = {window}; "
             f"found {r.shape}, {hedged.shape} and {market.shape}"
         )
-    cells = (rows - window + 1, *hedged.shape[1:])
+    cells = (len(hedged), rows - window + 1, r.shape[1])
     share, beta = np.empty(cells), np.empty(cells)
-    windows = Windows(cells[0], (first + 1) % window)
+    windows = Windows(cells[1], (first + 1) % window)
     _over_windows(r, hedged, market, windows, decay(window, None), Scratch(*np.empty((14, rows))), share, beta)
     return share, beta

@@ -24,11 +24,11 @@ def market() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("first", range(5000, 5021))
 def test_a_night_gives_the_bits_of_a_backfill_wherever_a_run_begins(market, first: int):
     r, hedged, m = market
-    whole = effectiveness(r, hedged[..., None], m, 21, first)
+    whole = effectiveness(r, hedged[None], m, 21, first)
     for skip in (1, 13, 20, 21, 179):
-        rest = effectiveness(r[skip:], hedged[skip:, :, None], m[skip:], 21, first + skip)
+        rest = effectiveness(r[skip:], hedged[None, skip:], m[skip:], 21, first + skip)
         for found, wanted in zip(rest, whole, strict=True):
-            np.testing.assert_array_equal(found, wanted[skip:])
+            np.testing.assert_array_equal(found, wanted[:, skip:])
 
 
 def test_arrays_that_do_not_fit_each_other_are_refused(market):
@@ -39,7 +39,7 @@ def test_arrays_that_do_not_fit_each_other_are_refused(market):
 
 def test_shares_and_betas_are_those_of_each_window(market):
     r, hedged, m = market
-    share, beta = (found[..., 0] for found in effectiveness(r, hedged[..., None], m, 63, first=5000))
+    share, beta = (found[0] for found in effectiveness(r, hedged[None], m, 63, first=5000))
     for row in range(138):
         window = slice(row, row + 63)
         for stock in range(7):

@@ -182,10 +182,10 @@ def promised(panel: Panel, beta: Floats, params: KernelParams) -> Floats:
 def came(panel: Panel, left: Floats, window: int) -> Floats:
     """(3, n, T) share of variance that hedges left in the `window` sessions up to each, as the store has it."""
     out = np.full(left.shape, np.nan)
-    stacked = np.ascontiguousarray(left.transpose(2, 1, 0))
+    stacked = np.ascontiguousarray(left.transpose(0, 2, 1))
     last = panel.first + window - 1
     share, _ = model.effectiveness(panel.r.T, stacked, panel.etf[panel.market], window, last)
-    out[..., window - 1 :] = share.transpose(2, 1, 0)
+    out[..., window - 1 :] = share.transpose(0, 2, 1)
     return out
 
 

@@ -112,10 +112,14 @@ class Block:
     r: NDArray[np.float64]
     etf: NDArray[np.float64]
 
-    def read(self, kind: str, var: str, k: slice, back: int, through: int) -> NDArray[np.float64]:
-        """(T, columns[, level]) of the columns k, from the session `first` - back to the session `last` - through."""
-        source, first, last = self.made_from[kind], self.first - back, self.last - through
-        return at_positions(self.run, source.store, var, first, last, source.cols[k])
+    def read(
+        self, kind: str, var: str, k: slice, back: int, through: int | None = None, level: str | None = None
+    ) -> NDArray:
+        """(T, columns) as stored of the columns k, from the session `first` - back to the session `last` - through, by
+        default as many before `last`."""
+        source, last = self.made_from[kind], self.last - (back if through is None else through)
+        dtype = np.dtype(source.store.spec.array(var).dtype).type
+        return at_positions(self.run, source.store, var, self.first - back, last, source.cols[k], level, dtype)
 
 
 def stage(run: Run, name: str) -> None:
@@ -144,43 +148,49 @@ def _tasks(run: Run, name: str, symbols: NDArray, first: int, last: int) -> list
 
 
 def _tile(block: Block, k: slice) -> tuple[dict[str, NDArray], None]:
-    """All variables of the columns k: what was realised, what that is over windows, and what had been promised."""
-    hedged = _hedged(block, k)
-    before = block.read(SHAPE.dataset_id, "hedged_return", k, LONGEST - 1, block.last - block.first + 1)
-    left, market = np.concatenate([before, hedged]), block.etf[:, block.run.etfs.market]
-    values = {"hedged_return": hedged, **_over_windows(block.r[:, k], left, market, block.first)}
-    shares = [block.read("ds_erm3_hedge_weights", f"L{d}_residual_ER", k, LONGEST, min(WINDOWS)) for d in RATIOS]
-    earlier = np.stack(shares, axis=2)
+    """All variables of the columns k: what was realised, what that is over windows, and what had been promised.
+
+    One level lies after the other in memory, as in the chunks that are written.
+    """
+    r = np.ascontiguousarray(block.r[:, k])
+    left = np.empty((len(LEVELS), *r.shape), np.float32)
+    for before, level in zip(left, LEVELS, strict=True):
+        through = block.last - block.first + 1
+        before[: LONGEST - 1] = block.read(SHAPE.dataset_id, "hedged_return", k, LONGEST - 1, through, level)
+    hedged = left[:, LONGEST - 1 :]
+    _hedge(block, k, r[LONGEST - 1 :], hedged)
+    values = {"hedged_return": hedged, **_over_windows(r, left, block.etf[:, block.run.etfs.market], block.first)}
     for w in WINDOWS:
-        promised = earlier[LONGEST - w :][: len(hedged)]
-        values[f"promised_share_{w}"] = np.where(np.isfinite(hedged), promised, np.nan)
-    return values, None
+        promised = np.full_like(hedged, np.nan)
+        for d, share in zip(RATIOS, promised, strict=True):
+            then = block.read("ds_erm3_hedge_weights", f"L{d}_residual_ER", k, w)
+            np.copyto(share, then, where=np.isfinite(hedged[d - 1]))
+        values[f"promised_share_{w}"] = promised
+    return {var: by_level.transpose(1, 2, 0) for var, by_level in values.items()}, None
 
 
-def _hedged(block: Block, k: slice) -> NDArray[np.float32]:
-    """(T, columns, level) hedged returns of the columns k, in stored precision."""
-    r, etf = block.r[LONGEST - 1 :, k], block.etf[LONGEST - 1 :]
+def _hedge(block: Block, k: slice, r: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    """Hedged returns of the columns k, whose returns are r (T, columns): (level, T, columns), in stored precision."""
+    etf = block.etf[LONGEST - 1 :]
     by_fact = np.concatenate([np.full((len(etf), 1), np.nan), etf], axis=1)  # 0 is no ETF
-    known = block.read("ds_erm3_betas_adjusted", "fact", k, 1, 1)
-    fact = np.where(known > 0, known, 0).astype(np.intp)
-    legs = tuple(np.take_along_axis(by_fact, fact[..., level], axis=1) for level in range(len(LEVELS)))
-    found = []
-    for depth, names in RATIOS.items():
-        ratios = tuple(block.read("ds_erm3_hedge_weights", var, k, 1, 1) for var in names)
-        found.append(model.hedged_return(r, legs[:depth], ratios))
-    with np.errstate(over="ignore"):
-        return np.stack(found, axis=2).astype(np.float32)
+    legs: list[NDArray[np.float64]] = []
+    for (_, names), level, hedged in zip(RATIOS.items(), LEVELS, out, strict=True):
+        fact = block.read("ds_erm3_betas_adjusted", "fact", k, 1, level=level)
+        legs.append(np.take_along_axis(by_fact, np.maximum(fact, 0).astype(np.intp), axis=1))
+        ratios = tuple(block.read("ds_erm3_hedge_weights", var, k, 1) for var in names)
+        with np.errstate(over="ignore"):
+            hedged[...] = model.hedged_return(r, tuple(legs), ratios)
 
 
 def _over_windows(
-    r: NDArray[np.float64], hedged: NDArray[np.float64], market: NDArray[np.float64], first: int
+    r: NDArray[np.float64], hedged: NDArray[np.float32], market: NDArray[np.float64], first: int
 ) -> dict[str, NDArray[np.float32]]:
-    """Shares of variance and market betas of a tile, (T, columns, level), as they are stored."""
+    """Shares of variance and market betas of a tile, (level, T, columns), as they are stored."""
     out: dict[str, NDArray[np.float32]] = {}
-    r = np.ascontiguousarray(r)
+    left = hedged.astype(np.float64)
     for w in WINDOWS:
         skip = LONGEST - w
-        found = model.effectiveness(r[skip:], hedged[skip:], market[skip:], w, first)
+        found = model.effectiveness(r[skip:], left[:, skip:], market[skip:], w, first)
         out |= {var: values.astype(np.float32) for var, values in zip(checks.windowed(w), found, strict=True)}
     return out
 
