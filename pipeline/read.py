@@ -244,16 +244,22 @@ class PublishedStore:
 
     def values(self, name: str, **at: int) -> NDArray:
         """An array as it is stored; at one position along the axes that are named, which are then left out."""
+        axes = ChunkedArray.stored(name, self.metadata).dims
+        found = self.region(name, **{dim: slice(k, k + 1) for dim, k in at.items()})
+        return found[tuple(0 if dim in at else slice(None) for dim in axes)]
+
+    def region(self, name: str, **parts: slice) -> NDArray:
+        """An array as it is stored, or parts of it along named axes; no more is unpacked than has to be."""
         array = ChunkedArray.stored(name, self.metadata)
-        axes = list(zip(array.dims, array.shape, strict=True))
         region = tuple(
-            slice(at[dim], at[dim] + 1) if dim in at else slice(0, self.sizes.get(dim, n)) for dim, n in axes
+            slice(*parts.get(dim, slice(None)).indices(self.sizes.get(dim, n)))
+            for dim, n in zip(array.dims, array.shape, strict=True)
         )
-        out = array.empty(tuple(part.stop - part.start for part in region))
+        out = array.empty(tuple(max(part.stop - part.start, 0) for part in region))
         for index, inside, outside in array.blocks(region):
             if (data := self.read(array.key(index))) is not None:
                 out[outside] = array.decode_rows(data, inside[0])[:, *inside[1:]]
-        return out[tuple(0 if dim in at else slice(None) for dim in array.dims)]
+        return out
 
 
 def _read(objects: Objects, prefix: str, key: str) -> bytes | None:

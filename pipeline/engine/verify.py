@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+
 import numpy as np
 
 from pipeline.audits import Check, audit
@@ -13,25 +15,26 @@ from pipeline.engine.views import PublishedFamily, looked_at
 from pipeline.read import damage
 from pipeline.settings import ModelParameters, Settings
 from pipeline.store.objects import StoreError
+from security_master import SecurityMaster
 
 
 def verify(settings: Settings, start: object | None = None, end: object | None = None) -> list[Check]:
     """All checks on the published data, for the sessions in [start, end] or for all that are complete.
 
     The first one reads every object of the publication, whatever sessions are asked for; when it fails, the others are
-    run as far as they can be read.
+    run as far as they can be read. Stores are looked at beside each other, by `threads`.
     """
-    whole = objects_are_whole(settings.root)
-    checks = [whole]
-    try:
-        checks += _audited(settings, start, end)
-    except (StoreError, ValueError, RuntimeError):
-        if whole.passed:
-            raise
-    return checks
+    with ThreadPoolExecutor(settings.threads, "verify") as pool:
+        whole, checks = pool.submit(objects_are_whole, settings.root), list[Check]()
+        try:
+            checks = _audited(settings, start, end, pool)
+        except (StoreError, ValueError, RuntimeError):
+            if whole.result().passed:
+                raise
+        return [whole.result(), *checks]
 
 
-def _audited(settings: Settings, start: object | None, end: object | None) -> list[Check]:
+def _audited(settings: Settings, start: object | None, end: object | None, pool: Executor) -> list[Check]:
     """The checks of all stores."""
     family, shapes, names = PublishedFamily(settings.root), specs(settings), stores(settings)
     teo = family.view(names[-1]).teo
@@ -39,13 +42,15 @@ def _audited(settings: Settings, start: object | None, end: object | None) -> li
     if not len(days):
         raise RangeError(f"no published session from {start} to {end}; {teo[0]} to {teo[-1]} are published")
     sessions, model = (xnys().ordinal(days[0]), xnys().ordinal(days[-1])), made_with(settings, family)
-    checks: list[Check] = []
+
+    def audited(name: str, master: SecurityMaster) -> list[Check]:
+        product = product_of(shapes[name])
+        return audit(name, looked_at(settings, shapes[name], family, master, sessions, model, product), product.audits)
+
     with family.published.master() as master:
-        for name in names:
-            product = product_of(shapes[name])
-            scope = looked_at(settings, shapes[name], family, master, sessions, model, product)
-            checks += audit(name, scope, product.audits)
-    return checks
+        found = [pool.submit(audited, name, master) for name in names]
+        wait(found)  # all of them read the master
+        return [check for each in found for check in each.result()]
 
 
 def objects_are_whole(root: str) -> Check:

@@ -15,7 +15,7 @@ from pipeline.datasets.metadata import flags_of
 from pipeline.engine.product import Product
 from pipeline.engine.run import Run
 from pipeline.quality.decisions import read_decisions, withheld_prices
-from pipeline.read import open_family
+from pipeline.read import PublishedStore, open_family
 from pipeline.settings import FactorSet, ModelParameters, Settings
 from pipeline.store.staged_store import StagedStore
 from pipeline.store.unpacked import ChunkCache
@@ -51,10 +51,10 @@ class StagedFamily:
 
 
 class PublishedView:
-    """A published store opened with xarray, as any reader does."""
+    """A published store: its axes and attributes as xarray has them, its values as they are stored."""
 
-    def __init__(self, dataset: xr.Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: xr.Dataset, store: PublishedStore) -> None:
+        self.dataset, self.store = dataset, store
         self.teo = dataset["teo"].values.astype("datetime64[D]")
 
     @property
@@ -77,9 +77,8 @@ class PublishedView:
         return flags_of(self.dataset[var].attrs)
 
     def read(self, var: str, rows: slice, cols: slice | None = None) -> NDArray:
-        array = self.dataset[var]
-        where = dict(zip(array.dims[:2], (rows, cols or slice(None)), strict=True))
-        return np.asarray(array.isel(where).values)
+        dims = [str(dim) for dim in self.dataset[var].dims[:2]]
+        return self.store.region(var, **dict(zip(dims, (rows, cols or slice(None)), strict=True)))
 
 
 class PublishedFamily:
@@ -91,7 +90,9 @@ class PublishedFamily:
 
     def view(self, name: str) -> PublishedView:
         if name not in self._views:
-            self._views[name] = PublishedView(self.published.dataset(name, as_of_manifest=True))
+            self._views[name] = PublishedView(
+                self.published.dataset(name, as_of_manifest=True), self.published.store(name)
+            )
         return self._views[name]
 
     def before(self, name: str) -> None:
