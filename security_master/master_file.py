@@ -7,8 +7,9 @@ sees the old file or the new one, and the same contents make the same bytes.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ TABLES = (
 SNAPSHOTS = ("universe_membership", "universe_snapshot")
 """The universes of each month: nearly all rows of a master, and never changed."""
 
+_SCHEMA_VERSION = 210
+"""SQLite's count of changes of the schema in every file: any number would do, if it is always the same."""
+
 Contents = dict[str, pd.DataFrame]
 
 
@@ -87,20 +91,22 @@ def _write(path: Path, contents: Mapping[str, pd.DataFrame], before: Path | None
     staged, packed, migrated = (path.with_name(path.name + end) for end in (".building", ".packed", ".migrated"))
     for scratch in (staged, packed, migrated):
         scratch.unlink(missing_ok=True)
-    connection = schema.create(staged)
+    if before is not None:
+        shutil.copyfile(schema.as_current(before, migrated), staged)
+    connection = schema.create(staged) if before is None else sqlite3.connect(staged, isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
-        if before is not None:
-            connection.execute("ATTACH ? AS before", (str(schema.as_current(before, migrated)),))
-        _take_over(connection, [table for table in TABLES if table not in contents], members)
+        _make_room(connection, contents, members)
         schema.guard(connection)
         connection.execute("BEGIN")
         for table in TABLES:
             if table in contents:
                 _insert(connection, table, contents[table])
         connection.execute("COMMIT")
-        connection.execute("VACUUM main INTO ?", (str(packed),))  # how its rows came does not show in what it writes
+        # How its rows came, and how often its schema was touched on the way, does not show in what is written.
+        connection.execute(f"PRAGMA schema_version = {_SCHEMA_VERSION}")
+        connection.execute("VACUUM main INTO ?", (str(packed),))
         connection.close()
         with packed.open("rb") as file:
             os.fsync(file.fileno())
@@ -111,24 +117,24 @@ def _write(path: Path, contents: Mapping[str, pd.DataFrame], before: Path | None
             scratch.unlink(missing_ok=True)
 
 
-def _take_over(connection: sqlite3.Connection, tables: Sequence[str], members: pd.DataFrame | None) -> None:
-    """Fill tables from the attached master `before`, and its snapshots with more members.
+def _make_room(connection: sqlite3.Connection, tables: Iterable[str], members: pd.DataFrame | None) -> None:
+    """Empty the tables that are written anew, and give the snapshots more members.
 
-    What is taken over was checked when it was first written. With the foreign keys off and without triggers SQLite
-    copies a table as it lies there, not row by row. The triggers are there again before anything else is written.
+    What stays was checked when it was first written: with the foreign keys off and without triggers nothing is checked
+    again, row by row. The triggers are there again before anything else is written.
     """
-    guards = connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'").fetchall()
+    guards = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN")
     for name, _ in guards:
-        connection.execute(f"DROP TRIGGER main.{name}")
-    for table in tables:
-        connection.execute(f"INSERT INTO main.{table} SELECT * FROM before.{table}")
+        connection.execute(f"DROP TRIGGER {name}")
     if members is not None:
         connection.execute("CREATE TEMP TABLE added AS SELECT * FROM main.universe_membership LIMIT 0")
         _insert(connection, "universe_membership", members, into="temp.added")
         _refuse_members(connection)
         connection.execute("INSERT INTO main.universe_membership SELECT * FROM temp.added")
+    for table in tables:
+        connection.execute(f"DELETE FROM main.{table}")
     for _, guard in guards:
         connection.execute(guard)
     connection.execute("COMMIT")
@@ -138,7 +144,7 @@ def _refuse_members(connection: sqlite3.Connection) -> None:
     """Members to be added that are no security, or that come after their snapshot was recorded."""
     for members, problem in (
         ("SELECT sec_id FROM temp.added EXCEPT SELECT sec_id FROM main.security", "members that are no security"),
-        ("SELECT sec_id FROM temp.added NATURAL JOIN before.universe_snapshot", "new members, and is recorded already"),
+        ("SELECT sec_id FROM temp.added NATURAL JOIN main.universe_snapshot", "new members, and is recorded already"),
     ):
         if found := connection.execute(f"{members} LIMIT 1").fetchone():
             raise sqlite3.IntegrityError(f"a snapshot has {problem}: {found[0]!r}")

@@ -248,7 +248,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     delivery = Delivery.of(run.settings, source, run.needs_bars_of)
     tables = delivery.tables
     _check_sessions(run, tables)
-    previous = run.stage.published_file(MASTER_FILE, run.scratch / "master_before.sqlite")
+    previous = run.stage.published_path(MASTER_FILE, run.scratch / "master_before.sqlite")
     path = run.scratch / MASTER_FILE
     report = delivery.build_master(path, run.stage.run_id, previous)
     delivery.master = run.reopen_master(delivery.master)

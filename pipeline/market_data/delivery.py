@@ -7,8 +7,6 @@ The facts lie as Parquet in the run's scratch directory, where each step finds t
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -23,6 +21,7 @@ from pipeline.calendar import Calendar
 from pipeline.market_data import heard
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
+from pipeline.outside.digests import copy_file, file_digest
 from pipeline.outside.machine import give_memory_back
 from pipeline.quality.older_closes import year_digests
 from pipeline.settings import DataRules, Settings
@@ -148,8 +147,8 @@ class Delivery:
         Delivering the same rows again changes nothing, so a master that `remember` was told of is copied. What the
         delivery lost or contradicts is in the report and changes no id: the gate of the run judges it.
         """
-        if previous is not None and (report := self._heard_by(_digest(previous))):
-            shutil.copyfile(previous, path)
+        if previous is not None and (report := self._heard_by(file_digest(previous))):
+            copy_file(previous, path)
             self._report = report
             return replace(report, minted=(), moved=(), revisions=(), restated=0, new_rows={})
         self._report = master_of(
@@ -165,7 +164,7 @@ class Delivery:
 
     def remember(self, path: Path) -> None:
         """`path` is the master of a run over this delivery, as the run leaves it."""
-        self._holds = _digest(path)
+        self._holds = file_digest(path)
 
     def leave_word(self, scratch: Path) -> None:
         """Leave word in the directory of a run that its master has heard the delivery, for `keep_word`."""
@@ -215,10 +214,6 @@ def keep_word(settings: Settings, scratch: Path, master: Path) -> None:
 def _place(settings: Settings) -> Path | None:
     """Where this machine keeps what need not be made again."""
     return machine_place(settings) if settings.source == "files" else None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def save_facts(facts: Facts, directory: Path) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 import security_master
 from pipeline.outside.caches import write_whole
 from pipeline.outside.code import code_digest
+from pipeline.outside.digests import file_digest
 from security_master import BuildReport
 
 WORD = "heard.pack"
@@ -64,7 +65,7 @@ def keep(place: Path, scratch: Path, master: Path) -> None:
     if (word := _read(scratch / WORD)) is None:
         return
     delivery, report = word
-    path = _file(place, hashlib.sha256(master.read_bytes()).hexdigest(), delivery)
+    path = _file(place, file_digest(master), delivery)
     try:
         shutil.rmtree(place / "heard", ignore_errors=True)
         write_whole(path, _sealed(report))

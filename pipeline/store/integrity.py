@@ -61,10 +61,10 @@ def _others(publications: Publications, seal: Seal, keys: Iterable[str]) -> list
     def problem(key: str) -> str | None:
         if key not in seal.digests:
             return None
-        data = objects.read(join(seal.prefix, key))
-        if data is None:
+        digest = objects.digest_now(join(seal.prefix, key))
+        if digest is None:
             return f"{key} is missing"
-        return None if sha256(data) == seal.digests[key] else f"{key} is not what was published"
+        return None if digest == seal.digests[key] else f"{key} is not what was published"
 
     return [each for each in objects.map(problem, dict.fromkeys(keys)) if each]
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.outside.digests import State, copy_file, file_digest, known_digest, state_of
 from pipeline.store.objects import Change, Objects, StoreError
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -33,7 +34,7 @@ class LocalObjects(Objects):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._fingerprints: dict[str, tuple[tuple[int, int, int], str]] = {}
+        self._fingerprints: dict[str, tuple[State, str]] = {}
         self.url = str(path)
 
     def read(self, key: str) -> bytes | None:
@@ -45,6 +46,19 @@ class LocalObjects(Objects):
                 return None
 
     def write(self, key: str, data: bytes, *, on_disk: bool = False) -> None:
+        with self._written(key) as temporary, open(temporary, "wb") as file:
+            file.write(data)
+            if on_disk:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def write_file(self, key: str, path: Path) -> None:
+        with self._written(key) as temporary:
+            copy_file(path, Path(temporary))
+
+    @contextlib.contextmanager
+    def _written(self, key: str) -> Iterator[str]:
+        """The temporary name of an object, which gets its own once the block has written it."""
         self.on_change("write", key)
         target = f"{self.path}/{key}"
         folder, _, name = target.rpartition("/")
@@ -52,11 +66,7 @@ class LocalObjects(Objects):
         with self._asking("write", key):
             try:
                 os.makedirs(folder, exist_ok=True)
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    if on_disk:
-                        file.flush()
-                        os.fsync(file.fileno())
+                yield temporary
                 os.replace(temporary, target)
             except OSError:
                 with contextlib.suppress(OSError):
@@ -96,15 +106,25 @@ class LocalObjects(Objects):
                 status = os.stat(f"{self.path}/{key}")
             except _ABSENT:
                 return None
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        state = state_of(status)
         known = self._fingerprints.get(key)
-        if known is None or known[0] != version:
-            known = (version, hashlib.sha256(self.read(key) or b"").hexdigest())
+        if known is None or known[0] != state:
+            known = (state, known_digest(state) or hashlib.sha256(self.read(key) or b"").hexdigest())
             self._fingerprints[key] = known
         return known[1]
 
     def digest(self, key: str) -> str | None:
         return self.fingerprint(key)
+
+    def digest_now(self, key: str) -> str | None:
+        with self._asking("read", key):
+            try:
+                return file_digest(self.path / key, anew=True)
+            except _ABSENT:
+                return None
+
+    def file(self, key: str) -> Path | None:
+        return self.path / key
 
     def delete(self, key: str) -> None:
         if os.path.lexists(f"{self.path}/{key}"):

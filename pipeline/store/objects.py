@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from security_master.errors import ExplainedError
@@ -65,6 +67,19 @@ class Objects(ABC):
     @abstractmethod
     def digest(self, key: str) -> str | None:
         """SHA-256 (hex) of one object; None when there is none."""
+
+    def digest_now(self, key: str) -> str | None:
+        """As `digest`, of the bytes as they are read now."""
+        data = self.read(key)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def write_file(self, key: str, path: Path) -> None:
+        """As `write`, with the content of a file. Raises OSError for a file that cannot be read."""
+        self.write(key, path.read_bytes())
+
+    def file(self, key: str) -> Path | None:
+        """The file of this machine that holds an object, for reading only; None where there is no such file."""
+        return None
 
     def alive(self, key: str) -> bool | None:
         """Whether a process of this kernel holds `key` (see `hold`); None where that cannot be known."""

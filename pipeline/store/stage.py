@@ -10,7 +10,6 @@ promote(stage, family=[...], sessions=...)         # pipeline.store.promote
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any, Literal, Self
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import plain, to_json
 from pipeline.datasets.spec import Flags
+from pipeline.outside.digests import copy_file, file_digest
 from pipeline.store.filesystem import open_publications
 from pipeline.store.integrity import changed_below
 from pipeline.store.layout import METADATA, SPARE, STAGING, join, staging_key, store_key
@@ -211,24 +211,37 @@ class Stage:
 
     def add_file(self, name: str, path: str | Path) -> None:
         """Stages a file that is published beside the stores. One that is published with these bytes is left alone."""
-        key, data = f"{self.directory_key}/files/{name}", _bytes_of(Path(path))
-        if self.seal is not None and self.seal.digests.get(name) == sha256(data):
+        key = f"{self.directory_key}/files/{name}"
+        with at_file(path):
+            digest = file_digest(Path(path))
+        if self.seal is not None and self.seal.digests.get(name) == digest:
             self.objects.delete(key)
         else:
-            self.objects.write(key, data)
+            self.objects.write_file(key, Path(path))
 
     def published_file(self, name: str, to: Path) -> Path | None:
         """Copies a file published beside the stores to `to`; None when none was published. Raises Damaged."""
+        found = self.published_path(name, to)
+        if found is not None and found != to:
+            with at_file(to):
+                copy_file(found, to)
+        return found and to
+
+    def published_path(self, name: str, to: Path) -> Path | None:
+        """As `published_file`, but on a disk it is the published file itself: only to be read."""
         digest = self.seal.digests.get(name) if self.seal else None
         if digest is None:
             return None
-        data = self.objects.read(str(self._live_key(name)))
-        if data is None or sha256(data) != digest:
-            state = "missing" if data is None else "not what was published"
-            raise Damaged(self.objects.url, [f"{name} is {state}"])
-        with at_file(to):
-            to.write_bytes(data)
-        return to
+        key = str(self._live_key(name))
+        path = self.objects.file(key)
+        data = self.objects.read(key) if path is None else None
+        found = self.objects.digest(key) if data is None else sha256(data)
+        if found != digest:
+            raise Damaged(self.objects.url, [f"{name} is {'missing' if found is None else 'not what was published'}"])
+        if data is not None:
+            with at_file(to):
+                to.write_bytes(data)
+        return path or to
 
     @property
     def staged_files(self) -> list[str]:
@@ -262,8 +275,8 @@ class Stage:
         overlay = self.overlay(name)
         content = self.objects.fingerprints(overlay.staged)
         if not content:
-            content = {METADATA: hashlib.sha256(overlay.get_live(METADATA) or b"").hexdigest()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+            content = {METADATA: sha256(overlay.get_live(METADATA) or b"")}
+        return sha256(json.dumps(content, sort_keys=True).encode())
 
     def record_audit(
         self, name: str, passed: bool, input_hashes: Mapping[str, str], results: Sequence[Mapping[str, Any]]
@@ -368,11 +381,6 @@ def _check_run(run_id: str, kind: str, info: Mapping[str, Any]) -> None:
         raise ValueError(f"kind {kind!r} must be 'append' or 'restatement'")
     if kind == "restatement" and (missing := {"from", "to", "reason"} - set(info)):
         raise ValueError(f"a restatement needs info with {', '.join(sorted(missing))}")
-
-
-def _bytes_of(path: Path) -> bytes:
-    with at_file(path):
-        return path.read_bytes()
 
 
 def _clear_staging(objects: Objects, run_id: str) -> list[str]:

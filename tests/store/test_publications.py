@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.read import PublicationRetired, history, open_dataset, read_manifest
 from pipeline.store.objects import StoreError
+from pipeline.store.seal import Damaged
 from pipeline.store.stage import Stage
 from tests.store.family import (
     FAMILY,
@@ -215,6 +216,28 @@ def test_files_beside_the_stores_switch_with_them(tmp_path: Path) -> None:
         assert stage.staged_files == []
         assert stage.published_file("security_master.sqlite", tmp_path / "copy") == tmp_path / "copy"
         assert stage.published_file("other", tmp_path / "copy") is None
+
+
+def test_a_published_file_is_read_where_it_lies_unless_it_was_changed_since_the_run_began(tmp_path: Path) -> None:
+    root, file, name = tmp_path / "root", tmp_path / "master.sqlite", "security_master.sqlite"
+    file.write_bytes(b"one")
+    with Stage.begin(root, "first", clock=clock) as stage:
+        stage_store(stage, PRICES, 3, symbols(2))
+        stage.add_file(name, file)
+        audit_all(stage)
+        promote_family(stage)
+    with Stage.begin(root, "second", clock=clock) as stage:
+        there = stage.published_path(name, tmp_path / "copy")
+        assert there is not None
+        assert there.samefile(root / name)
+        assert stage.published_path("other", tmp_path / "copy") is None
+        there.write_bytes(b"two")
+        with pytest.raises(Damaged, match="is not what was published"):
+            stage.published_path(name, tmp_path / "copy")
+        there.unlink()
+        with pytest.raises(Damaged, match="is missing"):
+            stage.published_file(name, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_store_that_something_else_made_is_not_overwritten(tmp_path: Path) -> None:
