@@ -28,7 +28,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         with machine.ending_in_order():
-            from pipeline.cli.runs import app  # not before it is known that this ends
+            with machine.importing():
+                from pipeline.cli.runs import app  # not before it is known that this ends
 
             app()
     except machine.Ended as end:

@@ -22,6 +22,7 @@ from pipeline.cli.console import (
     print_phases,
     settings_of,
 )
+from pipeline.outside.machine import importing
 
 if TYPE_CHECKING:
     from pipeline.engine.night import NightReport
@@ -43,8 +44,9 @@ def nightly(
     After days off it catches up, session by session; on a holiday it does nothing. A delivery that is not whole by the
     deadline (`fetching.deadline_minutes`) publishes nothing: exit status 1, and `fetching.alert` is run.
     """
-    from pipeline.engine.night import nightly as run_night
-    from pipeline.landing.clock import RunningClock
+    with importing():
+        from pipeline.engine.night import nightly as run_night
+        from pipeline.landing.clock import RunningClock
 
     settings = settings_of(source=source, source_path=source_path, root=root)
     clock = RunningClock(datetime.now(UTC) if now is None else now.replace(tzinfo=UTC))

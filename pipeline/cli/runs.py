@@ -41,6 +41,7 @@ from pipeline.cli.nightly import nightly
 from pipeline.cli.plots import plot
 from pipeline.cli.practice import practice
 from pipeline.cli.repair import repair
+from pipeline.outside.machine import importing
 
 if TYPE_CHECKING:
     from pipeline.engine.execution import Outcome
@@ -108,7 +109,8 @@ def run(
     --start is the first published session; inputs before it are read as warm-up of the 252-session windows. Sessions
     that are published already are computed again and must come out the same. If any check fails, no store changes.
     """
-    from pipeline.engine import execution, operations
+    with importing():
+        from pipeline.engine import execution, operations
 
     settings = settings_of(source=source, source_path=source_path, root=root)
     asked, told = (start.date(), end.date()), []
@@ -136,9 +138,10 @@ def backfill(
 
     Without --end, through the last session that the source has.
     """
-    from pipeline.calendar import xnys
-    from pipeline.engine import execution, operations
-    from pipeline.market_data.delivery import Delivery
+    with importing():
+        from pipeline.calendar import xnys
+        from pipeline.engine import execution, operations
+        from pipeline.market_data.delivery import Delivery
 
     settings = settings_of(source=source, source_path=source_path, root=root)
     began = time.perf_counter()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.audits import Family, Scope
@@ -21,6 +20,9 @@ from pipeline.store.staged_store import StagedStore
 from pipeline.store.unpacked import ChunkCache
 from pipeline.store.windows import History
 from security_master import SecurityMaster
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 KEPT_BYTES = 96 << 20
 """Unpacked chunks that the audits of a store keep, beside all else that a run has in memory."""

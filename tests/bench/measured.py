@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from pipeline.outside.machine import tune_libraries
+from pipeline.outside.machine import importing, tune_libraries
 
 PHASE: ContextVar[str] = ContextVar("phase")
 """The step or audit that the work of a thread belongs to."""
@@ -38,10 +38,11 @@ def main() -> None:
     phases: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     tune_libraries()
-    from pipeline import model
-    from pipeline.cli.runs import app
-    from pipeline.engine import execution
-    from pipeline.market_data.delivery import Delivery
+    with importing():
+        from pipeline import model
+        from pipeline.cli.runs import app
+        from pipeline.engine import execution
+        from pipeline.market_data.delivery import Delivery
 
     phases[START] = time.process_time()
     lock = threading.Lock()

@@ -180,3 +180,14 @@ def test_libraries_are_tuned_before_they_are_there_unless_somebody_says_otherwis
     command = [sys.executable, "-c", told, *TUNED]
     done = subprocess.run(command, env=own | said, capture_output=True, check=True, text=True)
     assert done.stdout.splitlines()[-1] == " ".join(["set()", *(TUNED | said).values()])
+
+
+def test_what_is_imported_stays_and_garbage_is_searched_for_afterwards():
+    program = (
+        "import gc\nfrom pipeline.outside.machine import importing\n"
+        "before = gc.get_freeze_count()\n"
+        "try:\n    with importing():\n        import decimal\n"
+        "        assert not gc.isenabled()\n        raise KeyError\n"
+        "except KeyError:\n    assert gc.isenabled() and gc.get_freeze_count() > before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
