@@ -194,10 +194,31 @@ class SecurityMaster(TickerDirectory):
         actions = self._store.table("corp_action")
         splits = actions[actions["type"] == "split"]
         on = panels.grid(sessions, instants)
-        return panels.shares_panel(self._store.made("filings", self._filings), splits, sec_ids, on, max_age_days)
+        first = on[0][0] if len(on[0]) else np.datetime64(END)
+        since = date_text(first - np.timedelta64(max_age_days + 2, "D"))  # 2: dates of `filed_at` are in New York
+        return panels.shares_panel(self._filings(since), splits, sec_ids, on, max_age_days)
 
-    def _filings(self) -> panels.Filings:
-        return panels.filings_of(self._store.columns("shares_hist", *panels.FILING_COLUMNS))
+    def _filings(self, since: str) -> panels.Filings:
+        """The filings since a date or an earlier one, and those before it that hide one of them: of a later period.
+
+        The last ones that were read stay, since the sessions that are asked for ascend.
+        """
+        held: dict[str, panels.Filings] = self._store.made("filings", dict)
+        for begins, filings in list(held.items()):
+            if begins <= since:
+                return filings
+        filings = panels.filings_of(
+            self._store.columns(
+                "shares_hist",
+                *panels.FILING_COLUMNS,
+                where="JOIN (SELECT sec_id AS filer, min(period_end) AS period FROM shares_hist WHERE filed_at >= ? "
+                "GROUP BY sec_id) ON filer = sec_id WHERE filed_at >= ? OR period_end > period ORDER BY row_id",
+                values=(since, since),
+            )
+        )
+        held.clear()
+        held[since] = filings
+        return filings
 
     def factor_etfs(self, known_as_of: Any = None) -> FactorEtfs:
         """The factor ETFs of the taxonomy in force, with the security of type etf that holds each ticker.

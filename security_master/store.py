@@ -77,11 +77,14 @@ class Store:
             self._tables[name] = self._frame(name)
         return self._tables[name]
 
-    def columns(self, name: str, *columns: str) -> pd.DataFrame:
-        """Some columns of a fact table, with every belief that there has been; read anew each time."""
+    def columns(self, name: str, *columns: str, where: str = "", values: Sequence[str] = ()) -> pd.DataFrame:
+        """Some columns of a fact table, with every belief that there has been; read anew each time.
+
+        where: SQL after the table's name, for a part of its rows, with the `values` of its marks.
+        """
         from security_master.frames import read_frame
 
-        return read_frame(self.db, name, columns)
+        return read_frame(self.db, name, columns, where, *values)
 
     def believed(self, name: str, known_as_of: Any) -> pd.DataFrame:
         """Rows of a fact table as believed at an instant."""

@@ -88,6 +88,32 @@ def test_the_latest_period_stands_whatever_is_filed_later_about_an_earlier_one(t
     assert found["2012-10-02"] == 111.0
 
 
+def test_a_night_reads_few_filings_and_finds_what_all_of_them_say(tmp_path: Path) -> None:
+    old, stale = "2010-05-03T21:00:00", "2013-02-01T21:00:00"
+    rows = [
+        *(filing("ABC", f"{year}-03-31", f"{year}-05-03T21:00:00", float(year)) for year in range(2010, 2013)),
+        filing("ABC", "2012-12-31", stale, 120.0),
+        filing("ABC", "2012-09-30", "2014-02-03T21:00:00", 119.0),  # of an earlier period: it never stands
+        filing("XYZ", "2010-03-31", old, 50.0),
+        filing("XYZ", "2013-12-31", "2014-02-03T21:00:00", 60.0),
+    ]
+    master, sec_id = one(tmp_path / "m.sqlite", shares=rows, more=[listing("XYZ", "2010-01-04")])
+    other = str(master.assign(["XYZ"], ["2010-01-04"])[0])
+    night = SecurityMaster.open(tmp_path / "m.sqlite")
+    for day in ("2014-02-04", "2014-04-01", "2013-02-04", "2010-05-04", "2014-04-01"):
+        whole = shares(master, sec_id, "2010-01-04", "2014-06-30")[day], shares(master, other, "2010-01-04", day)[day]
+        alone = shares(night, sec_id, day, day)[day], shares(night, other, day, day)[day]
+        np.testing.assert_array_equal(alone, whole)
+    assert np.isnan(
+        shares(SecurityMaster.open(tmp_path / "m.sqlite"), sec_id, "2014-04-01", "2014-04-01")["2014-04-01"]
+    )
+    first = SecurityMaster.open(tmp_path / "m.sqlite")
+    assert shares(first, other, "2014-04-01", "2014-04-01") == {"2014-04-01": 60.0}
+    (filings,) = first._store.made("filings", dict).values()
+    assert sorted(filings.shares) == [60.0, 119.0, 120.0]
+    assert np.isnan(first.shares_panel([other], [], [], 400)).shape == (1, 0)
+
+
 def test_market_cap_is_continuous_over_the_ex_date_of_a_split(tmp_path: Path) -> None:
     master, sec_id = one(
         tmp_path / "m.sqlite",
