@@ -26,6 +26,7 @@ from pipeline.market_data.gate import delivery_faults, refuse_undecided
 from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.deliveries import TABLES_FILE, counted, lost_securities, lost_tables, moved_identifiers
 from pipeline.quality.findings import FINDINGS_FILE, concat_findings
+from pipeline.quality.texts import among
 from pipeline.quality.tickers import living_tickers, rewritten_tickers
 from pipeline.returns.panel import lookback
 from security_master import BuildReport
@@ -106,7 +107,7 @@ def add_findings(run: Run) -> None:
         about = [symbol for name in stores for symbol in run.open(name).symbol]
         if "ds_daily" in fresh:  # findings about whole sessions come with the stocks
             about.append("")
-        ours = old["sec_id"].isin(about) | (old["outcome"] == "stop")  # the gate speaks of all securities
+        ours = among(old["sec_id"], about) | (old["outcome"] == "stop")  # the gate speaks of all securities
         rows.append(old[~(ours & old["detected_at"].between(run.first, run.last))])
     path = run.scratch / FINDINGS_FILE
     _write(path, rows)

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.quality.findings import findings_frame
+from pipeline.quality.texts import among
 from pipeline.settings import DeliveryRules
 from pipeline.sources.tables import SourceTables
 
@@ -78,7 +79,7 @@ def _counts(frame: pd.DataFrame, known: NDArray[np.bool_], ended: pd.Index) -> C
     of = frame[owner].array if isinstance(frame[owner].dtype, pd.CategoricalDtype) else pd.Categorical(frame[owner])
     rows = np.bincount(of.codes[known & (of.codes >= 0)], minlength=len(of.categories))
     names = of.categories.astype("str")
-    there = (rows > 0) & np.asarray(names.isin(ended)) & (owner == "vendor_code")
+    there = (rows > 0) & among(names, ended) & (owner == "vendor_code")
     return {
         "rows": int(known.sum()),
         "securities": int((rows > 0).sum()),
@@ -105,7 +106,7 @@ def _with_earlier(prices: pd.DataFrame, tables: SourceTables, instant: np.dateti
         "rows": int(by_code.sum()),
         "securities": len(by_code),
         "last": f"{last:%Y-%m-%d}",
-        "ended": {str(code): int(n) for code, n in by_code[by_code.index.isin(ended)].items()},
+        "ended": {str(code): int(n) for code, n in by_code[among(by_code.index, ended)].items()},
     }
 
 

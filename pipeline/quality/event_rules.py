@@ -82,11 +82,11 @@ def _basis_that_matters(dividends: pd.DataFrame, splits: pd.DataFrame, rules: Ev
     both = dividends.merge(splits[["sec_id", "ex", "ratio_new", "ratio_old"]], on=["sec_id", "ex"])
     ratio = (both["ratio_new"] / both["ratio_old"]).to_numpy()
     differs = both["amount"].to_numpy() * np.abs(ratio - 1) / both["price"].to_numpy()
-    matters = differs > rules.basis
+    both, differs = both[differs > rules.basis], differs[differs > rules.basis]
     says = [
         f"{basis} basis used; the other differs by {d:.2%}" for basis, d in zip(both["basis"], differs, strict=True)
     ]
-    return _dated(both[matters], "basis_review", differs[matters], rules.basis, list(np.array(says)[matters]))
+    return _dated(both, "basis_review", differs, rules.basis, says)
 
 
 def _yield_jumps(
@@ -101,10 +101,11 @@ def _yield_jumps(
     now = yields.to_numpy()
     with np.errstate(invalid="ignore"):
         jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
+    now, low, high = now[jumps], low[jumps], high[jumps]
     evidence = [
         f"yield {y:.3%}, the last {rules.yields} had {a:.3%} to {b:.3%}" for y, a, b in zip(now, low, high, strict=True)
     ]
-    return _dated(regular[jumps], "yield_jump", now[jumps], high[jumps], list(np.array(evidence, object)[jumps]))
+    return _dated(regular[jumps], "yield_jump", now, high, evidence)
 
 
 def _off_schedule(regular: pd.DataFrame, before: pd.DataFrame, follows: pd.Series, rules: EventRules) -> pd.DataFrame:
@@ -116,11 +117,12 @@ def _off_schedule(regular: pd.DataFrame, before: pd.DataFrame, follows: pd.Serie
     even = (np.abs(past - usual[:, None]) <= rules.schedule_even * usual[:, None]).all(axis=1)
     now = interval.to_numpy()
     soon = even & (regular["amount"] == before["amount"]).to_numpy() & (now < rules.schedule_soon * usual)
+    regular, now, usual = regular[soon], now[soon], usual[soon]
     evidence = [
         f"{amount:g} again after {n:.0f} sessions, {m:.0f} were usual: paid early, or one under two dates"
         for amount, n, m in zip(regular["amount"], now, usual, strict=True)
     ]
-    return _dated(regular[soon], "off_schedule", now[soon], usual[soon], list(np.array(evidence, object)[soon]))
+    return _dated(regular, "off_schedule", now, usual, evidence)
 
 
 def _odd_currencies(

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline.quality.deliveries import listed
 from pipeline.quality.findings import concat_findings, findings_frame, no_findings
+from pipeline.quality.texts import among
 from pipeline.settings import DriftRules
 from pipeline.sources.closes import close_digests
 from pipeline.sources.kept.earlier import EarlierBars
@@ -92,7 +93,7 @@ def rewritten_years(
     tickers: by vendor code what today's delivery calls it. Who is not among them has left the vendor's tables, which is
     another matter.
     """
-    known = before[before["vendor_code"].isin(list(tickers))]
+    known = before[among(before["vendor_code"], tickers)]
     both = known.merge(now, how="left", on=_KEY, suffixes=("_before", ""), indicator="there")
     both["changed"] = (both["there"] == "left_only") | (both["digest"] != both["digest_before"])
     found = []

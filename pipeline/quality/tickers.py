@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.quality.deliveries import ended_codes, known_rows, listed, stops
+from pipeline.quality.texts import among
 from pipeline.settings import DeliveryRules
 from pipeline.sources.knowledge import without_the_future
 
@@ -23,7 +24,7 @@ def living_tickers(frames: Mapping[str, pd.DataFrame], instant: np.datetime64) -
     rows = without_the_future(known["securities"], frames["ticker_changes"], instant)
     rows = rows.sort_values(["first_session", "known_from"], na_position="first", kind="stable")
     last = rows.drop_duplicates("vendor_code", keep="last")
-    living = last[~last["vendor_code"].isin(ended_codes(known, instant))]
+    living = last[~among(last["vendor_code"], ended_codes(known, instant))]
     return dict(zip(living["vendor_code"].astype(str), living["ticker"].astype(str), strict=True))
 
 

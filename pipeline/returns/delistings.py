@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.quality.bars import Bars, close_of, first_close_of
+from pipeline.quality.texts import among
 from pipeline.settings import DelistingRules
 from pipeline.sources.specs import REMOVALS
 from security_master.listings import WITHDRAWN
@@ -57,7 +58,7 @@ def booked_delistings(
     """By position in `sec_ids`, the delistings in their order, each in the version that was known at its booking."""
     position, bars = {sec_id: i for i, sec_id in enumerate(sec_ids)}, Bars(prices)
     booked: dict[int, list[Delisting]] = {}
-    rows = delistings[delistings["sec_id"].isin(position)].sort_values(["sec_id", "last", "visible"])
+    rows = delistings[among(delistings["sec_id"], position)].sort_values(["sec_id", "last", "visible"])
     for _, versions in groupby(rows.to_dict("records"), key=itemgetter("sec_id", "last")):
         known = list(versions)
         last = int(known[0]["last"])

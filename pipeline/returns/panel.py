@@ -23,6 +23,7 @@ from pipeline.market_data.point_in_time import Facts
 from pipeline.quality.decisions import WHOLE_SESSION
 from pipeline.quality.findings import concat_findings
 from pipeline.quality.session_rules import panel_findings
+from pipeline.quality.texts import among
 from pipeline.returns.bars import bar_findings, lay_out, roster_bars
 from pipeline.returns.cells import Span, findings_of
 from pipeline.returns.delisting_returns import delisting_returns
@@ -118,7 +119,7 @@ def daily_panel(
     by_kind = _events_by_kind(facts, roster.sec_ids[begins <= last], first, last)
     findings.append(panel_findings(arrays["ret"], by_kind, first, rules.sessions))
     known = facts.findings
-    findings.append(known[known["detected_at"].between(first, last) & known["sec_id"].isin(roster.sec_ids)])
+    findings.append(known[known["detected_at"].between(first, last) & among(known["sec_id"], roster.sec_ids)])
     rows = concat_findings(findings)
     since = pd.Series(begins, index=roster.sec_ids).reindex(rows["sec_id"]).fillna(0)
     quarantine = rows[rows["detected_at"].to_numpy() >= since.to_numpy()].reset_index(drop=True)
@@ -141,8 +142,8 @@ def _events_by_kind(facts: Facts, roster: NDArray[np.object_], first: int, last:
     """How many securities of the roster have a split, or a dividend, with ex-date on each session, as known then."""
     counts = {}
     for kind, events in (("split", facts.splits), ("dividend", facts.dividends)):
-        mine = events["ex"].between(first, last) & (events["visible"] <= events["ex"]) & events["sec_id"].isin(roster)
-        rows = events.loc[mine, ["sec_id", "ex"]].drop_duplicates()
+        then = events[events["ex"].between(first, last) & (events["visible"] <= events["ex"])]
+        rows = then.loc[among(then["sec_id"], roster), ["sec_id", "ex"]].drop_duplicates()
         counts[kind] = np.bincount(rows["ex"].to_numpy() - first, minlength=last - first + 1)
     return counts
 
