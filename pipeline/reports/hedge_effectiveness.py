@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
 
 from pipeline.datasets import LEVELS
@@ -15,6 +16,8 @@ from pipeline.datasets.metadata import flags_of
 from pipeline.datasets.return_flags import FIRST_MISSING, ReturnFlag
 from pipeline.read import Family, open_family
 from pipeline.settings import SCALE, FactorSet
+from pipeline.store.objects import StoreError
+from pipeline.store.windows import positions
 
 Floats = NDArray[np.float64]
 MONTH, SHORT, LONG = "datetime64[M]", 63, 252
@@ -39,32 +42,50 @@ class Published:
     family: Family
     factor_set: FactorSet
     sessions: int | None = None
+    _opened: dict[str, xr.Dataset] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, root: str, factor_set: str, sessions: int | None = None) -> Published:
         return cls(open_family(root), FactorSet.parse(factor_set), sessions)
 
+    def dataset(self, name: str) -> xr.Dataset:
+        """A store of the family, opened once."""
+        if name not in self._opened:
+            self._opened[name] = self.family.dataset(name, as_of_manifest=True)
+        return self._opened[name]
+
     def _read(self, name: str, var: str, sessions: int | None = None) -> NDArray:
         """(T, n[, level]) along the stocks of the effectiveness store."""
-        data = self.family.dataset(name, as_of_manifest=True)[var]
-        wanted = sessions or self.sessions
-        data = data if wanted is None else data.isel(teo=slice(-wanted, None))
-        return data.sel(symbol=self.symbol).values
+        end, wanted = self.dataset(name).sizes["teo"], sessions or self.sessions
+        first = 0 if wanted is None else max(end - wanted, 0)
+        return self._of_stocks(name, self.family.store(name).region(var, teo=slice(first, end)))
+
+    def at(self, name: str, var: str, rows: NDArray[np.intp]) -> NDArray:
+        """(rows, n[, level]) of a few sessions, along the stocks of the effectiveness store."""
+        store = self.family.store(name)
+        return self._of_stocks(name, np.stack([store.values(var, teo=int(row)) for row in rows]))
+
+    def _of_stocks(self, name: str, values: NDArray) -> NDArray:
+        """The columns of a store in the order of the effectiveness store."""
+        columns = positions(self.dataset(name)["symbol"].values, self.symbol)
+        if (columns < 0).any():
+            raise StoreError(f"{name} lacks {self.symbol[columns < 0][0]}, whose hedges are published")
+        return values if np.array_equal(columns, np.arange(values.shape[1])) else values[:, columns]
 
     def of_set(self, kind: str) -> str:
         return f"ds_erm3_{kind}_{self.factor_set.id}"
 
     @cached_property
     def symbol(self) -> NDArray:
-        return self.family.dataset(self.of_set("effectiveness"), as_of_manifest=True)["symbol"].values
+        return self.dataset(self.of_set("effectiveness"))["symbol"].values
 
     @cached_property
     def ticker(self) -> NDArray:
-        return self.family.dataset(self.of_set("effectiveness"), as_of_manifest=True)["ticker"].values
+        return self.dataset(self.of_set("effectiveness"))["ticker"].values
 
     @cached_property
     def teo(self) -> NDArray[np.datetime64]:
-        teo = self.family.dataset(self.of_set("effectiveness"), as_of_manifest=True)["teo"].values
+        teo = self.dataset(self.of_set("effectiveness"))["teo"].values
         return (teo if self.sessions is None else teo[-self.sessions :]).astype("datetime64[D]")
 
     @cached_property
@@ -78,7 +99,7 @@ class Published:
 
     @cached_property
     def sector(self) -> dict[int, str]:
-        return flags_of(self.family.dataset("ds_daily", as_of_manifest=True)["fs_sector_code"].attrs)
+        return flags_of(self.dataset("ds_daily")["fs_sector_code"].attrs)
 
     def last(self, kind: str, var: str) -> NDArray:
         """The last session of a variable."""
@@ -238,16 +259,13 @@ def level_names(published: Published) -> pd.DataFrame:
 
     reason: "has values", and for the others why not.
     """
-    data = published.family.dataset(published.of_set("betas"), as_of_manifest=True)
+    betas, universe = published.of_set("betas"), published.factor_set.universe
+    data = published.dataset(betas)
     teo = data["teo"].values.astype("datetime64[Y]")
     ends = np.flatnonzero(np.append(teo[1:] != teo[:-1], True))
-    betas = published.family.store(published.of_set("betas"))
-    beta, fact = (np.stack([betas.values(var, teo=int(at)) for at in ends]) for var in ("factor_beta", "fact"))
-    symbol = data["symbol"].values
-    classes = published.family.dataset("ds_daily", as_of_manifest=True)["fs_industry_code"]
-    industry = classes.isel(teo=ends).sel(symbol=symbol).values
-    masks = published.family.dataset("ds_masks", as_of_manifest=True).isel(teo=ends).sel(symbol=symbol)
-    member = masks[published.factor_set.universe].values & masks["validity"].values
+    beta, fact = (published.at(betas, var, ends) for var in ("factor_beta", "fact"))
+    industry = published.at("ds_daily", "fs_industry_code", ends)
+    member = published.at("ds_masks", universe, ends) & published.at("ds_masks", "validity", ends)
     codes = flags_of(data["fact"].attrs)
     with published.family.master() as master:
         etfs = master.factor_etfs()
@@ -257,7 +275,7 @@ def level_names(published: Published) -> pd.DataFrame:
     for y, year in enumerate(teo[ends].astype(int) + 1970):
         for k in range(len(LEVELS)):
             code = fact[y, :, k]
-            why = np.full(len(symbol), "fewer than min_obs returns", object)
+            why = np.full(len(published.symbol), "fewer than min_obs returns", object)
             why[np.isin(code, absent)] = "its ETF is not delivered"
             why[code == 0] = "no ETF yet, or none that is delivered"
             if k:
