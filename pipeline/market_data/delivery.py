@@ -21,11 +21,11 @@ from pipeline.calendar import Calendar
 from pipeline.market_data import heard
 from pipeline.market_data.cleaning import CleanTables, clean_events, only_splits
 from pipeline.market_data.point_in_time import Facts, build_facts
-from pipeline.outside.digests import copy_file, file_digest
 from pipeline.outside.machine import give_memory_back
 from pipeline.quality.older_closes import year_digests
 from pipeline.settings import DataRules, Settings
 from pipeline.sources import Source, SourceTables
+from pipeline.store.digests import copy_file, file_digest
 from pipeline.vendors.layers import machine_place, open_source
 from security_master import (
     BuildReport,

@@ -21,7 +21,7 @@ import pandas as pd
 import security_master
 from pipeline.outside.caches import write_whole
 from pipeline.outside.code import code_digest
-from pipeline.outside.digests import file_digest
+from pipeline.store.digests import file_digest
 from security_master import BuildReport
 
 WORD = "heard.pack"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.outside.digests import State, copy_file, file_digest, known_digest, state_of
+from pipeline.store.digests import State, copy_file, file_digest, known_digest, state_of
 from pipeline.store.objects import Change, Objects, StoreError
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)

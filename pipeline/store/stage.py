@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 from pipeline.datasets import DatasetSpec
 from pipeline.datasets.metadata import plain, to_json
 from pipeline.datasets.spec import Flags
-from pipeline.outside.digests import copy_file, file_digest
+from pipeline.store.digests import copy_file, file_digest
 from pipeline.store.filesystem import open_publications
 from pipeline.store.integrity import changed_below
 from pipeline.store.layout import METADATA, SPARE, STAGING, join, staging_key, store_key

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.outside import digests
-from pipeline.outside.digests import copy_file, file_digest, known_digest, state_of
+from pipeline.store import digests
+from pipeline.store.digests import copy_file, file_digest, known_digest, state_of
 
 LONG_AGO = 1_700_000_000_000_000_000
 
