@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from security_master import MASTER_FILE
 
 Tasks = Callable[..., list[tuple[Any, ...]]]
 Compute = Callable[..., tuple[Mapping[str, Any], Any]]
+Work = Callable[[Run, StagedStore, int, int, slice], None]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,14 @@ def written(
     return [found for _, found in done]
 
 
+def by_rows(run: Run, store: StagedStore, work: Work, stretches: Sequence[tuple[int, int]]) -> None:
+    """What `pipeline.engine.tiles.by_rows` says, by the workers of the cluster; one task for each of the stretches,
+    the ordinals of its first and last session."""
+    sizes = dict(store.sizes)
+    blocks = [Block(store.name, first, last, run.rows(store, first, last), sizes) for first, last in stretches]
+    believe(store, _asked(run, _rows, [(block, work) for block in blocks]))
+
+
 def audited(run: Run, name: str, audits: Sequence[Audit]) -> list[list[Check]]:
     """What each of the `audits.after_axes` of a staged store finds, by the workers of the cluster."""
     return _asked(run, _audit, [(name, k) for k in range(len(audits))])
@@ -99,13 +108,29 @@ def _tile(
     run = _helped(place)
     ((*arguments,),) = tasks(run, block.store, np.array(symbols, object), block.first, block.last)
     stored, found = compute(*arguments)
-    store = run.open(block.store)
-    store.sizes = dict(block.sizes)
-    chunks: dict[str, str] = {}
+    store = _opened(run, block)
     for var, values in stored.items():
         store.write(var, block.rows, k, values)
-        chunks |= store.staged_chunks(var, block.rows, k)
-    return chunks, found
+    return _staged(store, stored, block.rows, k), found
+
+
+def _rows(place: Place, block: Block, work: Work) -> dict[str, str]:
+    """On a worker: computes and writes the sessions of a block; the fingerprints of its staged chunks."""
+    run = _helped(place)
+    store = _opened(run, block)
+    work(run, store, block.first, block.last, block.rows)
+    return _staged(store, store.variables, block.rows, slice(0, block.sizes["symbol"]))
+
+
+def _opened(run: Run, block: Block) -> StagedStore:
+    """The store of a block, whose axes are as long as the run has them."""
+    store = run.open(block.store)
+    store.sizes = dict(block.sizes)
+    return store
+
+
+def _staged(store: StagedStore, variables: Iterable[str], rows: slice, cols: slice) -> dict[str, str]:
+    return {key: digest for var in variables for key, digest in store.staged_chunks(var, rows, cols).items()}
 
 
 def _audit(place: Place, name: str, k: int) -> list[Check]:

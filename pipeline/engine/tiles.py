@@ -76,3 +76,15 @@ def written(
 
     given = tasks(run, store.name, store.symbol, first, last)
     return map_tiles(one, list(zip(cuts, given, strict=True)), run.settings)
+
+
+def by_rows(run: Run, store: StagedStore, work: cluster.Work, first: int, last: int) -> None:
+    """`work(run, store, first, last, rows)`, a function of a module that computes and writes whole sessions, the `rows`
+    of the store: all of [first, last] here, those of one row of chunks by each worker of a cluster."""
+    rows = run.rows(store, first, last)
+    if run.settings.dask_address is None:
+        work(run, store, first, last, rows)
+        return
+    begins = first - rows.start
+    cuts = store.stretches(store.variables[0], rows)
+    cluster.by_rows(run, store, work, [(begins + at.start, begins + at.stop - 1) for at in cuts])

@@ -12,10 +12,12 @@ from distributed import LocalCluster
 from pipeline.datasets.metadata import plain
 from pipeline.engine import cluster, execution
 from pipeline.engine.run import Run
+from pipeline.engine.tiles import by_rows
 from pipeline.sources import SourceTables
 from pipeline.store.beside import beside
 from pipeline.store.filesystem import open_publications
 from pipeline.store.objects import StoreError
+from pipeline.store.staged_store import StagedStore
 from tests.engine.conftest import STAGED_RUN
 from tests.engine.dask_workers import Workers, two_workers
 from tests.engine.published_market import (
@@ -89,7 +91,8 @@ def test_workers_stage_the_chunks_that_threads_had_staged(staged: Path) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as both:
         run = execution.attach(settings_for(staged, dask_address=both.scheduler_address), STAGED_RUN)
         audit = run.stage.audit(f"ds_erm3_effectiveness_{FACTOR_SET}") or {}
-        for name in (f"ds_erm3_{kind}_{FACTOR_SET}" for kind in ("betas", "hedge_weights", "returns", "effectiveness")):
+        kinds = ("rankings", *(f"erm3_{kind}" for kind in ("betas", "hedge_weights", "returns", "effectiveness")))
+        for name in (f"ds_{kind}_{FACTOR_SET}" for kind in kinds):
             by_threads = chunks_of(run, name)
             run.stage.objects.delete_tree(run.stage.overlay(name).staged)
             run.stage.overlay(name).staged_keys()
@@ -98,6 +101,18 @@ def test_workers_stage_the_chunks_that_threads_had_staged(staged: Path) -> None:
         found = [check.as_dict() for check in execution.audit_store(run, name)]
         assert plain(found) == audit["results"], "the audits of the last one, by the workers"
         run.stage.detach()
+
+
+def test_whole_sessions_go_to_workers_by_rows_of_chunks(staged: Path, monkeypatch) -> None:
+    run = execution.attach(settings_for(staged, dask_address="tcp://nowhere"), STAGED_RUN)
+    store, given = run.open(f"ds_rankings_{FACTOR_SET}"), []
+    rows = run.rows(store, run.first, run.last)
+    cuts = [slice(rows.start, rows.start + 5), slice(rows.start + 5, rows.stop)]
+    monkeypatch.setattr(StagedStore, "stretches", lambda *_: cuts)
+    monkeypatch.setattr(cluster, "by_rows", lambda run, store, work, stretches: given.extend(stretches))
+    by_rows(run, store, lambda *_: None, run.first, run.last)
+    assert given == [(run.first, run.first + 4), (run.first + 5, run.last)]
+    run.stage.detach()
 
 
 def chunks_of(run: Run, name: str) -> dict[str, str]:

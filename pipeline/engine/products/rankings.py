@@ -17,7 +17,7 @@ from pipeline.engine.figures import Series, count
 from pipeline.engine.model_inputs import at_sessions
 from pipeline.engine.product import Lines, Picture, Product
 from pipeline.engine.run import Run
-from pipeline.engine.tiles import map_tiles, reused
+from pipeline.engine.tiles import by_rows, map_tiles, reused
 from pipeline.store.chunks import same
 from pipeline.store.staged_store import StagedStore
 
@@ -87,20 +87,27 @@ SHAPE = StoreShape(
 
 def stage(run: Run, name: str) -> None:
     """`ds_rankings_{FS}`: from what is published of the metrics up to each session, and from nothing before that."""
-    made_from = {kind: run.input_of(name, kind) for kind in SHAPE.lineage}
-    adjusted, store = made_from["ds_erm3_betas_adjusted"], run.create(name)
-    symbols = run.extend(store, adjusted.symbol)
+    store = run.create(name)
+    run.extend(store, run.input_of(name, "ds_erm3_betas_adjusted").symbol)
     for first, last in run.blocks(store):
-        member = model_inputs.wanted_cells(run, made_from["ds_masks"], run.factor_set(name), symbols, first, last)
-        listed = np.flatnonzero(member.any(axis=1))
-        fact = adjusted.read("fact", run.rows(adjusted, first, last))[:, listed]
-        cohorts = np.stack([np.ones_like(fact[..., 0]), fact[..., 1], fact[..., 2]])
-        cohorts[:, ~member[listed].T] = 0
-        values = _by_window(run, made_from, symbols[listed], first, last)
-        _write(run, store, run.rows(store, first, last), listed, values, cohorts)
+        by_rows(run, store, _sessions, first, last)
         run.done(store, last)
     run.label(store)
     store.close()
+
+
+def _sessions(run: Run, store: StagedStore, first: int, last: int, rows: slice) -> None:
+    """Ranks the sessions [first, last], the `rows` of the store, and writes them."""
+    made_from = {kind: run.input_of(store.name, kind) for kind in SHAPE.lineage}
+    adjusted = made_from["ds_erm3_betas_adjusted"]
+    symbols, universe = adjusted.symbol, run.factor_set(store.name)
+    member = model_inputs.wanted_cells(run, made_from["ds_masks"], universe, symbols, first, last)
+    listed = np.flatnonzero(member.any(axis=1))
+    fact = adjusted.read("fact", run.rows(adjusted, first, last))[:, listed]
+    cohorts = np.stack([np.ones_like(fact[..., 0]), fact[..., 1], fact[..., 2]])
+    cohorts[:, ~member[listed].T] = 0
+    values = _by_window(run, made_from, symbols[listed], first, last)
+    _write(run, store, rows, listed, values, cohorts)
 
 
 def _by_window(run: Run, made_from: dict[str, StagedStore], symbols: NDArray, first: int, last: int) -> Values:
@@ -140,7 +147,7 @@ def _write(
 
     Metrics that the same stocks have make the same sizes, which are compressed once for all of them.
     """
-    everything = slice(0, len(store.symbol))
+    everything = slice(0, store.sizes["symbol"])
 
     def spread(found: NDArray[np.float32]) -> NDArray[np.float32]:
         return model.spread(found, listed, reused(_rows, len(found), everything.stop))
