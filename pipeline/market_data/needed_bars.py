@@ -78,7 +78,9 @@ def _silent_before(prices: pd.DataFrame, clock: Clock, first: int) -> set[str]:
     """Codes with earlier bars and with bars of the run, and none on time between."""
     session = clock.calendar.on_or_after(prices["date"].to_numpy("datetime64[D]"))
     on_time = clock.visible(prices["known_from"]) <= session
-    return set(prices["vendor_code"][session >= first]) - set(prices["vendor_code"][on_time & (session < first)])
+    codes = prices["vendor_code"].cat
+    own, before = (np.unique(codes.codes.to_numpy()[rows]) for rows in (session >= first, on_time & (session < first)))
+    return set(codes.categories[np.setdiff1d(own, before)])
 
 
 def _ended_before_its_bars(tables: SourceTables) -> set[str]:

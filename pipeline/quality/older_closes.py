@@ -35,22 +35,29 @@ def year_digests(
     prices: the table of a source; earlier: its bars before those. The digest is a sum over rows, so that their order
     has no influence.
     """
-    parts = [_of_rows(prices, until, instant)]
+    parts, listed = [_of_rows(prices, until, instant)], prices["vendor_code"].cat.categories
     if earlier is not None:
-        sums, others = earlier.closes_by_year(until, instant, prices["vendor_code"].cat.categories.to_numpy(object))
+        sums, others = earlier.closes_by_year(until, instant, listed.to_numpy(object))
         parts += [sums, _of_rows(others, until, instant)]
-    return _summed(pd.concat(parts, ignore_index=True)).astype({"vendor_code": "str"})
+    return _summed(pd.concat(parts, ignore_index=True), listed)
 
 
-def _summed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Bars and digests of each vendor code and year."""
-    rows = rows.sort_values(_KEY, ignore_index=True)
-    begins = np.flatnonzero(~rows.duplicated(_KEY).to_numpy())
-    keys = rows.loc[begins, _KEY].reset_index(drop=True).astype({"year": np.int16})
-    if keys.empty:
-        return keys.assign(bars=np.zeros(0, np.int16), digest=np.zeros(0, np.uint64))
-    bars, digest = (np.add.reduceat(rows[name].to_numpy(), begins) for name in ("bars", "digest"))
-    return keys.assign(bars=bars.astype(np.int16), digest=digest.astype(np.uint64))
+def _summed(rows: pd.DataFrame, listed: pd.Index) -> pd.DataFrame:
+    """Bars and digests of each vendor code and year, in their order. listed: the codes, sorted, which `code` counts."""
+    code, year, bars, digest = (rows[name].to_numpy() for name in ("code", "year", "bars", "digest"))
+    order = np.lexsort((year, code))
+    code, year = code[order], year[order]
+    begins = np.flatnonzero(np.r_[True, (np.diff(code) != 0) | (np.diff(year) != 0)][: len(code)])
+    if len(begins):
+        bars, digest = (np.add.reduceat(values[order], begins) for values in (bars, digest))
+    return pd.DataFrame(
+        {
+            "vendor_code": listed.take(code[begins]).astype("str"),
+            "year": year[begins].astype(np.int16),
+            "bars": bars.astype(np.int16),
+            "digest": digest.astype(np.uint64),
+        }
+    )
 
 
 def _of_rows(prices: pd.DataFrame, until: np.datetime64, instant: np.datetime64) -> pd.DataFrame:
@@ -71,7 +78,7 @@ def _of_rows(prices: pd.DataFrame, until: np.datetime64, instant: np.datetime64)
     some = np.flatnonzero(bars)
     return pd.DataFrame(
         {
-            "vendor_code": codes.categories.to_numpy(object)[some // max(years, 1)],
+            "code": some // max(years, 1),
             "year": some % max(years, 1) + first + 1970,
             "bars": bars[some],
             "digest": digest[some],

@@ -118,8 +118,8 @@ def counted_work(patch: pytest.MonkeyPatch) -> Iterator[Work]:
         work.parsed += raw.cells.num_rows
         return typed(raw)
 
-    def read(self, at):
-        data = block(self, at)
+    def read(self, *at):
+        data = block(self, *at)
         work.read += len(data)
         return data
 

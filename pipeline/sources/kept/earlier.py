@@ -68,30 +68,33 @@ class EarlierBars:
 
     def of(self, codes: Collection[str], listed: NDArray[np.object_]) -> pd.DataFrame:
         """The bars of some codes, by code, date and known_from. listed: all codes, sorted: the categories."""
-        parts = []
+        parts, wanted = [], _texts(codes)
         for group in self.groups:
-            asked = _among(group.file.codes, codes)
+            asked = _among(group.file.codes, wanted)
             parts.append((group.file.codes, group.read(self._before(group) & asked[group.file.runs["code"]])))
         return frame_of(parts, listed)
 
     def firsts(self, codes: Collection[str], listed: NDArray[np.object_]) -> pd.DataFrame:
         """The first bar of each of some codes, as `of`."""
-        first = self.summary["first"]
-        parts = []
+        names, days = _texts(self.summary.index), self.summary["first"].to_numpy("datetime64[D]").astype(np.int64)
+        parts, wanted = [], _texts(codes)
         for group in self.groups:
-            rows = group.file.firsts
-            begins = first.reindex(group.file.codes.astype(object)).to_numpy("datetime64[D]").astype(np.int64)
+            own, rows = group.file.codes, group.file.firsts
+            begins = np.full(len(own), _NEVER)
+            at = np.searchsorted(own, names)
+            there = own[np.minimum(at, len(own) - 1)] == names
+            begins[at[there]] = days[there]
             begun = begins[rows["code"]] == rows["date"]
-            parts.append((group.file.codes, rows[begun & _among(group.file.codes, codes)[rows["code"]]]))
+            parts.append((own, rows[begun & _among(own, wanted)[rows["code"]]]))
         return frame_of(parts, listed)
 
     def closes_by_year(
         self, until: np.datetime64, instant: np.datetime64, listed: NDArray[np.object_]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """vendor_code, year, bars with a close and the sum of their `close_digests`, of what was known at an instant;
-        and the bars that must be looked at one by one, since not all of a code and quarter were, or lie before `until`.
-        """
-        sums, rows = [], []
+        """code (its place in `listed`), year, bars with a close and the sum of their `close_digests`, of what was known
+        at an instant, several rows of one code and year; and the bars that must be looked at one by one, since not all
+        of a code and quarter were, or lie before `until`."""
+        sums, rows, place = [], [], {code: k for k, code in enumerate(listed.tolist())}
         for group in self.groups:
             before, runs = self._before(group), group.file.runs
             known = (runs["known"] <= instant.astype("datetime64[us]").astype(np.int64)) & (
@@ -101,7 +104,7 @@ class EarlierBars:
             sums.append(
                 pd.DataFrame(
                     {
-                        "vendor_code": group.file.codes[own["code"]].astype(object),
+                        "code": _places(place, group.file.codes, own["code"]),
                         "year": own["quarter"] // 4 + 1970,
                         "bars": own["closes"],
                         "digest": own["digest"],
@@ -119,15 +122,19 @@ class EarlierBars:
         return np.asarray(group.file.runs["quarter"] < self.since)
 
 
-def _among(names: NDArray[np.str_], codes: Collection[str]) -> NDArray[np.bool_]:
+def _texts(codes: Collection[str]) -> NDArray[np.str_]:
+    return np.array([*codes], np.str_)
+
+
+def _among(names: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.bool_]:
     """(n,) whether each name, sorted, is one of some codes."""
     among = np.zeros(len(names), bool)
-    wanted = np.array([*codes], np.str_) if len(codes) else names[:0]
     at = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
     among[at[names[at] == wanted]] = True
     return among
 
 
+_NEVER = np.iinfo(np.int64).min
 _NOTHING = {"rows": 0, "first": 0, "last": 0, "known": 0, "delay": 0, "odd": False}
 
 

@@ -85,21 +85,22 @@ class KeptFile:
 
     def read(self, runs: Rows) -> Rows:
         """The bars of some runs. Raises Unbelieved."""
-        spans = [np.arange(run["start"], run["start"] + run["rows"]) for run in runs]
-        at: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *spans])
-        blocks = np.unique(at // BLOCK)
-        data = b"".join(self._block(int(block)) for block in blocks)
-        return np.frombuffer(data, ROW)[np.searchsorted(blocks, at // BLOCK) * BLOCK + at % BLOCK]
-
-    def _block(self, block: int) -> bytes:
-        size = BLOCK * ROW.itemsize
+        if not len(runs):
+            return np.empty(0, ROW)
+        rows = runs["rows"]
+        at = np.arange(rows.sum()) + np.repeat(runs["start"] - (np.cumsum(rows) - rows), rows)
+        of = at // BLOCK
+        blocks, total = np.unique(of), int(self.runs["rows"].sum())
         try:
-            with self.path.open("rb") as file:
-                data = os.pread(file.fileno(), size, block * size)
+            with self.path.open("rb", buffering=0) as file:
+                data = b"".join(self._block(file.fileno(), block, total) for block in blocks.tolist())
         except OSError as error:
             raise Unbelieved(str(self.path)) from error
-        last = int(self.runs["rows"].sum()) - block * BLOCK
-        data = data[: min(last, BLOCK) * ROW.itemsize]
+        return np.frombuffer(data, ROW)[np.searchsorted(blocks, of) * BLOCK + at % BLOCK]
+
+    def _block(self, file: int, block: int, total: int) -> bytes:
+        """One of the blocks of `total` rows. Raises Unbelieved, and OSError."""
+        data = os.pread(file, min(total - block * BLOCK, BLOCK) * ROW.itemsize, block * BLOCK * ROW.itemsize)
         if _digest(data) != self.digests[block].tobytes():
             raise Unbelieved(str(self.path))
         return data
