@@ -94,11 +94,11 @@ def _yield_jumps(
 ) -> pd.DataFrame:
     """Regular dividends whose yield is out of the range of the last ones of the security."""
     yields = (regular["amount"] / regular["price"]).where(follows | (regular["sec_id"] != before["sec_id"]))
-    owner = regular["sec_id"].to_numpy()
-    back = range(1, rules.yields + 1)
-    earlier = np.column_stack([yields.shift(k).where(pd.Series(owner).shift(k) == owner) for k in back])
+    owner, now = regular["sec_id"].to_numpy(object), yields.to_numpy()
+    earlier = np.full((len(now), rules.yields), np.nan)
+    for k in range(1, min(rules.yields, len(now) - 1) + 1):
+        earlier[k:, k - 1] = np.where(owner[k:] == owner[:-k], now[:-k], np.nan)
     high, low = np.fmax.reduce(earlier, axis=1), np.fmin.reduce(earlier, axis=1)
-    now = yields.to_numpy()
     with np.errstate(invalid="ignore"):
         jumps = (follows & same_money).to_numpy() & ((now > rules.yield_jump * high) | (now * rules.yield_jump < low))
     now, low, high = now[jumps], low[jumps], high[jumps]
