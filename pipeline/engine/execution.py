@@ -1,4 +1,4 @@
-"""The engine: begin a run, stage and audit its stores one after the other, publish the family or nothing.
+"""The engine: begin a run, stage and audit its stores, publish the family or nothing.
 
     with begin(settings, start, end) as run:             # takes the lease, checks the range against what is published
         stage_inputs(run)                                # source -> security master -> facts
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock, Semaphore
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from pipeline.audits import Check, audit, failures
 from pipeline.calendar import xnys
 from pipeline.datasets import DatasetSpec
 from pipeline.engine import cluster, left_out, step_findings
-from pipeline.engine.family import specs, stores, stores_until
+from pipeline.engine.family import made_from, specs, stores, stores_until
 from pipeline.engine.products import product_of
 from pipeline.engine.run import Progress, RangeError, Run, silent
 from pipeline.engine.views import staged_scope
@@ -43,6 +44,9 @@ from pipeline.store.promote import promote
 from pipeline.store.stage import Stage
 from security_master import MASTER_FILE
 from security_master.errors import ExplainedError, at_file
+
+AT_A_TIME = 2
+"""Stores that are computed or audited at the same time, since each has hundreds of megabytes in memory."""
 
 SHOWN = 5
 """Worst cells of a failed check in its message."""
@@ -73,8 +77,9 @@ def step(run: Run, name: str) -> None:
 class Outcome:
     """What `execute` did.
 
-    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store, the
-    audits that went on after the last store, and the publication. findings: what the rules found in the run.
+    publication: None when nothing differs. checks, notes: by store. seconds: by phase, the inputs, each store (some
+    are computed at the same time), the audits that went on after the last one, and the publication. findings: what the
+    rules found in the run.
     """
 
     publication: Publication | None
@@ -262,8 +267,7 @@ def stage_inputs(run: Run, source: Source | None = None) -> dict[str, Any]:
     origins = {name: {"file": o.file, "sha256": o.sha256, "rows": o.rows} for name, o in tables.origins.items()}
     missing = not_delivered(tables, run.specs.values())
     unused = left_out.of_inputs(run, tables, report, missing)
-    made_from = {"origins": origins, "build_id": report.build_id, "not_delivered": missing, "left_out": unused}
-    run.remember_inputs(made_from)
+    run.remember_inputs({"origins": origins, "build_id": report.build_id, "not_delivered": missing, "left_out": unused})
     return {"origins": origins, "report": report, "notices": tables.notices, "left_out": unused}
 
 
@@ -298,24 +302,43 @@ def _check_sessions(run: Run, tables: SourceTables) -> None:
 def stage_stores(
     run: Run, names: Iterable[str], timed: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 ) -> dict[str, list[Check]]:
-    """Compute stores one after the other, write them into the overlay, audit what was written; their checks.
+    """Compute stores, write them into the overlay, audit what was written; their checks.
 
-    A store is audited while the next ones are computed, since nobody writes to it again; one at a time, for the sake of
-    memory. timed: told of each phase.
+    names: each after those that it is made from. A store is begun once these are staged, and audited while others are
+    computed, since nobody writes to it again; AT_A_TIME are computed or audited. Those of a factor set are computed one
+    after the other: their tiles keep all threads busy. timed: told of each phase.
     Raises AuditFailed for the first store that fails; none is begun after that.
     """
+    places, of_tiles = Semaphore(AT_A_TIME), Lock()
+    steps: dict[str, Future[None]] = {}
     audits: dict[str, Future[list[Check]]] = {}
-    with ThreadPoolExecutor(1, "audit") as beside:
+
+    def compute(name: str) -> None:
+        for other in made_from(run.specs, name):
+            if other in steps:
+                steps[other].result()
+        with of_tiles if run.specs[name].factor_set else nullcontext(), places:
+            if any(each.done() and each.exception() for each in list(audits.values())):
+                return
+            with timed(name):
+                step(run, name)
+            give_memory_back()  # what is free lies between what others hold, and the next store needs other sizes
+        audits[name] = beside.submit(audit_of, name)
+
+    def audit_of(name: str) -> list[Check]:
+        with places:
+            return _audited(run, name)
+
+    with ThreadPoolExecutor(AT_A_TIME, "audit") as beside, ThreadPoolExecutor(AT_A_TIME, "step") as ahead:
         try:
             for name in names:
-                if any(each.done() and each.exception() for each in audits.values()):
-                    break
-                with timed(name):
-                    step(run, name)
-                audits[name] = beside.submit(_audited, run, name)
+                steps[name] = ahead.submit(compute, name)
+            for each in steps.values():
+                each.result()
         finally:
+            ahead.shutdown(cancel_futures=True)
             with timed("audits"):
-                checks = {name: each.result() for name, each in audits.items()}
+                checks = {name: audits[name].result() for name in steps if name in audits}
     return checks
 
 
@@ -337,10 +360,10 @@ def audit_store(run: Run, name: str) -> list[Check]:
     settings, product = run.settings, product_of(run.specs[name])
     looks = None if settings.dask_address is None else partial(cluster.audited, run, name)
     checks = audit(name, staged_scope(run, name, product), product.audits, looks)
-    made_from = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
-    made_from["security_master"] = run.inputs["build_id"]
-    made_from |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}
-    run.stage.record_audit(name, not failures(checks), made_from, [check.as_dict() for check in checks])
+    hashes = {other: run.stage.digest(other) for other in stores_until(settings, name) if other != name}
+    hashes["security_master"] = run.inputs["build_id"]
+    hashes |= {f"source:{table}": origin["sha256"] for table, origin in run.inputs["origins"].items()}
+    run.stage.record_audit(name, not failures(checks), hashes, [check.as_dict() for check in checks])
     return checks
 
 

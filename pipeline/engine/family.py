@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline.datasets import DatasetSpec
 from pipeline.engine.products import catalog
 from pipeline.engine.run import RangeError
@@ -33,7 +35,11 @@ def stores_until(settings: Settings, until: str | None) -> tuple[str, ...]:
     wanted = {name}
     for other in reversed(shapes):
         if other in wanted:
-            own = {None, shapes[other].factor_set}
-            made_from = shapes[other].lineage
-            wanted |= {s for s, spec in shapes.items() if spec.dataset_id in made_from and spec.factor_set in own}
+            wanted |= set(made_from(shapes, other))
     return tuple(name for name in shapes if name in wanted)
+
+
+def made_from(shapes: Mapping[str, DatasetSpec], name: str) -> list[str]:
+    """The stores that a store reads: of its factor set, or those that all share."""
+    own = {None, shapes[name].factor_set}
+    return [s for s, spec in shapes.items() if spec.dataset_id in shapes[name].lineage and spec.factor_set in own]
