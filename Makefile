@@ -70,12 +70,12 @@ test-client: install  ## the existing Python client, unchanged, against erm3 ser
 coverage: install  ## the tests of `make test` with coverage of lines and branches; writes htmlcov/
 	$(PYTEST) $(QUICK) --cov --cov-report term:skip-covered --cov-report html
 
-bench: install  ## our kernels against the field's, the whole model at full size; writes docs/benchmarks.md
+bench: install  ## our kernels against the field's; writes docs/benchmarks.md
 	$(PIP) --editable '.[dev,bench]'
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.serving
 
-bench-backfill: install  ## from delivered tables to published stores: a backfill, killed and resumed, a night (STOCKS=3000 FIRST=2006)
+bench-backfill: install  ## from delivered tables to published stores: a backfill, killed and resumed, a night, and what was asked (STOCKS=3000 FIRST=2006)
 	$(BIN)/python -m tests.bench.backfill --stocks $(STOCKS) --first $(FIRST) --write
 
 study: install  ## how well hedges work out of sample, by choice of model; writes docs/model-quality.md

@@ -12,7 +12,6 @@ import argparse
 import platform
 import resource
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from numpy.typing import NDArray
 from pipeline import model
 from pipeline.model import KernelParams
 from tests.bench import document, floor, peers
-from tests.bench.whole import Timings, run_whole_model
 
 Floats = NDArray[np.float64]
 PLOT = Path("docs/benchmarks-scaling.svg")
@@ -273,10 +271,7 @@ def main() -> None:
     of_night = {name: replace(EQUAL, estimator=name, half_life=126.0) for name in ("ols", "huber")}
     reused = Outputs.of(night)
     nightly = interleaved({name: lambda p=params: ours(night, p, reused) for name, params in of_night.items()}, 7)
-    with tempfile.TemporaryDirectory() as directory:
-        whole = run_whole_model(Path(directory), 300 if quick else 3000, 600 if quick else 5000)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    text = report(ols, huber, growth, nightly, whole, spare, speed, peak, quick)
+    text = report(ols, huber, growth, nightly, spare, speed)
     print(text)
     if not quick:
         plot(growth)
@@ -288,18 +283,13 @@ def report(
     huber: list[Row],
     growth: dict[str, dict[str, tuple[list[int], list[float]]]],
     nightly: dict[str, float],
-    whole: Timings,
     spare: tuple[float, float],
     speed: float,
-    peak: float,
-    quick: bool,
 ) -> str:
     slopes = [
         f"| {name} | " + " | ".join(f"{slope(*curves[by]):.2f}" for by in ("stocks", "sessions", "window")) + " |"
         for name, curves in growth.items()
     ]
-    size = "300 stocks x 600 sessions" if quick else "3,000 stocks x 5,000 sessions"
-    steps = "\n".join(f"| {name} | {seconds:.1f} |" for name, seconds in whole.seconds.items())
     return f"""# Benchmarks
 
 Made by `make bench` in one process, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__};
@@ -335,15 +325,6 @@ This is arithmetic on returns that are there. What a night costs from delivered 
 | one session x 3,000 stocks, `ols`, compute | {nightly["ols"] * 1e3:.0f} ms | <= 50 ms |
 | one session x 3,000 stocks, `huber`, compute | {nightly["huber"] * 1e3:.0f} ms | <= 50 ms |
 | memory of the cascade beyond {spare[0]:,.0f} MB of inputs and outputs | {spare[1]:,.0f} MB | <= 250 MB |
-
-## The whole model, from returns on
-
-{size}, `huber`, all stores computed or filled, audited and published, two
-threads: **{whole.total:.0f} s** (asked: 180 s), peak memory of the whole program {peak:.1f} GB (asked: 6 GB).
-
-| step | seconds |
-|---|---|
-{steps}
 """
 
 

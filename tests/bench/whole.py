@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +29,6 @@ from pipeline.store.windows import WarmUp, warm_up_file
 from security_master import MASTER_FILE, build_master
 
 FIRST_SESSION = "2006-01-03"
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds by step; `audits` is what they took longer than the steps, `publish` the publication."""
-
-    seconds: dict[str, float]
-
-    @property
-    def total(self) -> float:
-        return sum(self.seconds.values())
 
 
 def securities(stocks: int) -> dict[str, pd.DataFrame]:
@@ -75,13 +63,16 @@ def securities(stocks: int) -> dict[str, pd.DataFrame]:
     return {"securities": frame, "classification": classes}
 
 
-def run_whole_model(root: Path, stocks: int, sessions: int, settings: Settings | None = None) -> Timings:
-    """Publish `sessions` sessions of `stocks` stocks under `root`; raises what the engine raises when a check fails."""
+def run_whole_model(root: Path, stocks: int, sessions: int, settings: Settings | None = None) -> dict[str, float]:
+    """Publish `sessions` sessions of `stocks` stocks under `root`; raises what the engine raises when a check fails.
+
+    Seconds by step; `audits` is what they took longer than the steps, `publish` the publication.
+    """
     with staged_model(root, stocks, 0, sessions, settings) as (run, seconds):
         began = time.perf_counter()
         execution.publish(run)
         seconds["publish"] = time.perf_counter() - began
-    return Timings(seconds)
+    return seconds
 
 
 @contextmanager
@@ -198,4 +189,4 @@ def _keep_warm_up(run: Run, store: StagedStore, values: dict[str, NDArray]) -> N
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         stocks, sessions = map(int, sys.argv[1:3])
-        print(json.dumps(run_whole_model(Path(directory), stocks, sessions).seconds))
+        print(json.dumps(run_whole_model(Path(directory), stocks, sessions)))
