@@ -105,10 +105,8 @@ class _Record:
 
 def _filings(store: Store) -> pd.DataFrame:
     """Securities (sec_id) and days (filed_at) of the share counts that are believed."""
-    facts = store.columns("shares_hist", "sec_id", "filed_at", "known_to")
-    facts = facts[(facts["known_to"] > NEWEST).to_numpy()]
-    days = np.array([at[:10] for at in facts["filed_at"]], "datetime64[s]")
-    return pd.DataFrame({"sec_id": facts["sec_id"].to_numpy(), "filed_at": days})
+    facts = store.columns("shares_hist", "sec_id", "filed_at", where="WHERE ? < known_to", values=[NEWEST])
+    return facts.assign(filed_at=np.array([at[:10] for at in facts["filed_at"]], "datetime64[s]"))
 
 
 def _alive(spans: pd.DataFrame, start: str, end: str) -> set[str]:

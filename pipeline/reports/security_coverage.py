@@ -21,11 +21,12 @@ def coverage_report(root: str) -> pd.DataFrame:
     for begin in range(0, len(years), ROW_CHUNK):  # of the store, so that each chunk is unpacked once
         block = daily.isel(teo=slice(begin, begin + ROW_CHUNK))
         close, returns = np.isfinite(block["close"].values), block["return"].values.astype(float)
-        for year in np.unique(of := years[begin : begin + ROW_CHUNK]).tolist():
-            at, have = of == year, np.isfinite(returns[of == year])
-            priced[year] |= close[at].any(axis=0)
-            returned[year] |= have.any(axis=0)
-            grown[year] = grown[year] * np.prod(np.where(have, 1 + returns[at], 1.0), axis=0)
+        have = np.isfinite(returns)
+        growth, of = np.where(have, 1 + returns, 1.0), years[begin : begin + ROW_CHUNK]
+        for year in np.unique(of).tolist():
+            priced[year] |= close[of == year].any(axis=0)
+            returned[year] |= have[of == year].any(axis=0)
+            grown[year] = grown[year] * growth[of == year].prod(axis=0)
     rows = [
         pd.DataFrame(
             {

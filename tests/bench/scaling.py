@@ -23,8 +23,8 @@ from distributed import Client
 from pipeline.calendar import xnys
 from pipeline.engine.products import catalog
 from pipeline.store.chunks import ChunkedArray
-from tests.bench.backfill import deliver, environment, measured
 from tests.bench.measured import peak
+from tests.bench.roots import deliver, environment, measured
 from tests.engine.dask_workers import two_workers
 
 SAID = ((10_000, 50), (100_000, 50))

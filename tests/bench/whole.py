@@ -83,21 +83,20 @@ def staged_model(
     settings = (settings or Settings()).model_copy(update={"root": str(root)})
     days = xnys().sessions[xnys().ordinal(FIRST_SESSION) :]
     seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        seconds[phase] = time.perf_counter() - began
+
     with execution.begin(settings, days[begin], days[end - 1]) as run:
         _inputs(run, stocks)
         for name, write in (("ds_daily", _daily), ("ds_etf", _etf)):
-            began = time.perf_counter()
-            write(run, stocks)
-            checks = execution.audit_store(run, name)
-            assert all(check.passed for check in checks), [c for c in checks if not c.passed]
-            seconds[name] = time.perf_counter() - began
-
-        @contextmanager
-        def timed(phase: str) -> Iterator[None]:
-            began = time.perf_counter()
-            yield
-            seconds[phase] = time.perf_counter() - began
-
+            with timed(name):
+                write(run, stocks)
+                checks = execution.audit_store(run, name)
+                assert all(check.passed for check in checks), [c for c in checks if not c.passed]
         execution.stage_stores(run, family.stores(settings)[2:], timed)
         yield run, seconds
 

@@ -81,8 +81,7 @@ class EarlierBars:
         for group in self.groups:
             own, rows = group.file.codes, group.file.firsts
             begins = np.full(len(own), _NEVER)
-            at = np.searchsorted(own, names)
-            there = own[np.minimum(at, len(own) - 1)] == names
+            at, there = _found(own, names)
             begins[at[there]] = days[there]
             begun = begins[rows["code"]] == rows["date"]
             parts.append((own, rows[begun & _among(own, wanted)[rows["code"]]]))
@@ -129,9 +128,15 @@ def _texts(codes: Collection[str]) -> NDArray[np.str_]:
 def _among(names: NDArray[np.str_], wanted: NDArray[np.str_]) -> NDArray[np.bool_]:
     """(n,) whether each name, sorted, is one of some codes."""
     among = np.zeros(len(names), bool)
-    at = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
-    among[at[names[at] == wanted]] = True
+    at, there = _found(names, wanted)
+    among[at[there]] = True
     return among
+
+
+def _found(names: NDArray[np.str_], wanted: NDArray[np.str_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where each wanted name stands among sorted ones, and whether it is there."""
+    at = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
+    return at, names[at] == wanted
 
 
 _NEVER = np.iinfo(np.int64).min
