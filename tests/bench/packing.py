@@ -9,46 +9,39 @@ levels, in turns and in one thread. Prints processor seconds and megabytes of wh
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections import Counter
-from pathlib import Path
 
 import numcodecs
-import numpy as np
-from numcodecs import blosc
 
 from pipeline.datasets.metadata import COMPRESSOR
-from pipeline.read import read_manifest
-from pipeline.store.layout import METADATA, store_key
+from pipeline.read import PublishedStore, open_family
+from pipeline.store.chunks import ChunkedArray
 
-LEVELS = (1, 2, 3)
-
-
-def packed(store: Path, chunks: int) -> tuple[list[tuple[str, bytes]], float]:
-    """Some chunks of a store's variables with their dtypes, and how many times as many there are."""
-    metadata = json.loads((store / METADATA).read_text())["metadata"]
-    dtypes = {
-        key.removesuffix("/.zarray"): array["dtype"]
-        for key, array in metadata.items()
-        if key.endswith("/.zarray") and len(array["shape"]) > 1
-    }
-    files = sorted(file for var in dtypes for file in (store / var).glob("[0-9]*"))
-    taken = random.Random(0).sample(files, min(chunks, len(files)))
-    return [(dtypes[file.parent.name], file.read_bytes()) for file in taken], len(files) / max(len(taken), 1)
+CODECS = {level: numcodecs.get_codec({**COMPRESSOR, "clevel": level}) for level in (1, 2, 3)}
 
 
-def costs(chunks: list[tuple[str, bytes]]) -> tuple[Counter[int], Counter[int]]:
+def sampled(store: PublishedStore, chunks: int) -> tuple[list[tuple[ChunkedArray, bytes]], float]:
+    """Some packed chunks of a store's variables with their arrays, and how many times as many there are."""
+    published = set(store.keys())
+    names = [key.removesuffix("/.zarray") for key in store.metadata if key.endswith("/.zarray")]
+    arrays = [array for name in names if len((array := ChunkedArray.stored(name, store.metadata)).dims) > 1]
+    places = [(array.key(index), array) for array in arrays for index in array.indices()]
+    found = sorted((place for place in places if place[0] in published), key=lambda place: place[0])
+    taken = random.Random(0).sample(found, min(chunks, len(found)))
+    return [(array, store.read(key) or b"") for key, array in taken], len(found) / max(len(taken), 1)
+
+
+def costs(chunks: list[tuple[ChunkedArray, bytes]]) -> tuple[Counter[int], Counter[int]]:
     """Processor seconds and bytes of packing these chunks, by level; at 0 the seconds of unpacking them."""
     seconds: Counter[int] = Counter()
     size: Counter[int] = Counter()
-    codecs = {level: numcodecs.get_codec({**COMPRESSOR, "clevel": level}) for level in LEVELS}
-    for dtype, data in chunks:
+    for array, data in chunks:
         began = time.process_time()
-        values = np.frombuffer(numcodecs.get_codec(COMPRESSOR).decode(data), dtype)
+        values = array.decode(data)
         seconds[0] += time.process_time() - began
-        for level, codec in codecs.items():
+        for level, codec in CODECS.items():
             began = time.process_time()
             size[level] += len(codec.encode(values))
             seconds[level] += time.process_time() - began
@@ -57,16 +50,16 @@ def costs(chunks: list[tuple[str, bytes]]) -> tuple[Counter[int], Counter[int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path)
+    parser.add_argument("root")
     parser.add_argument("--chunks", type=int, default=250, help="looked at in each store")
     given = parser.parse_args()
-    blosc.use_threads = False
-    heads = [f"level {level}, {unit}" for level in LEVELS for unit in ("s", "MB")]
+    heads = [f"level {level}, {unit}" for level in CODECS for unit in ("s", "MB")]
     print("\n".join([f"| store | unpack, s | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]))
-    for name in read_manifest(given.root)["stores"]:
-        chunks, times = packed(given.root / store_key(name), given.chunks)
+    family = open_family(given.root)
+    for name in family.stores:
+        chunks, times = sampled(family.store(name), given.chunks)
         seconds, size = costs(chunks)
-        cells = [f"{seconds[level] * times:.1f} | {size[level] * times / 1e6:.0f}" for level in LEVELS]
+        cells = [f"{seconds[level] * times:.1f} | {size[level] * times / 1e6:.0f}" for level in CODECS]
         print(f"| {name} | {seconds[0] * times:.1f} | {' | '.join(cells)} |", flush=True)
 
 
